@@ -1,0 +1,60 @@
+//! `heist healthcheck`
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tonic::transport::Endpoint;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use crate::config::{LogConfig, TargetConfig};
+
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+const EXAMPLES: &str = "\
+Examples:
+  heist healthcheck
+  heist healthcheck --service heist.v1.HeistService
+  HEIST_LISTEN=0.0.0.0:50051 heist healthcheck";
+
+/// Asks a running server for its health: exit code 0 where it serves, else 1
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Healthcheck {
+    #[command(flatten)]
+    target: TargetConfig,
+
+    /// The service to ask about; default: the whole server
+    #[arg(long, value_name = "NAME", default_value = "")]
+    service: String,
+
+    #[command(flatten)]
+    pub(super) log: LogConfig,
+}
+
+impl Healthcheck {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let address = self.target.reachable();
+        let channel = Endpoint::from_shared(format!("http://{address}"))?
+            .connect_timeout(TIMEOUT)
+            .timeout(TIMEOUT)
+            .connect()
+            .await
+            .with_context(|| format!("cannot reach {address}"))?;
+        let request = HealthCheckRequest {
+            service: self.service,
+        };
+        let answer = HealthClient::new(channel)
+            .check(request)
+            .await
+            .map_err(|status| anyhow::anyhow!("{address} does not tell: {}", status.message()))?;
+        match answer.into_inner().status() {
+            ServingStatus::Serving => {
+                println!("SERVING");
+                Ok(())
+            }
+            status => bail!("{address} is {}", status.as_str_name()),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The commands, one file each.
+
+mod healthcheck;
+mod migrate;
+mod serve;
+mod usage;
+
+use std::process::ExitCode;
+
+use clap::{Parser as _, Subcommand};
+
+use crate::telemetry;
+
+const EXAMPLES: &str = "\
+Examples:
+  heist
+      Serve with a private PostgreSQL and demo players.
+  DATABASE_URL=postgres://app:secret@db/app heist migrate up
+      Prepare the application's database.
+  DATABASE_URL=postgres://app:secret@db/app HEIST_AUTH=none heist serve
+      Serve the application's players.";
+
+/// Lets players of a leaderboard rob each other: a gRPC service on PostgreSQL.
+///
+/// Without a command it does what `heist serve` does.
+#[derive(clap::Parser)]
+#[command(name = "heist", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(Box<serve::Serve>),
+    Migrate(migrate::Migrate),
+    Healthcheck(healthcheck::Healthcheck),
+}
+
+/// Runs the command that the arguments and the environment describe.
+#[must_use]
+pub fn run() -> ExitCode {
+    let command = match parse() {
+        Ok(command) => command,
+        Err(error) => return usage::report(&error),
+    };
+    telemetry::init(command.log());
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let result = runtime.block_on(async {
+        match command {
+            Command::Serve(serve) => serve.run().await,
+            Command::Migrate(migrate) => migrate.run().await,
+            Command::Healthcheck(healthcheck) => healthcheck.run().await,
+        }
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn parse() -> Result<Command, clap::Error> {
+    match Cli::try_parse()?.command {
+        Some(command) => Ok(command),
+        None => {
+            Cli::try_parse_from(["heist", "serve"]).map(|cli| cli.command.expect("serve was named"))
+        }
+    }
+}
+
+impl Command {
+    fn log(&self) -> &crate::config::LogConfig {
+        match self {
+            Self::Serve(serve) => &serve.config.log,
+            Self::Migrate(migrate) => &migrate.log,
+            Self::Healthcheck(healthcheck) => &healthcheck.log,
+        }
+    }
+}
+
+/// One line, for people and for the log of a container.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("heist: {error:#}");
+    ExitCode::FAILURE
+}

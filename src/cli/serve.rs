@@ -1,0 +1,158 @@
+//! `heist serve`
+
+use std::{fmt, net::SocketAddr, time::Instant};
+
+use anyhow::{Context as _, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::{
+    config::{Auth, ServeConfig},
+    embedded::{self, Embedded, demo},
+    engine::Limits,
+    server::{Options, Server},
+    store::pool::DatabaseUrl,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  heist serve
+      With a private PostgreSQL and demo players.
+  DATABASE_URL=postgres://app:secret@db/app HEIST_AUTH=none heist serve
+      On the application's database, prepared by `heist migrate up`.
+  HEIST_COOLDOWN=0s HEIST_LISTEN=127.0.0.1:0 heist serve
+      On any free port, and without a pause between heists.";
+
+/// Serves gRPC until SIGTERM or Ctrl-C
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    pub(super) config: ServeConfig,
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let config = self.config;
+        let mut stop = StopSignals::listen()?;
+
+        let (database, private) = match &config.database_url {
+            Some(url) => {
+                if config.auth.is_none() {
+                    bail!(
+                        "HEIST_AUTH is not set: HEIST_AUTH=none lets whoever can connect rob any player and award tokens"
+                    );
+                }
+                (url.clone(), None)
+            }
+            None => {
+                let (database, postgres) = start_private(&config).await?;
+                (database, Some(postgres))
+            }
+        };
+        if config.auth.is_none_or(|auth| auth == Auth::None) {
+            tracing::warn!("no authentication: whoever can connect may do everything");
+        }
+
+        let options = Options {
+            database: database.clone(),
+            max_connections: config.database_max_connections,
+            listen: config.listen,
+            reflection: config.reflection,
+            settings: config.rules.clone().into(),
+            limits: Limits::default(),
+        };
+        let mut server = Server::start(options).await?;
+        let address = server.address();
+        let startup_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(%address, startup_ms, "serving");
+        if let Some(postgres) = &private {
+            print!("{}", Welcome { postgres, address });
+        }
+
+        let failure = tokio::select! {
+            signal = stop.received() => {
+                tracing::info!(signal, "stopping");
+                None
+            }
+            error = server.failed() => Some(error),
+        };
+        let failed = failure.is_some();
+        if !failed {
+            server.stop(config.shutdown_grace).await;
+        }
+        if let Some(postgres) = private {
+            postgres.stop().await.context("the private PostgreSQL")?;
+        }
+        match failure {
+            None => Ok(()),
+            Some(error) => Err(error.into()),
+        }
+    }
+}
+
+async fn start_private(config: &ServeConfig) -> anyhow::Result<(DatabaseUrl, Embedded)> {
+    let options = embedded::Options {
+        data_dir: config.embedded.data_dir(),
+        bin_dir: config.embedded.pg_bin_dir.clone(),
+        settings: Vec::new(),
+    };
+    let postgres = Embedded::start(&options).await?;
+    let url = demo::prepare(&postgres).await?;
+    let database = DatabaseUrl::parse(&url).map_err(anyhow::Error::msg)?;
+    Ok((database, postgres))
+}
+
+/// SIGTERM, as Kubernetes sends it, and Ctrl-C.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// Listens from now on, so that a signal during the start is not missed.
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn received(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// What a newcomer sees.
+struct Welcome<'a> {
+    postgres: &'a Embedded,
+    address: SocketAddr,
+}
+
+impl fmt::Display for Welcome<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { postgres, address } = self;
+        write!(
+            f,
+            r#"
+heist serves gRPC on {address}, with demo players in a private PostgreSQL.
+Its data is kept in {data_dir}. To look inside:
+  psql "{database_url}"
+
+Try, in another terminal:
+  grpcurl -plaintext {address} list heist.v1.HeistService
+  grpcurl -plaintext -d '{{"referrer_id": 1, "referred_id": 50}}' {address} heist.v1.TokenService/AwardToken
+  grpcurl -plaintext -d '{{"attacker_id": 1, "victim_id": 2}}' {address} heist.v1.HeistService/ExecuteHeist
+  grpcurl -plaintext -d '{{"user_id": 2}}' {address} heist.v1.NotificationService/ListNotifications
+
+Ctrl-C stops it.
+
+"#,
+            data_dir = postgres.data_dir().display(),
+            database_url = postgres.url(demo::DATABASE),
+        )
+    }
+}

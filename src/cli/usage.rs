@@ -1,0 +1,57 @@
+//! Tells what is wrong with the arguments or the environment.
+
+use std::process::ExitCode;
+
+use clap::{
+    CommandFactory as _,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+use super::Cli;
+
+const USAGE: u8 = 2;
+
+/// Prints a value that does not parse as one line that names the variable, the value and
+/// what is expected; everything else as clap does, help and version among it.
+pub(super) fn report(error: &clap::Error) -> ExitCode {
+    if let Some(line) = bad_value(error) {
+        eprintln!("heist: {line}");
+        return ExitCode::from(USAGE);
+    }
+    // Help may have lost its reader: no reason to panic.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
+}
+
+fn bad_value(error: &clap::Error) -> Option<String> {
+    if !matches!(
+        error.kind(),
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue
+    ) {
+        return None;
+    }
+    let ContextValue::String(argument) = error.get(ContextKind::InvalidArg)? else {
+        return None;
+    };
+    let ContextValue::String(value) = error.get(ContextKind::InvalidValue)? else {
+        return None;
+    };
+    let flag = argument.split_whitespace().next()?;
+    let (variable, secret) = variable_of(flag)?;
+    let value = if secret { "(not shown)" } else { value };
+    let expectation = std::error::Error::source(error)?;
+    Some(format!(
+        "{variable}={value}: {expectation} (also set by {flag})"
+    ))
+}
+
+/// The variable that sets `flag`, and whether its value is nobody's business.
+fn variable_of(flag: &str) -> Option<(String, bool)> {
+    let name = flag.strip_prefix("--")?;
+    let cli = Cli::command();
+    let argument = (cli.get_subcommands())
+        .flat_map(clap::Command::get_arguments)
+        .find(|argument| argument.get_long() == Some(name))?;
+    let variable = argument.get_env()?.to_str()?.to_owned();
+    Some((variable, argument.is_hide_env_values_set()))
+}

@@ -1,0 +1,181 @@
+//! Everything that comes from the environment, one documented field each. Nothing else in
+//! the crate reads an environment variable.
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::ValueEnum;
+
+use crate::{
+    settings::{RuleArgs, parse},
+    store::pool::DatabaseUrl,
+};
+
+/// What `heist serve` needs to know.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServeConfig {
+    /// PostgreSQL of the application, such as `postgres://user:password@host/database`;
+    /// none: a private PostgreSQL with demo players
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, value_parser = DatabaseUrl::parse)]
+    pub database_url: Option<DatabaseUrl>,
+
+    /// The most connections to the database at a time
+    #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "NUMBER", default_value = "10", value_parser = connections)]
+    pub database_max_connections: u32,
+
+    /// Where gRPC is served; port 0: any free one
+    #[arg(long, env = "HEIST_LISTEN", value_name = "ADDRESS", default_value = DEFAULT_LISTEN, value_parser = socket_address)]
+    pub listen: SocketAddr,
+
+    /// Who may call; has to be decided where DATABASE_URL is set. `none`: whoever can connect
+    #[arg(long, env = "HEIST_AUTH", value_name = "METHOD", value_parser = auth)]
+    pub auth: Option<Auth>,
+
+    /// Whether gRPC reflection answers, which grpcurl needs
+    #[arg(long, env = "HEIST_REFLECTION", value_name = "BOOL", default_value = "true", value_parser = parse::switch, action = clap::ArgAction::Set)]
+    pub reflection: bool,
+
+    /// How long calls in progress may take to end after SIGTERM
+    #[arg(long, env = "HEIST_SHUTDOWN_GRACE", value_name = "DURATION", default_value = "25s", value_parser = parse::duration)]
+    pub shutdown_grace: Duration,
+
+    #[command(flatten)]
+    pub log: LogConfig,
+
+    #[command(flatten)]
+    pub embedded: EmbeddedConfig,
+
+    #[command(flatten)]
+    pub rules: RuleArgs,
+}
+
+/// Where the log goes, and in which form.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LogConfig {
+    /// The form of the log on standard error; default: `text` on a terminal, else `json`
+    #[arg(long, env = "HEIST_LOG_FORMAT", value_name = "FORMAT", value_parser = log_format, global = true)]
+    pub log_format: Option<LogFormat>,
+
+    /// What is logged, such as `warn` or `heist=debug,sqlx=warn`
+    #[arg(long = "log-filter", env = "RUST_LOG", value_name = "FILTER", default_value = "info,sqlx=warn", value_parser = log_filter, global = true)]
+    pub filter: String,
+}
+
+/// The PostgreSQL that starts where `DATABASE_URL` is not set.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Private PostgreSQL (without DATABASE_URL)")]
+pub struct EmbeddedConfig {
+    /// Where it keeps its data; default: below the user's data folder
+    #[arg(long, env = "HEIST_DATA_DIR", value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Where `initdb` and `postgres` are; default: searched for
+    #[arg(long, env = "PG_BIN_DIR", value_name = "FOLDER")]
+    pub pg_bin_dir: Option<PathBuf>,
+
+    #[arg(env = "XDG_DATA_HOME", long, hide = true)]
+    xdg_data_home: Option<PathBuf>,
+
+    #[arg(env = "HOME", long, hide = true)]
+    home: Option<PathBuf>,
+}
+
+/// The database that a command works on.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DatabaseConfig {
+    /// PostgreSQL of the application, such as `postgres://user:password@host/database`
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, value_parser = DatabaseUrl::parse)]
+    pub database_url: DatabaseUrl,
+}
+
+/// The server that a command asks.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TargetConfig {
+    /// Where the server listens, as given to `heist serve`
+    #[arg(long, env = "HEIST_LISTEN", value_name = "ADDRESS", default_value = DEFAULT_LISTEN, value_parser = socket_address)]
+    pub listen: SocketAddr,
+}
+
+/// Who may call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Whoever can connect.
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+const DEFAULT_LISTEN: &str = "127.0.0.1:50051";
+
+impl EmbeddedConfig {
+    /// Where the private PostgreSQL keeps its data: what was set, or `heist` in the user's
+    /// data folder, or a folder that everybody can reach where the user has none or is root,
+    /// as whom PostgreSQL does not run and whose home is closed to the user it runs as.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        let root_home = self
+            .home
+            .as_ref()
+            .is_none_or(|home| home.starts_with("/root"));
+        let data_home = self.xdg_data_home.clone().or_else(|| {
+            let home = self.home.as_ref().filter(|_| !root_home)?;
+            Some(home.join(".local/share"))
+        });
+        self.data_dir
+            .clone()
+            .unwrap_or_else(|| data_home.unwrap_or_else(|| "/var/lib".into()).join("heist"))
+    }
+}
+
+impl TargetConfig {
+    /// The address under which a server on this machine is reached: one that listens on every
+    /// address is asked on the loopback one.
+    #[must_use]
+    pub fn reachable(&self) -> SocketAddr {
+        let mut address = self.listen;
+        match address {
+            SocketAddr::V4(v4) if v4.ip().is_unspecified() => {
+                address.set_ip(Ipv4Addr::LOCALHOST.into())
+            }
+            SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
+                address.set_ip(Ipv6Addr::LOCALHOST.into())
+            }
+            _ => {}
+        }
+        address
+    }
+}
+
+fn connections(value: &str) -> Result<u32, String> {
+    parse::whole_number(value, 2..=1000)
+}
+
+fn socket_address(value: &str) -> Result<SocketAddr, String> {
+    value
+        .parse()
+        .map_err(|_| "expected an IP address and a port, such as 127.0.0.1:50051".to_owned())
+}
+
+fn auth(value: &str) -> Result<Auth, String> {
+    match value {
+        "none" => Ok(Auth::None),
+        _ => Err("expected none".to_owned()),
+    }
+}
+
+fn log_format(value: &str) -> Result<LogFormat, String> {
+    LogFormat::from_str(value, false).map_err(|_| "expected json or text".to_owned())
+}
+
+fn log_filter(value: &str) -> Result<String, String> {
+    tracing_subscriber::EnvFilter::try_new(value)
+        .map(|_| value.to_owned())
+        .map_err(|_| "expected a filter such as info or heist=debug,sqlx=warn".to_owned())
+}

@@ -1,0 +1,44 @@
+//! Heists as an operation of the engine.
+
+use sqlx::PgConnection;
+
+use super::queue::Operation;
+use crate::{
+    domain::heist::{HeistOrder, HeistOutcome, decide},
+    store::{StoreError, heists},
+};
+
+pub(super) struct Heists;
+
+impl Operation for Heists {
+    type Order = HeistOrder;
+    type Outcome = HeistOutcome;
+
+    async fn apply(
+        connection: &mut PgConnection,
+        orders: &[HeistOrder],
+    ) -> Result<Vec<HeistOutcome>, StoreError> {
+        let facts = heists::load(connection, orders).await?;
+        let now = facts.now;
+        let outcomes = decide(orders, facts);
+        if outcomes.iter().any(Self::wrote) {
+            heists::save(connection, now, orders, &outcomes).await?;
+        }
+        Ok(outcomes)
+    }
+
+    fn wrote(outcome: &HeistOutcome) -> bool {
+        matches!(outcome, HeistOutcome::Executed { .. })
+    }
+
+    fn reconcile(earlier: HeistOutcome, again: HeistOutcome) -> HeistOutcome {
+        match (&earlier, &again) {
+            (HeistOutcome::Executed { heist, .. }, HeistOutcome::Replayed(found))
+                if heist.id == found.id =>
+            {
+                earlier
+            }
+            _ => again,
+        }
+    }
+}

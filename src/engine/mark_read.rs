@@ -1,0 +1,68 @@
+//! Marking notifications as read: one player at a time, no batch, but as detached from its
+//! caller as the rest.
+
+use sqlx::PgPool;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Engine, EngineError};
+use crate::{
+    domain::ids::{NotificationId, UserId},
+    store::{StoreError, notifications, players, pool},
+};
+
+const DOING: &str = "marking notifications as read";
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// How many went from unread to read.
+    pub marked: i32,
+    /// How many are still unread.
+    pub unread: i32,
+}
+
+impl Engine {
+    /// Marks as read those of a player's notifications with one of the `ids` and those up to
+    /// and including `up_to`. `None` where there is no such player.
+    ///
+    /// # Errors
+    ///
+    /// See [`EngineError`].
+    pub async fn mark_read(
+        &self,
+        user_id: UserId,
+        ids: Vec<NotificationId>,
+        up_to: Option<NotificationId>,
+        deadline: Instant,
+    ) -> Result<Option<Marked>, EngineError> {
+        let work = tokio::spawn(mark(self.pool.clone(), user_id, ids, up_to));
+        match timeout_at(deadline, work).await {
+            Ok(Ok(result)) => result.map_err(|error| EngineError::after(&error, DOING)),
+            Ok(Err(panic)) => Err(EngineError::internal(&panic, DOING)),
+            Err(_elapsed) => Err(EngineError::DeadlineExceeded),
+        }
+    }
+}
+
+async fn mark(
+    pool: PgPool,
+    user_id: UserId,
+    ids: Vec<NotificationId>,
+    up_to: Option<NotificationId>,
+) -> Result<Option<Marked>, StoreError> {
+    let mut transaction = pool::begin(&pool).await?;
+    // With the player locked, nobody else adds or marks notifications, so the count is exact.
+    if players::lock(&mut transaction, &[user_id.0])
+        .await?
+        .is_empty()
+    {
+        return Ok(None);
+    }
+    let marked = notifications::mark_read(&mut transaction, user_id, &ids, up_to).await?;
+    let unread = notifications::unread_count(&mut *transaction, user_id).await?;
+    transaction.commit().await?;
+    Ok(Some(Marked {
+        marked: i32::try_from(marked).unwrap_or(i32::MAX),
+        unread: unread.unwrap_or(0),
+    }))
+}

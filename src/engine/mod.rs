@@ -1,0 +1,133 @@
+//! Runs what changes the books: collects orders into batches, and each batch into one
+//! transaction.
+//!
+//! One transaction per heist costs five round trips and one commit each, and makes everybody
+//! who robs the same popular victim wait in line for its row. So orders go into a bounded
+//! queue, and a few workers each take whatever has queued since they last looked: one order
+//! when it is quiet, many under load. Nothing ever waits for a batch to fill.
+//!
+//! A batch runs in a task of its own. A caller that hangs up or runs out of time stops
+//! listening, and nothing else: a transaction is never dropped half-way.
+
+mod awards;
+mod heists;
+mod mark_read;
+mod queue;
+mod retry;
+
+use std::fmt::Display;
+
+use sqlx::PgPool;
+use tokio::{task::JoinSet, time::Instant};
+use uuid::Uuid;
+
+use self::queue::Queue;
+pub use self::{mark_read::Marked, queue::Limits};
+use crate::domain::{
+    award::{AwardOrder, AwardOutcome},
+    heist::{HeistOrder, HeistOutcome},
+};
+use crate::store::StoreError;
+
+/// Accepts orders. Cheap to clone; when the last clone is dropped, the workers finish what
+/// was accepted and end.
+#[derive(Clone)]
+pub struct Engine {
+    pool: PgPool,
+    heists: Queue<heists::Heists>,
+    awards: Queue<awards::Awards>,
+}
+
+/// The tasks behind an [`Engine`].
+pub struct Workers(JoinSet<()>);
+
+/// Why there is no answer. Whatever caused it was logged where it happened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The queue is full: the order was not accepted.
+    #[error("too many orders are waiting")]
+    Overloaded,
+    /// The caller's time is up. The order may still be executed if a worker had begun it.
+    #[error("the deadline has passed")]
+    DeadlineExceeded,
+    /// The database is away. Safe to repeat with the same request id.
+    #[error("the database is unavailable")]
+    Unavailable,
+    /// Still in conflict with other transactions after several attempts.
+    #[error("too many conflicts with other transactions")]
+    Contention,
+    /// A defect, logged under this id.
+    #[error("internal error {incident}")]
+    Internal { incident: Uuid },
+}
+
+impl Engine {
+    /// Starts the workers.
+    #[must_use]
+    pub fn start(pool: PgPool, limits: Limits) -> (Self, Workers) {
+        let mut workers = JoinSet::new();
+        let engine = Self {
+            heists: Queue::start(&pool, limits, &mut workers),
+            awards: Queue::start(&pool, limits, &mut workers),
+            pool,
+        };
+        (engine, Workers(workers))
+    }
+
+    /// Executes a heist, or says why not.
+    ///
+    /// # Errors
+    ///
+    /// See [`EngineError`].
+    pub async fn execute_heist(
+        &self,
+        order: HeistOrder,
+        deadline: Instant,
+    ) -> Result<HeistOutcome, EngineError> {
+        self.heists.submit(order, deadline).await
+    }
+
+    /// Gives a referrer a token, or says why not.
+    ///
+    /// # Errors
+    ///
+    /// See [`EngineError`].
+    pub async fn award_token(
+        &self,
+        order: AwardOrder,
+        deadline: Instant,
+    ) -> Result<AwardOutcome, EngineError> {
+        self.awards.submit(order, deadline).await
+    }
+}
+
+impl EngineError {
+    /// What a caller may know of a fault that ended what we were `doing`. Logs the rest.
+    pub fn after(error: &StoreError, doing: &str) -> Self {
+        match error {
+            StoreError::Unavailable(_) => {
+                tracing::error!(%error, doing, "the database is unavailable");
+                Self::Unavailable
+            }
+            StoreError::Contention(_) => {
+                tracing::error!(%error, doing, "gave up after too many conflicts");
+                Self::Contention
+            }
+            StoreError::Database(_) => Self::internal(error, doing),
+        }
+    }
+
+    pub(crate) fn internal(error: &dyn Display, doing: &str) -> Self {
+        let incident = Uuid::now_v7();
+        tracing::error!(%error, doing, %incident, "internal error");
+        Self::Internal { incident }
+    }
+}
+
+impl Workers {
+    /// Waits until every accepted order is settled. Returns only after the last clone of the
+    /// engine was dropped.
+    pub async fn finish(mut self) {
+        while self.0.join_next().await.is_some() {}
+    }
+}

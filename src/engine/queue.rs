@@ -1,0 +1,148 @@
+//! The bounded queue of one kind of order, and the workers that empty it.
+
+use std::{future::Future, sync::Arc};
+
+use sqlx::{PgConnection, PgPool};
+use tokio::{
+    sync::{Mutex, mpsc, oneshot},
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
+
+use super::{EngineError, retry};
+use crate::store::StoreError;
+
+/// How much one queue takes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Orders that wait at the most; one more is refused as overload.
+    pub queue: usize,
+    /// Orders in one transaction at the most.
+    pub batch: usize,
+    /// Batches that run at the same time at the most.
+    pub workers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            queue: 4096,
+            batch: 128,
+            workers: 2,
+        }
+    }
+}
+
+/// A kind of order that is executed in batches.
+pub(super) trait Operation: 'static {
+    type Order: Clone + Send + Sync + 'static;
+    type Outcome: Send + 'static;
+
+    /// Loads, decides and saves, in the transaction of `connection`, which the caller
+    /// commits. One outcome for each order, in their order.
+    fn apply(
+        connection: &mut PgConnection,
+        orders: &[Self::Order],
+    ) -> impl Future<Output = Result<Vec<Self::Outcome>, StoreError>> + Send;
+
+    /// Whether there is something to commit.
+    fn wrote(outcome: &Self::Outcome) -> bool;
+
+    /// The commit that was to make `earlier` true may or may not have come through; the
+    /// order was then run again, with `again` as its outcome. What is the answer?
+    fn reconcile(earlier: Self::Outcome, again: Self::Outcome) -> Self::Outcome;
+}
+
+/// Where orders of one kind are handed in.
+pub(super) struct Queue<O: Operation> {
+    sender: mpsc::Sender<Job<O>>,
+}
+
+struct Job<O: Operation> {
+    order: O::Order,
+    deadline: Instant,
+    reply: oneshot::Sender<Result<O::Outcome, EngineError>>,
+}
+
+type Receiver<O> = Arc<Mutex<mpsc::Receiver<Job<O>>>>;
+
+impl<O: Operation> Queue<O> {
+    pub(super) fn start(pool: &PgPool, limits: Limits, workers: &mut JoinSet<()>) -> Self {
+        let (sender, receiver) = mpsc::channel(limits.queue);
+        let receiver = Arc::new(Mutex::new(receiver));
+        for _ in 0..limits.workers {
+            workers.spawn(work::<O>(pool.clone(), Arc::clone(&receiver), limits.batch));
+        }
+        Self { sender }
+    }
+
+    pub(super) async fn submit(
+        &self,
+        order: O::Order,
+        deadline: Instant,
+    ) -> Result<O::Outcome, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        let job = Job {
+            order,
+            deadline,
+            reply,
+        };
+        self.sender.try_send(job).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => EngineError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => EngineError::Unavailable,
+        })?;
+        match timeout_at(deadline, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_dropped_by_a_panic)) => Err(EngineError::internal(
+                &"the batch ended without an answer",
+                "running a batch",
+            )),
+            Err(_elapsed) => Err(EngineError::DeadlineExceeded),
+        }
+    }
+}
+
+async fn work<O: Operation>(pool: PgPool, receiver: Receiver<O>, batch_limit: usize) {
+    loop {
+        let mut jobs = Vec::new();
+        // Whoever holds the receiver waits for the first order and takes all that came with it.
+        let taken = receiver
+            .lock()
+            .await
+            .recv_many(&mut jobs, batch_limit)
+            .await;
+        if taken == 0 {
+            return;
+        }
+        // A task of its own, so that a panic costs one batch and not the worker.
+        let batch = tokio::spawn(settle(pool.clone(), jobs));
+        if let Err(panic) = batch.await {
+            tracing::error!(error = %panic, "a batch panicked");
+        }
+    }
+}
+
+/// Runs a batch and answers everybody in it.
+async fn settle<O: Operation>(pool: PgPool, mut jobs: Vec<Job<O>>) {
+    let now = Instant::now();
+    // Whoever stopped waiting before their order was begun gets it not executed.
+    jobs.retain(|job| job.deadline > now && !job.reply.is_closed());
+    let Some(latest_deadline) = jobs.iter().map(|job| job.deadline).max() else {
+        return;
+    };
+    let (orders, replies): (Vec<_>, Vec<_>) =
+        jobs.into_iter().map(|job| (job.order, job.reply)).unzip();
+    let results = retry::resolve::<O>(&pool, &orders, latest_deadline).await;
+    for (reply, result) in replies.into_iter().zip(results) {
+        // A caller that hung up meanwhile does not want to know.
+        let _ = reply.send(result);
+    }
+}
+
+impl<O: Operation> Clone for Queue<O> {
+    fn clone(&self) -> Self {
+        Self {
+            sender: self.sender.clone(),
+        }
+    }
+}

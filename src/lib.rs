@@ -1,0 +1,54 @@
+//! The heist service: players of a leaderboard spend tokens to rob each other.
+//!
+//! # The map
+//!
+//! A request flows one way: wire → checked type → one transaction → wire.
+//!
+//! | room | knows |
+//! |---|---|
+//! | [`pb`] | the messages, clients and servers generated from `proto/` |
+//! | [`rpc`] | tonic: parses requests, calls inward, renders answers; one file per RPC |
+//! | [`engine`] | batches: queues orders and runs each batch as one transaction |
+//! | [`domain`] | the rules, as pure functions over plain data |
+//! | [`store`] | SQL and the application's tables |
+//! | [`embedded`] | the PostgreSQL that runs when no `DATABASE_URL` is given |
+//! | [`settings`], [`config`] | the rules of the game; everything else from the environment |
+//! | [`server`] | how the parts are put together, and the order in which they stop |
+//! | [`cli`], [`telemetry`] | commands; logs |
+//!
+//! # What always holds
+//!
+//! - A player's row is locked before anything of theirs changes, and rows are locked in the
+//!   order of their ids.
+//! - A decision is made from what was read under those locks, by the database's clock.
+//! - Nobody is answered before the commit, and nothing but the commit follows the last write.
+//! - `domain` knows nothing of the other rooms; `store` nothing of `rpc` and `engine`; only
+//!   `rpc` knows tonic, only `store` SQL, only `config` the environment.
+//!
+//! # Where to add what
+//!
+//! - An RPC: `proto/`, `rpc/<verb>.rs`, one line in `rpc/services.rs`, `tests/it/<verb>.rs`.
+//! - A rule: a setting, a branch in [`domain::rules`], a refusal; the compiler then asks for
+//!   its status.
+//! - A notification: a variant in [`domain::notification`], its details in the proto.
+//! - A table or index: a migration with its down, and a line in `migrations/README.md`.
+
+pub mod cli;
+pub mod config;
+pub mod domain;
+pub mod embedded;
+pub mod engine;
+pub mod rpc;
+pub mod server;
+pub mod settings;
+pub mod store;
+pub mod telemetry;
+
+/// The contract, as `proto/heist/v1/*.proto` says it.
+#[allow(clippy::pedantic, missing_docs)]
+pub mod pb {
+    tonic::include_proto!("heist.v1");
+
+    /// The contract in the form that gRPC reflection serves.
+    pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("heist_descriptor");
+}

@@ -1,0 +1,7 @@
+//! The `heist` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    heist::cli::run()
+}

@@ -1,0 +1,53 @@
+//! `TokenService.AwardToken`
+
+use tonic::{Request, Response, Status};
+
+use super::{Api, deadline, fields::Fields, render, status};
+use crate::{
+    domain::award::{AwardOrder, AwardOutcome},
+    pb::{AwardTokenRequest, AwardTokenResponse},
+};
+
+/// The longest name that a signup may give, in characters.
+const MAX_NAME_CHARS: usize = 200;
+
+pub(super) async fn handle(
+    api: &Api,
+    request: Request<AwardTokenRequest>,
+) -> Result<Response<AwardTokenResponse>, Status> {
+    let deadline = deadline::of(&request);
+    let order = parse(request.get_ref())?;
+    let referrer = order.referrer;
+    let outcome = (api.engine)
+        .award_token(order, deadline)
+        .await
+        .map_err(|error| status::fault(&error))?;
+    let (account, already_awarded) = match outcome {
+        AwardOutcome::Awarded { account, .. } => (account, false),
+        AwardOutcome::AlreadyAwarded(account) => (account, true),
+        AwardOutcome::Refused(refusal) => return Err(status::award_refused(&refusal)),
+        AwardOutcome::BalanceOutOfRange => {
+            return Err(status::internal(
+                "the referrer's tokens would be out of range",
+                "awarding a token",
+            ));
+        }
+    };
+    Ok(Response::new(AwardTokenResponse {
+        balance: Some(render::balance(referrer, &account)),
+        already_awarded,
+    }))
+}
+
+fn parse(message: &AwardTokenRequest) -> Result<AwardOrder, Status> {
+    let mut fields = Fields::default();
+    let referrer = fields.user_id("referrer_id", message.referrer_id);
+    let referred = fields.user_id("referred_id", message.referred_id);
+    let referred_name = fields.text("referred_name", &message.referred_name, MAX_NAME_CHARS);
+    fields.check()?;
+    Ok(AwardOrder {
+        referrer,
+        referred,
+        referred_name,
+    })
+}

@@ -1,0 +1,87 @@
+//! Parses the fields of a request and collects everything that is wrong with them, so that
+//! one answer names every field.
+
+use tonic::Status;
+use tonic_types::FieldViolation;
+use uuid::Uuid;
+
+use super::status;
+use crate::domain::ids::{NotificationId, RequestId, UserId};
+
+/// What is wrong so far. A field that does not parse leaves a stand-in behind, which nobody
+/// sees because [`Fields::check`] fails.
+#[derive(Default)]
+pub(super) struct Fields {
+    violations: Vec<FieldViolation>,
+}
+
+impl Fields {
+    pub(super) fn user_id(&mut self, field: &str, value: i32) -> UserId {
+        if value < 1 {
+            self.violate(field, "must be a player's id, which is positive");
+        }
+        UserId(value)
+    }
+
+    /// A UUID; `None` where the field is empty.
+    pub(super) fn request_id(&mut self, field: &str, value: &str) -> Option<RequestId> {
+        if value.is_empty() {
+            return None;
+        }
+        let Ok(uuid) = Uuid::try_parse(value) else {
+            self.violate(field, "must be a UUID, or empty");
+            return None;
+        };
+        Some(RequestId(uuid))
+    }
+
+    /// Text for people, trimmed; `None` where there is none.
+    pub(super) fn text(&mut self, field: &str, value: &str, max_chars: usize) -> Option<String> {
+        let value = value.trim();
+        if value.chars().count() > max_chars {
+            self.violate(
+                field,
+                format!("must not be longer than {max_chars} characters"),
+            );
+        } else if value.chars().any(char::is_control) {
+            self.violate(field, "must not contain control characters");
+        }
+        (!value.is_empty()).then(|| value.to_owned())
+    }
+
+    /// The number of entries on a page, `default` where 0.
+    pub(super) fn page_size(&mut self, value: i32, default: u16, max: u16) -> u16 {
+        match u16::try_from(value) {
+            Ok(0) => default,
+            Ok(size) if size <= max => size,
+            _ => {
+                self.violate(
+                    "page_size",
+                    format!("must be from 1 to {max}, or 0 for {default}"),
+                );
+                default
+            }
+        }
+    }
+
+    pub(super) fn notification_id(&mut self, field: &str, value: i64) -> NotificationId {
+        if value < 1 {
+            self.violate(field, "must be a notification's id, which is positive");
+        }
+        NotificationId(value)
+    }
+
+    pub(super) fn violate(&mut self, field: &str, description: impl Into<String>) {
+        self.violations
+            .push(FieldViolation::new(field, description.into()));
+    }
+
+    /// Fails with `INVALID_REQUEST` where anything was wrong.
+    pub(super) fn check(self) -> Result<(), Status> {
+        if self.violations.is_empty() {
+            Ok(())
+        } else {
+            Err(status::invalid_request(self.violations))
+        }
+    }
+}

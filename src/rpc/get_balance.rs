@@ -1,0 +1,32 @@
+//! `TokenService.GetBalance`
+
+use tonic::{Request, Response, Status};
+
+use super::{
+    Api,
+    deadline::{self, read_within},
+    fields::Fields,
+    render, status,
+};
+use crate::{
+    pb::{GetBalanceRequest, GetBalanceResponse},
+    store::tokens,
+};
+
+pub(super) async fn handle(
+    api: &Api,
+    request: Request<GetBalanceRequest>,
+) -> Result<Response<GetBalanceResponse>, Status> {
+    let deadline = deadline::of(&request);
+    let mut fields = Fields::default();
+    let user_id = fields.user_id("user_id", request.get_ref().user_id);
+    fields.check()?;
+
+    let read = tokens::balance(&api.pool, user_id);
+    let account = read_within(deadline, "reading a balance", read)
+        .await?
+        .ok_or_else(|| status::user_not_found(user_id))?;
+    Ok(Response::new(GetBalanceResponse {
+        balance: Some(render::balance(user_id, &account)),
+    }))
+}

@@ -1,0 +1,30 @@
+//! `NotificationService.GetUnreadCount`
+
+use tonic::{Request, Response, Status};
+
+use super::{
+    Api,
+    deadline::{self, read_within},
+    fields::Fields,
+    status,
+};
+use crate::{
+    pb::{GetUnreadCountRequest, GetUnreadCountResponse},
+    store::notifications,
+};
+
+pub(super) async fn handle(
+    api: &Api,
+    request: Request<GetUnreadCountRequest>,
+) -> Result<Response<GetUnreadCountResponse>, Status> {
+    let deadline = deadline::of(&request);
+    let mut fields = Fields::default();
+    let user_id = fields.user_id("user_id", request.get_ref().user_id);
+    fields.check()?;
+
+    let read = notifications::unread_count(&api.pool, user_id);
+    let unread_count = read_within(deadline, "counting unread notifications", read)
+        .await?
+        .ok_or_else(|| status::user_not_found(user_id))?;
+    Ok(Response::new(GetUnreadCountResponse { unread_count }))
+}

@@ -1,0 +1,156 @@
+//! Turns domain types into messages of the contract.
+
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::{
+    domain::{
+        heist::{Heist, Party},
+        ids::UserId,
+        notification::{Details, Notification},
+        rules::Refusal,
+        tokens::TokenAccount,
+    },
+    pb,
+};
+
+pub(super) fn timestamp(time: OffsetDateTime) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: time.unix_timestamp(),
+        nanos: i32::try_from(time.nanosecond()).expect("below a billion"),
+    }
+}
+
+pub(super) fn rfc3339(time: OffsetDateTime) -> String {
+    time.format(&Rfc3339)
+        .expect("the database's years have four digits")
+}
+
+pub(super) fn heist(heist: &Heist) -> pb::Heist {
+    let (attacker_id, attacker_name) = party(&heist.attacker);
+    let (victim_id, victim_name) = party(&heist.victim);
+    pb::Heist {
+        id: heist.id.0,
+        attacker_id,
+        attacker_name,
+        victim_id,
+        victim_name,
+        points_stolen: heist.points_stolen,
+        attacker_points_before: heist.attacker.points_before,
+        attacker_points_after: heist.attacker.points_after,
+        victim_points_before: heist.victim.points_before,
+        victim_points_after: heist.victim.points_after,
+        create_time: Some(timestamp(heist.created_at)),
+    }
+}
+
+fn party(party: &Party) -> (i32, String) {
+    (party.id.map_or(0, |id| id.0), party.name.clone())
+}
+
+pub(super) fn balance(user_id: UserId, account: &TokenAccount) -> pb::TokenBalance {
+    pb::TokenBalance {
+        user_id: user_id.0,
+        balance: account.balance,
+        total_earned: account.total_earned,
+        total_spent: account.total_spent,
+        last_earned_time: account.last_earned_at.map(timestamp),
+        last_spent_time: account.last_spent_at.map(timestamp),
+    }
+}
+
+pub(super) fn notification(notification: Notification) -> pb::Notification {
+    let title = notification.details.title().to_owned();
+    let message = notification.details.message();
+    let (kind, details) = details(notification.details);
+    pb::Notification {
+        id: notification.id.0,
+        user_id: notification.user_id.0,
+        r#type: kind.into(),
+        title,
+        message,
+        read: notification.read,
+        create_time: Some(timestamp(notification.created_at)),
+        details: Some(details),
+    }
+}
+
+fn details(details: Details) -> (pb::NotificationType, pb::notification::Details) {
+    match details {
+        Details::HeistSuccess {
+            heist_id,
+            victim_id,
+            victim_name,
+            points_stolen,
+            points_after,
+        } => (
+            pb::NotificationType::HeistSuccess,
+            pb::notification::Details::HeistSuccess(pb::notification::HeistSuccess {
+                heist_id: heist_id.0,
+                victim_id: victim_id.0,
+                victim_name: victim_name.unwrap_or_default(),
+                points_stolen,
+                points_after,
+            }),
+        ),
+        Details::HeistVictim {
+            heist_id,
+            attacker_id,
+            attacker_name,
+            points_lost,
+            points_after,
+            protection_ends_at,
+        } => (
+            pb::NotificationType::HeistVictim,
+            pb::notification::Details::HeistVictim(pb::notification::HeistVictim {
+                heist_id: heist_id.0,
+                attacker_id: attacker_id.0,
+                attacker_name: attacker_name.unwrap_or_default(),
+                points_lost,
+                points_after,
+                protection_end_time: protection_ends_at.map(timestamp),
+            }),
+        ),
+        Details::TokenEarned {
+            referred_id,
+            referred_name,
+            balance_after,
+        } => (
+            pb::NotificationType::TokenEarned,
+            pb::notification::Details::TokenEarned(pb::notification::TokenEarned {
+                referred_id: referred_id.0,
+                referred_name: referred_name.unwrap_or_default(),
+                balance_after,
+            }),
+        ),
+    }
+}
+
+/// One sentence for a person.
+pub(super) fn refusal_message(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::SelfTarget => "Players cannot rob themselves.".to_owned(),
+        Refusal::AttackerNotFound => "The attacker does not exist.".to_owned(),
+        Refusal::TargetNotFound => "The victim does not exist.".to_owned(),
+        Refusal::InsufficientTokens => "The attacker has no heist token.".to_owned(),
+        Refusal::CooldownActive { ends_at } => {
+            format!("The attacker has to wait until {}.", for_people(*ends_at))
+        }
+        Refusal::InsufficientPoints { points, required } => {
+            format!("The victim has {points} points, and {required} are needed to be robbed.")
+        }
+        Refusal::TargetProtected { ends_at } => {
+            format!("The victim is protected until {}.", for_people(*ends_at))
+        }
+    }
+}
+
+/// A time as people read it, to the second, in UTC.
+fn for_people(time: OffsetDateTime) -> String {
+    let (date, time) = (time.date(), time.time());
+    format!(
+        "{date} {:02}:{:02}:{:02} UTC",
+        time.hour(),
+        time.minute(),
+        time.second()
+    )
+}

@@ -1,0 +1,154 @@
+//! The services of the contract: one line for each RPC.
+
+use std::pin::Pin;
+
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{
+    Api, award_token, execute_heist, get_balance, get_unread_count, list_notifications,
+    mark_notifications_read,
+};
+use crate::pb::{
+    self, heist_service_server::HeistService, notification_service_server::NotificationService,
+    token_service_server::TokenService,
+};
+
+type Answer<T> = Result<Response<T>, Status>;
+type Items<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[async_trait]
+impl HeistService for Api {
+    async fn execute_heist(
+        &self,
+        request: Request<pb::ExecuteHeistRequest>,
+    ) -> Answer<pb::ExecuteHeistResponse> {
+        execute_heist::handle(self, request).await
+    }
+
+    async fn check_eligibility(
+        &self,
+        _request: Request<pb::CheckEligibilityRequest>,
+    ) -> Answer<pb::CheckEligibilityResponse> {
+        Err(not_yet("CheckEligibility"))
+    }
+
+    async fn batch_check_eligibility(
+        &self,
+        _request: Request<pb::BatchCheckEligibilityRequest>,
+    ) -> Answer<pb::BatchCheckEligibilityResponse> {
+        Err(not_yet("BatchCheckEligibility"))
+    }
+
+    async fn get_heist(
+        &self,
+        _request: Request<pb::GetHeistRequest>,
+    ) -> Answer<pb::GetHeistResponse> {
+        Err(not_yet("GetHeist"))
+    }
+
+    async fn list_heists(
+        &self,
+        _request: Request<pb::ListHeistsRequest>,
+    ) -> Answer<pb::ListHeistsResponse> {
+        Err(not_yet("ListHeists"))
+    }
+
+    async fn get_heist_stats(
+        &self,
+        _request: Request<pb::GetHeistStatsRequest>,
+    ) -> Answer<pb::GetHeistStatsResponse> {
+        Err(not_yet("GetHeistStats"))
+    }
+
+    async fn get_leaderboard(
+        &self,
+        _request: Request<pb::GetLeaderboardRequest>,
+    ) -> Answer<pb::GetLeaderboardResponse> {
+        Err(not_yet("GetLeaderboard"))
+    }
+
+    type WatchPointsStream = Items<pb::WatchPointsResponse>;
+
+    async fn watch_points(
+        &self,
+        _request: Request<pb::WatchPointsRequest>,
+    ) -> Answer<Self::WatchPointsStream> {
+        Err(not_yet("WatchPoints"))
+    }
+}
+
+#[async_trait]
+impl TokenService for Api {
+    async fn award_token(
+        &self,
+        request: Request<pb::AwardTokenRequest>,
+    ) -> Answer<pb::AwardTokenResponse> {
+        award_token::handle(self, request).await
+    }
+
+    async fn get_balance(
+        &self,
+        request: Request<pb::GetBalanceRequest>,
+    ) -> Answer<pb::GetBalanceResponse> {
+        get_balance::handle(self, request).await
+    }
+
+    async fn batch_get_balances(
+        &self,
+        _request: Request<pb::BatchGetBalancesRequest>,
+    ) -> Answer<pb::BatchGetBalancesResponse> {
+        Err(not_yet("BatchGetBalances"))
+    }
+
+    async fn list_token_events(
+        &self,
+        _request: Request<pb::ListTokenEventsRequest>,
+    ) -> Answer<pb::ListTokenEventsResponse> {
+        Err(not_yet("ListTokenEvents"))
+    }
+
+    async fn adjust_balance(
+        &self,
+        _request: Request<pb::AdjustBalanceRequest>,
+    ) -> Answer<pb::AdjustBalanceResponse> {
+        Err(not_yet("AdjustBalance"))
+    }
+}
+
+#[async_trait]
+impl NotificationService for Api {
+    async fn list_notifications(
+        &self,
+        request: Request<pb::ListNotificationsRequest>,
+    ) -> Answer<pb::ListNotificationsResponse> {
+        list_notifications::handle(self, request).await
+    }
+
+    async fn get_unread_count(
+        &self,
+        request: Request<pb::GetUnreadCountRequest>,
+    ) -> Answer<pb::GetUnreadCountResponse> {
+        get_unread_count::handle(self, request).await
+    }
+
+    async fn mark_notifications_read(
+        &self,
+        request: Request<pb::MarkNotificationsReadRequest>,
+    ) -> Answer<pb::MarkNotificationsReadResponse> {
+        mark_notifications_read::handle(self, request).await
+    }
+
+    type StreamNotificationsStream = Items<pb::StreamNotificationsResponse>;
+
+    async fn stream_notifications(
+        &self,
+        _request: Request<pb::StreamNotificationsRequest>,
+    ) -> Answer<Self::StreamNotificationsStream> {
+        Err(not_yet("StreamNotifications"))
+    }
+}
+
+fn not_yet(rpc: &str) -> Status {
+    Status::unimplemented(format!("{rpc} is not implemented by this version."))
+}

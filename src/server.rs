@@ -1,0 +1,184 @@
+//! The only place that puts the parts together, and takes them apart again.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::oneshot,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
+use tonic::{service::Routes, transport::server::TcpIncoming};
+use tonic_health::server::HealthReporter;
+
+use crate::{
+    engine::{Engine, Limits, Workers},
+    pb::{self, heist_service_server, notification_service_server, token_service_server},
+    rpc::{Api, PageTokenKey},
+    settings::Settings,
+    store::{
+        PgPool, StoreError,
+        pool::{self, DatabaseUrl},
+        schema::{self, SchemaError},
+        secrets,
+    },
+};
+
+/// The services whose health is reported; the empty name stands for the whole server.
+const SERVICES: [&str; 4] = [
+    "",
+    heist_service_server::SERVICE_NAME,
+    token_service_server::SERVICE_NAME,
+    notification_service_server::SERVICE_NAME,
+];
+
+/// What a server needs to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub database: DatabaseUrl,
+    pub max_connections: u32,
+    /// Where gRPC is served; port 0: any free one.
+    pub listen: SocketAddr,
+    pub reflection: bool,
+    pub settings: Settings,
+    pub limits: Limits,
+}
+
+/// A server that accepts calls.
+pub struct Server {
+    address: SocketAddr,
+    health: HealthReporter,
+    stop_accepting: oneshot::Sender<()>,
+    serving: JoinHandle<Result<(), tonic::transport::Error>>,
+    workers: Workers,
+    pool: PgPool,
+}
+
+/// Why a server could not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("cannot listen on {address}: {cause}")]
+    Listen {
+        address: SocketAddr,
+        cause: std::io::Error,
+    },
+    #[error("the gRPC server failed: {0}")]
+    Serve(#[from] tonic::transport::Error),
+    #[error("the gRPC server ended unexpectedly: {0}")]
+    Panic(#[from] tokio::task::JoinError),
+}
+
+impl Server {
+    /// Starts a server on a database that has the application's tables and every migration.
+    ///
+    /// # Errors
+    ///
+    /// What is missing of the schema, a database that does not answer, or an address that
+    /// cannot be listened on.
+    pub async fn start(options: Options) -> Result<Self, ServerError> {
+        let pool = pool::connect_lazy(
+            options.database.connect_options().clone(),
+            options.max_connections,
+        );
+        schema::check(&pool).await?;
+        let page_token_key = PageTokenKey::new(&secrets::page_token_key(&pool).await?);
+
+        let incoming = listen(options.listen)?;
+        let address = incoming.local_addr().map_err(|cause| ServerError::Listen {
+            address: options.listen,
+            cause,
+        })?;
+
+        let (engine, workers) = Engine::start(pool.clone(), options.limits);
+        let api = Api {
+            engine,
+            pool: pool.clone(),
+            settings: Arc::new(options.settings),
+            page_token_key,
+        };
+        let (health, health_service) = tonic_health::server::health_reporter();
+        set_health(&health, tonic_health::ServingStatus::Serving).await;
+
+        let mut routes = api.into_routes().add_service(health_service);
+        if options.reflection {
+            routes = add_reflection(routes);
+        }
+        let (stop_accepting, stopped) = oneshot::channel();
+        let serving = tonic::transport::Server::builder()
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(incoming, async {
+                // Also when the sender is dropped.
+                let _ = stopped.await;
+            });
+        Ok(Self {
+            address,
+            health,
+            stop_accepting,
+            serving: tokio::spawn(serving),
+            workers,
+            pool,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Resolves when the server ends without having been told to.
+    pub async fn failed(&mut self) -> ServerError {
+        match (&mut self.serving).await {
+            Ok(Ok(())) => unreachable!("nobody told it to stop"),
+            Ok(Err(error)) => error.into(),
+            Err(panic) => panic.into(),
+        }
+    }
+
+    /// Ends in order: reports itself as not serving, accepts no more connections, lets calls
+    /// in progress finish, settles what the engine accepted, closes the database. Takes
+    /// `grace` at the most; what is still running then is cut off.
+    pub async fn stop(mut self, grace: Duration) {
+        let until = Instant::now() + grace;
+        set_health(&self.health, tonic_health::ServingStatus::NotServing).await;
+        let _ = self.stop_accepting.send(());
+        if timeout_at(until, &mut self.serving).await.is_err() {
+            tracing::warn!("cutting off calls that outlasted the grace period");
+            self.serving.abort();
+        }
+        if timeout_at(until, self.workers.finish()).await.is_err() {
+            tracing::warn!("leaving orders that outlasted the grace period");
+        }
+        let _ = timeout_at(until, self.pool.close()).await;
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpIncoming, ServerError> {
+    let incoming =
+        TcpIncoming::bind(address).map_err(|cause| ServerError::Listen { address, cause })?;
+    // An answer is one small packet: it should not wait for more to send.
+    Ok(incoming.with_nodelay(Some(true)))
+}
+
+async fn set_health(health: &HealthReporter, status: tonic_health::ServingStatus) {
+    for service in SERVICES {
+        health.set_service_status(service, status).await;
+    }
+}
+
+/// Reflection in the two versions that clients ask for.
+fn add_reflection(routes: Routes) -> Routes {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let v1 = builder().build_v1().expect("our own descriptors are valid");
+    let v1alpha = builder()
+        .build_v1alpha()
+        .expect("our own descriptors are valid");
+    routes.add_service(v1).add_service(v1alpha)
+}

@@ -1,0 +1,125 @@
+//! The rules of the game as an operator sets them.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::domain::rules::{Protection, Rules};
+
+/// What may be set about the game.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Whether heists are on at all.
+    pub enabled: bool,
+    pub rules: Arc<Rules>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            rules: Arc::new(Rules::default()),
+        }
+    }
+}
+
+/// The settings of the game, by the names they have in the environment.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Rules of the game")]
+pub struct RuleArgs {
+    /// Whether heists are on; `false` makes every RPC answer `FEATURE_DISABLED`
+    #[arg(long = "enabled", env = "HEIST_ENABLED", value_name = "BOOL", default_value = "true", value_parser = parse::switch, action = clap::ArgAction::Set)]
+    enabled: bool,
+
+    /// Share of the victim's monthly points that a heist steals, in percent, rounded down
+    #[arg(long, env = "HEIST_STEAL_PERCENTAGE", value_name = "PERCENT", default_value = "5", value_parser = parse::percentage)]
+    steal_percentage: i32,
+
+    /// The most that one heist steals, in points; 0: no cap
+    #[arg(long, env = "HEIST_MAX_STEAL_POINTS", value_name = "POINTS", default_value = "100", value_parser = parse::points)]
+    max_steal_points: i32,
+
+    /// A victim needs at least so many points
+    #[arg(long, env = "HEIST_MIN_TARGET_POINTS", value_name = "POINTS", default_value = "20", value_parser = parse::points)]
+    min_target_points: i32,
+
+    /// How long an attacker waits after a heist; 0s: not at all
+    #[arg(long, env = "HEIST_COOLDOWN", value_name = "DURATION", default_value = "24h", value_parser = parse::duration)]
+    cooldown: Duration,
+
+    /// A victim robbed this often within the window is protected
+    #[arg(long, env = "HEIST_PROTECTION_AFTER", value_name = "TIMES", default_value = "10", value_parser = parse::robberies)]
+    protection_after: usize,
+
+    /// The window in which robberies count for the protection; 0s: no protection
+    #[arg(long, env = "HEIST_PROTECTION_WINDOW", value_name = "DURATION", default_value = "48h", value_parser = parse::duration)]
+    protection_window: Duration,
+}
+
+impl From<RuleArgs> for Settings {
+    fn from(args: RuleArgs) -> Self {
+        let rules = Rules {
+            steal_percentage: args.steal_percentage,
+            max_steal_points: (args.max_steal_points > 0).then_some(args.max_steal_points),
+            min_target_points: args.min_target_points,
+            cooldown: args.cooldown,
+            protection: (!args.protection_window.is_zero()).then_some(Protection {
+                after: args.protection_after,
+                window: args.protection_window,
+            }),
+        };
+        Self {
+            enabled: args.enabled,
+            rules: Arc::new(rules),
+        }
+    }
+}
+
+/// What a value may look like. An error says what is expected.
+pub(crate) mod parse {
+    use std::{ops::RangeInclusive, str::FromStr, time::Duration};
+
+    /// Longer than any sensible rule, short enough to be added to any date.
+    const LONGEST: Duration = Duration::from_hours(24 * 366);
+    /// More would have to be read from the books for each heist.
+    const MOST_ROBBERIES: usize = 1000;
+
+    pub(crate) fn switch(value: &str) -> Result<bool, String> {
+        value
+            .parse()
+            .map_err(|_| "expected true or false".to_owned())
+    }
+
+    pub(crate) fn percentage(value: &str) -> Result<i32, String> {
+        whole_number(value, 1..=100)
+    }
+
+    pub(crate) fn points(value: &str) -> Result<i32, String> {
+        whole_number(value, 0..=i32::MAX)
+    }
+
+    pub(crate) fn robberies(value: &str) -> Result<usize, String> {
+        whole_number(value, 1..=MOST_ROBBERIES)
+    }
+
+    pub(crate) fn whole_number<N>(value: &str, range: RangeInclusive<N>) -> Result<N, String>
+    where
+        N: FromStr + PartialOrd + std::fmt::Display,
+    {
+        value
+            .parse()
+            .ok()
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| {
+                let (least, most) = (range.start(), range.end());
+                format!("expected a whole number from {least} to {most}")
+            })
+    }
+
+    pub(crate) fn duration(value: &str) -> Result<Duration, String> {
+        humantime::parse_duration(value)
+            .ok()
+            .filter(|duration| *duration <= LONGEST)
+            .ok_or_else(|| {
+                "expected a duration such as 90s, 24h or 7d, a year at the most".to_owned()
+            })
+    }
+}

@@ -1,0 +1,113 @@
+//! Tokens for referrals: load what a batch has to know, save what it decided.
+
+use std::collections::HashMap;
+
+use sqlx::{PgConnection, query_file};
+use time::OffsetDateTime;
+
+use super::{
+    StoreError,
+    players::{self, distinct},
+};
+use crate::domain::{
+    award::{AwardFacts, AwardOrder, AwardOutcome, TOKENS_PER_REFERRAL},
+    ids::{AwardId, UserId},
+    tokens::TokenAccount,
+};
+
+/// Locks every referrer of the batch and reads what [`crate::domain::award::decide`] needs.
+/// The locks are held until the transaction of `connection` ends.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn load(
+    connection: &mut PgConnection,
+    orders: &[AwardOrder],
+) -> Result<AwardFacts, StoreError> {
+    let referrers = distinct(orders.iter().map(|order| order.referrer.0));
+    let referred = distinct(orders.iter().map(|order| order.referred.0));
+
+    let players = players::lock(connection, &referrers).await?;
+
+    let facts = query_file!(
+        "src/store/awards/load_facts.sql",
+        i32::try_from(orders.len()).expect("a batch is small"),
+        &referred,
+        &referrers,
+    )
+    .fetch_one(connection)
+    .await?;
+
+    let mut accounts: HashMap<UserId, TokenAccount> = players
+        .into_keys()
+        .map(|user_id| (user_id, TokenAccount::default()))
+        .collect();
+    for (index, user_id) in facts.account_user_ids.iter().enumerate() {
+        if let Some(account) = accounts.get_mut(&UserId(*user_id)) {
+            *account = TokenAccount {
+                balance: facts.account_balances[index],
+                total_earned: facts.account_totals_earned[index],
+                total_spent: facts.account_totals_spent[index],
+                last_earned_at: facts.account_last_earned_times[index],
+                last_spent_at: facts.account_last_spent_times[index],
+            };
+        }
+    }
+
+    Ok(AwardFacts {
+        now: facts.now,
+        accounts,
+        referred: pairs(facts.referred_user_ids, facts.referred_by_ids),
+        awarded: pairs(facts.awarded_referred_ids, facts.awarded_referrer_ids),
+        fresh_ids: facts.fresh_ids.into_iter().map(AwardId).collect(),
+    })
+}
+
+/// Writes the awards among `outcomes` that are to happen: tokens, the awards themselves and
+/// the referrers' notifications.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn save(
+    connection: &mut PgConnection,
+    now: OffsetDateTime,
+    outcomes: &[AwardOutcome],
+) -> Result<(), StoreError> {
+    let mut ids = Vec::new();
+    let mut referrer_ids = Vec::new();
+    let mut referred_ids = Vec::new();
+    let mut referred_names = Vec::new();
+    let mut balances_after = Vec::new();
+    for outcome in outcomes {
+        if let AwardOutcome::Awarded { award, .. } = outcome {
+            ids.push(award.id.0);
+            referrer_ids.push(award.referrer.0);
+            referred_ids.push(award.referred.0);
+            referred_names.push(award.referred_name.clone());
+            balances_after.push(award.balance_after);
+        }
+    }
+
+    query_file!(
+        "src/store/awards/save.sql",
+        now,
+        &ids,
+        &referrer_ids,
+        &referred_ids,
+        &referred_names as &[Option<String>],
+        &balances_after,
+        TOKENS_PER_REFERRAL,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn pairs(keys: Vec<i32>, values: Vec<Option<i32>>) -> HashMap<UserId, Option<UserId>> {
+    keys.into_iter()
+        .map(UserId)
+        .zip(values.into_iter().map(|value| value.map(UserId)))
+        .collect()
+}

@@ -1,0 +1,65 @@
+//! What can go wrong in the database, sorted by what can be done about it.
+
+use std::borrow::Cow;
+
+/// A fault of the database or on the way to it. Refusals are not among them: those are
+/// answers, not faults.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no database to talk to, or it went away before the commit: nothing happened.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(#[source] sqlx::Error),
+    /// Others were faster or held their locks too long: nothing happened, and trying again
+    /// may work.
+    #[error("the transaction conflicted with others: {0}")]
+    Contention(#[source] sqlx::Error),
+    /// Anything else: nothing happened, and trying again will not help.
+    #[error("the database refused a statement: {0}")]
+    Database(#[source] sqlx::Error),
+}
+
+/// Unique keys that two transactions may race for. Whoever loses tries again and then sees
+/// what the winner wrote.
+const RACED_KEYS: [&str; 3] = [
+    "Heist_requestId_key",
+    "HeistTokenAward_referredId_key",
+    "HeistTokenAdjustment_requestId_key",
+];
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::BeginFailed => Self::Unavailable(error),
+            sqlx::Error::Database(refusal) => {
+                let state = refusal.code().unwrap_or(Cow::Borrowed(""));
+                let raced = refusal
+                    .constraint()
+                    .is_some_and(|key| RACED_KEYS.contains(&key));
+                if is_contention(&state) || raced {
+                    Self::Contention(error)
+                } else if is_unavailable(&state) {
+                    Self::Unavailable(error)
+                } else {
+                    Self::Database(error)
+                }
+            }
+            _ => Self::Database(error),
+        }
+    }
+}
+
+/// SQLSTATE: serialization failure, deadlock, lock timeout.
+fn is_contention(state: &str) -> bool {
+    matches!(state, "40001" | "40P01" | "55P03")
+}
+
+/// SQLSTATE: connection exceptions, insufficient resources, operator intervention (shutdown,
+/// statement timeout), and a server that is read-only because another one took over.
+fn is_unavailable(state: &str) -> bool {
+    matches!(state.get(..2), Some("08" | "53" | "57")) || state == "25006"
+}

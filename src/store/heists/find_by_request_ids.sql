@@ -1,0 +1,18 @@
+SELECT
+    heist."id" AS "id!",
+    heist."attackerId" AS "attacker_id?",
+    attacker."name" AS "attacker_name?",
+    heist."attackerPointsBefore" AS "attacker_points_before!",
+    heist."attackerPointsAfter" AS "attacker_points_after!",
+    heist."victimId" AS "victim_id?",
+    victim."name" AS "victim_name?",
+    heist."victimPointsBefore" AS "victim_points_before!",
+    heist."victimPointsAfter" AS "victim_points_after!",
+    heist."pointsStolen" AS "points_stolen!",
+    heist."attackerTokensAfter" AS "tokens_remaining!",
+    heist."requestId" AS "request_id!",
+    heist."createdAt" AS "created_at!"
+FROM "Heist" AS heist
+LEFT JOIN "User" AS attacker ON attacker."id" = heist."attackerId"
+LEFT JOIN "User" AS victim ON victim."id" = heist."victimId"
+WHERE heist."requestId" = ANY($1)

@@ -1,0 +1,225 @@
+//! Heists: load what a batch has to know, save what it decided.
+
+use std::collections::HashMap;
+
+use sqlx::{PgConnection, query_file, query_file_as};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{
+    StoreError,
+    players::{self, distinct},
+};
+use crate::domain::{
+    heist::{Heist, HeistFacts, HeistOrder, HeistOutcome, Party},
+    ids::{HeistId, RequestId, UserId},
+};
+
+/// Locks every player of the batch and reads what [`crate::domain::heist::decide`] needs.
+/// The locks are held until the transaction of `connection` ends.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn load(
+    connection: &mut PgConnection,
+    orders: &[HeistOrder],
+) -> Result<HeistFacts, StoreError> {
+    let attackers: Vec<i32> = orders.iter().map(|order| order.attacker.0).collect();
+    let victims = distinct(orders.iter().map(|order| order.victim.0));
+    let everybody = distinct(attackers.iter().chain(&victims).copied());
+    let request_ids: Vec<Uuid> = orders.iter().map(|order| order.request_id.0).collect();
+    let robberies_to_know = orders
+        .iter()
+        .map(|order| order.rules.robberies_to_know())
+        .max()
+        .unwrap_or(0);
+
+    let mut players = players::lock(connection, &everybody).await?;
+
+    let facts = query_file!(
+        "src/store/heists/load_facts.sql",
+        i32::try_from(orders.len()).expect("a batch is small"),
+        &request_ids,
+        &attackers,
+        &victims,
+        i64::try_from(robberies_to_know).expect("a small number"),
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+
+    let accounts = (facts.account_user_ids.into_iter())
+        .zip(facts.account_balances)
+        .zip(facts.account_last_spent_times);
+    for ((user_id, balance), last_spent_at) in accounts {
+        if let Some(player) = players.get_mut(&UserId(user_id)) {
+            player.tokens = balance;
+            player.last_heist_at = last_spent_at;
+        }
+    }
+    for (victim_id, robbed_at) in facts
+        .robbery_victim_ids
+        .into_iter()
+        .zip(facts.robbery_times)
+    {
+        if let Some(player) = players.get_mut(&UserId(victim_id)) {
+            player.robbed_at.push(robbed_at);
+        }
+    }
+
+    let executed = if facts.seen_request_ids.is_empty() {
+        HashMap::new()
+    } else {
+        find_by_request_ids(connection, &facts.seen_request_ids).await?
+    };
+
+    Ok(HeistFacts {
+        now: facts.now,
+        players,
+        executed,
+        fresh_ids: facts.fresh_ids.into_iter().map(HeistId).collect(),
+    })
+}
+
+/// Writes the heists among `outcomes` that are to happen: points, tokens, the heists
+/// themselves, point events and notifications. `orders` and `outcomes` run in parallel.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn save(
+    connection: &mut PgConnection,
+    now: OffsetDateTime,
+    orders: &[HeistOrder],
+    outcomes: &[HeistOutcome],
+) -> Result<(), StoreError> {
+    let mut columns = Columns::default();
+    for (order, outcome) in orders.iter().zip(outcomes) {
+        if let HeistOutcome::Executed {
+            heist,
+            protection_ends_at,
+        } = outcome
+        {
+            columns.push(order, heist, *protection_ends_at);
+        }
+    }
+
+    query_file!(
+        "src/store/heists/save.sql",
+        now,
+        &columns.ids,
+        &columns.attacker_ids,
+        &columns.victim_ids,
+        &columns.points_stolen,
+        &columns.attacker_points_before,
+        &columns.victim_points_before,
+        &columns.tokens_remaining,
+        &columns.request_ids,
+        &columns.ip_addresses as &[Option<String>],
+        &columns.gain_descriptions,
+        &columns.loss_descriptions,
+        &columns.protection_ends_at as &[Option<OffsetDateTime>],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn find_by_request_ids(
+    connection: &mut PgConnection,
+    request_ids: &[Uuid],
+) -> Result<HashMap<RequestId, Heist>, StoreError> {
+    let rows = query_file_as!(
+        HeistRow,
+        "src/store/heists/find_by_request_ids.sql",
+        request_ids
+    )
+    .fetch_all(connection)
+    .await?;
+    let heists = rows.into_iter().map(|row| {
+        let heist = row.into_heist();
+        (heist.request_id, heist)
+    });
+    Ok(heists.collect())
+}
+
+/// A batch of heists as the arrays that `save.sql` takes.
+#[derive(Default)]
+struct Columns {
+    ids: Vec<i64>,
+    attacker_ids: Vec<i32>,
+    victim_ids: Vec<i32>,
+    points_stolen: Vec<i32>,
+    attacker_points_before: Vec<i32>,
+    victim_points_before: Vec<i32>,
+    tokens_remaining: Vec<i32>,
+    request_ids: Vec<Uuid>,
+    ip_addresses: Vec<Option<String>>,
+    gain_descriptions: Vec<String>,
+    loss_descriptions: Vec<String>,
+    protection_ends_at: Vec<Option<OffsetDateTime>>,
+}
+
+impl Columns {
+    fn push(
+        &mut self,
+        order: &HeistOrder,
+        heist: &Heist,
+        protection_ends_at: Option<OffsetDateTime>,
+    ) {
+        self.ids.push(heist.id.0);
+        self.attacker_ids.push(order.attacker.0);
+        self.victim_ids.push(order.victim.0);
+        self.points_stolen.push(heist.points_stolen);
+        self.attacker_points_before
+            .push(heist.attacker.points_before);
+        self.victim_points_before.push(heist.victim.points_before);
+        self.tokens_remaining.push(heist.tokens_remaining);
+        self.request_ids.push(heist.request_id.0);
+        self.ip_addresses
+            .push(order.caller_address.map(|address| address.to_string()));
+        self.gain_descriptions.push(heist.gain_description());
+        self.loss_descriptions.push(heist.loss_description());
+        self.protection_ends_at.push(protection_ends_at);
+    }
+}
+
+struct HeistRow {
+    id: i64,
+    attacker_id: Option<i32>,
+    attacker_name: Option<String>,
+    attacker_points_before: i32,
+    attacker_points_after: i32,
+    victim_id: Option<i32>,
+    victim_name: Option<String>,
+    victim_points_before: i32,
+    victim_points_after: i32,
+    points_stolen: i32,
+    tokens_remaining: i32,
+    request_id: Uuid,
+    created_at: OffsetDateTime,
+}
+
+impl HeistRow {
+    fn into_heist(self) -> Heist {
+        Heist {
+            id: HeistId(self.id),
+            attacker: Party {
+                id: self.attacker_id.map(UserId),
+                name: self.attacker_name.unwrap_or_default(),
+                points_before: self.attacker_points_before,
+                points_after: self.attacker_points_after,
+            },
+            victim: Party {
+                id: self.victim_id.map(UserId),
+                name: self.victim_name.unwrap_or_default(),
+                points_before: self.victim_points_before,
+                points_after: self.victim_points_after,
+            },
+            points_stolen: self.points_stolen,
+            tokens_remaining: self.tokens_remaining,
+            request_id: RequestId(self.request_id),
+            created_at: self.created_at,
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The only folder that knows SQL and the application's tables.
+//!
+//! Plain functions over a connection. Those that write take slices, run inside the
+//! transaction of their caller and leave the commit to it. Statements that do not fit a
+//! line are `.sql` files beside their function, checked against the migrated schema when
+//! the crate is compiled.
+
+pub mod awards;
+pub mod error;
+pub mod heists;
+pub mod notifications;
+pub mod players;
+pub mod pool;
+pub mod schema;
+pub mod secrets;
+pub mod tokens;
+
+pub use error::StoreError;
+pub use sqlx::{PgConnection, PgPool};

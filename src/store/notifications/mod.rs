@@ -1,0 +1,138 @@
+//! What players were told.
+
+use sqlx::{PgConnection, PgExecutor, query_file, query_file_as, query_file_scalar};
+use time::OffsetDateTime;
+
+use super::StoreError;
+use crate::domain::{
+    ids::{HeistId, NotificationId, UserId},
+    notification::{Details, Notification},
+};
+
+/// A player's notifications, newest first, `limit` at the most, all of them older than
+/// `before`.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn page(
+    executor: impl PgExecutor<'_>,
+    user_id: UserId,
+    unread_only: bool,
+    before: Option<NotificationId>,
+    limit: i64,
+) -> Result<Vec<Notification>, StoreError> {
+    let rows = query_file_as!(
+        NotificationRow,
+        "src/store/notifications/page.sql",
+        user_id.0,
+        unread_only,
+        before.map_or(i64::MAX, |id| id.0),
+        limit,
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| row.into_notification(user_id))
+        .collect())
+}
+
+/// How many notifications a player has not read; `None` where there is no such player.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn unread_count(
+    executor: impl PgExecutor<'_>,
+    user_id: UserId,
+) -> Result<Option<i32>, StoreError> {
+    let count = query_file_scalar!("src/store/notifications/unread_count.sql", user_id.0)
+        .fetch_optional(executor)
+        .await?;
+    Ok(count)
+}
+
+/// Marks as read those with one of the `ids` and those up to and including `up_to`, and says
+/// how many were unread until now. Ids of other players' notifications are passed over.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn mark_read(
+    connection: &mut PgConnection,
+    user_id: UserId,
+    ids: &[NotificationId],
+    up_to: Option<NotificationId>,
+) -> Result<u64, StoreError> {
+    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    let done = query_file!(
+        "src/store/notifications/mark_read.sql",
+        user_id.0,
+        &ids,
+        up_to.map_or(0, |id| id.0),
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+#[derive(Clone, Copy, Debug, sqlx::Type)]
+#[sqlx(
+    type_name = "\"HeistNotificationType\"",
+    rename_all = "SCREAMING_SNAKE_CASE"
+)]
+enum NotificationType {
+    HeistSuccess,
+    HeistVictim,
+    TokenEarned,
+}
+
+struct NotificationRow {
+    id: i64,
+    notification_type: NotificationType,
+    read: bool,
+    ledger_id: i64,
+    other_user_id: i32,
+    other_name: Option<String>,
+    points: i32,
+    after: i32,
+    protection_ends_at: Option<OffsetDateTime>,
+    created_at: OffsetDateTime,
+}
+
+impl NotificationRow {
+    fn into_notification(self, user_id: UserId) -> Notification {
+        let heist_id = HeistId(self.ledger_id);
+        let other = UserId(self.other_user_id);
+        let details = match self.notification_type {
+            NotificationType::HeistSuccess => Details::HeistSuccess {
+                heist_id,
+                victim_id: other,
+                victim_name: self.other_name,
+                points_stolen: self.points,
+                points_after: self.after,
+            },
+            NotificationType::HeistVictim => Details::HeistVictim {
+                heist_id,
+                attacker_id: other,
+                attacker_name: self.other_name,
+                points_lost: self.points,
+                points_after: self.after,
+                protection_ends_at: self.protection_ends_at,
+            },
+            NotificationType::TokenEarned => Details::TokenEarned {
+                referred_id: other,
+                referred_name: self.other_name,
+                balance_after: self.after,
+            },
+        };
+        Notification {
+            id: NotificationId(self.id),
+            user_id,
+            details,
+            read: self.read,
+            created_at: self.created_at,
+        }
+    }
+}

@@ -1,0 +1,8 @@
+-- No row where there is no such player.
+SELECT (
+    SELECT count(*)
+    FROM "HeistNotification" AS note
+    WHERE note."userId" = player."id" AND NOT note."read"
+)::integer AS "unread_count!"
+FROM "User" AS player
+WHERE player."id" = $1
