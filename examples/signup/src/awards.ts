@@ -24,7 +24,7 @@ export interface Award {
 
 /** A connection, or a pool of them: what `pg` and most others are. */
 export interface Database {
-  query<Row>(text: string, values: unknown[]): Promise<{ rows: Row[] }>;
+  query(text: string, values: unknown[]): Promise<{ rows: unknown[] }>;
 }
 
 export interface AwardsOptions {
@@ -155,7 +155,7 @@ export class Awards {
    * that dies with them needs no cleaning up after. SKIP LOCKED gives each instance its own.
    */
   async #claimDue(): Promise<Award[]> {
-    const { rows } = await this.#options.database.query<Award>(
+    const { rows } = await this.#options.database.query(
       `WITH due AS (
          SELECT "referredId"
          FROM "HeistAwardOutbox"
@@ -175,7 +175,7 @@ export class Awards {
        RETURNING award."referrerId", award."referredId"`,
       [BATCH, this.#options.firstDelayMs, this.#options.maxDelayMs],
     );
-    return rows;
+    return rows as Award[];
   }
 
   async #deliver(award: Award): Promise<void> {

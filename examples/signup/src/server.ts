@@ -119,9 +119,10 @@ async function readBody(request: IncomingMessage): Promise<string> {
   let bytes = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     bytes += chunk.length;
-    if (bytes > MAX_BODY_BYTES) throw new Refusal(413, "The body is too large.");
-    chunks.push(chunk);
+    // Read to its end all the same: a caller that is still sending would not hear the answer.
+    if (bytes <= MAX_BODY_BYTES) chunks.push(chunk);
   }
+  if (bytes > MAX_BODY_BYTES) throw new Refusal(413, "The body is too large.");
   return Buffer.concat(chunks).toString("utf8");
 }
 

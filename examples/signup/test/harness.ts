@@ -101,12 +101,32 @@ export class TestDatabase {
     return books!;
   }
 
-  async outboxRow(referred: Player): Promise<OutboxRow> {
+  async outboxRow(referred: { id: number }): Promise<OutboxRow> {
     const [row] = await this.rows<OutboxRow>(
       `SELECT "attempts", "lastError", "settledAt", "refusal" FROM "HeistAwardOutbox" WHERE "referredId" = $1`,
       [referred.id],
     );
     return row!;
+  }
+
+  /** The next test owes nothing for what this one left open. */
+  async emptyOutbox(): Promise<void> {
+    await this.rows(`DELETE FROM "HeistAwardOutbox"`);
+  }
+
+  /** Waits until the outbox owes nothing for this player. */
+  settled(referred: { id: number }): Promise<OutboxRow> {
+    return eventually(`the award for player ${referred.id} is settled`, async () => {
+      const row = await this.outboxRow(referred);
+      return row.settledAt && row;
+    });
+  }
+
+  /** Waits until a delivery has failed, and answers why. */
+  postponed(referred: { id: number }): Promise<string> {
+    return eventually(`a delivery for player ${referred.id} has failed`, async () => {
+      return (await this.outboxRow(referred)).lastError;
+    });
   }
 
   /** As if the time to deliver everything in the outbox again had come. */
@@ -171,7 +191,7 @@ export class Heist {
 export class AuthService {
   readonly events: AwardEvent[] = [];
   readonly awards: Awards;
-  #url = "";
+  url = "";
 
   private constructor(database: TestDatabase, heistPort: number, options: Partial<AwardsOptions>) {
     this.awards = new Awards({
@@ -198,7 +218,7 @@ export class AuthService {
     service.awards.start();
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
-    service.#url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    service.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     cleanup.add(async () => {
       server.close();
       await service.awards.stop();
@@ -207,7 +227,7 @@ export class AuthService {
   }
 
   signUp(referralCode?: string): Promise<Player> {
-    return signUpAt(this.#url, referralCode);
+    return signUpAt(this.url, referralCode);
   }
 }
 
@@ -288,32 +308,34 @@ export async function startFakeHeist(
   return { port, stop };
 }
 
-/** A network that carries every call to heist and loses every answer. */
-export async function startOneWayProxy(cleanup: Cleanup, heistPort: number): Promise<{ port: number; stop(): void }> {
-  const sockets = new Set<net.Socket>();
-  const server = net.createServer((caller) => {
-    const service = net.connect(heistPort, "127.0.0.1");
-    for (const socket of [caller, service]) {
-      sockets.add(socket);
-      socket.on("error", () => undefined);
-    }
-    caller.pipe(service);
-    // HTTP/2's preface of the server comes first; what follows the first request are answers.
-    let asked = false;
-    caller.on("data", (bytes: Buffer) => {
-      asked ||= bytes.includes("AwardToken") || bytes.length > 100;
+/** The network between an auth service and heist. While `answers` is false it loses every answer. */
+export class Network {
+  port = 0;
+  answers = true;
+
+  static async start(cleanup: Cleanup, heistPort: number): Promise<Network> {
+    const network = new Network();
+    const sockets = new Set<net.Socket>();
+    const server = net.createServer((caller) => {
+      const service = net.connect(heistPort, "127.0.0.1");
+      caller.pipe(service);
+      service.on("data", (bytes) => network.answers && caller.write(bytes));
+      for (const [socket, other] of [[caller, service], [service, caller]] as const) {
+        sockets.add(socket);
+        socket.on("error", () => undefined);
+        socket.on("close", () => {
+          sockets.delete(socket);
+          other.destroy();
+        });
+      }
     });
-    service.on("data", (bytes: Buffer) => {
-      if (!asked) caller.write(bytes);
+    network.port = await listen(server);
+    cleanup.add(() => {
+      server.close();
+      for (const socket of sockets) socket.destroy();
     });
-  });
-  const port = await listen(server);
-  const stop = () => {
-    server.close();
-    for (const socket of sockets) socket.destroy();
-  };
-  cleanup.add(stop);
-  return { port, stop };
+    return network;
+  }
 }
 
 /** A port where nobody listens. */
