@@ -3,4 +3,14 @@
 
 mod harness;
 
+mod award_token;
+mod bad_input;
+mod cooldown_and_protection;
+mod deleted_players;
 mod execute_heist;
+mod get_balance;
+mod heist_races;
+mod heist_refusals;
+mod list_notifications;
+mod mark_notifications_read;
+mod request_ids;

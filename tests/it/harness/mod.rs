@@ -18,9 +18,11 @@ mod players;
 pub mod postgres;
 mod refusal;
 mod snapshot;
+pub mod wire;
 
 use std::{
     future::Future,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -38,11 +40,16 @@ use heist::{
     store::pool::DatabaseUrl,
 };
 use sqlx::{PgPool, postgres::PgPoolOptions};
+use time::OffsetDateTime;
 use tokio::runtime::{Builder, Runtime};
 use tonic::transport::{Channel, Endpoint};
 
-pub use self::{players::Player, refusal::Refusal, snapshot::snapshot};
 use self::postgres::Database;
+pub use self::{
+    players::{Player, new_request_id},
+    refusal::Refusal,
+    snapshot::snapshot,
+};
 
 /// Long enough for any machine; nothing ever waits for it to pass.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -54,9 +61,11 @@ pub struct World {
     pub tokens: TokenServiceClient<Channel>,
     pub notifications: NotificationServiceClient<Channel>,
     pub channel: Channel,
+    pub address: SocketAddr,
     /// The test's own connections, for looking and for moving rows in time.
     pub pool: PgPool,
     pub database_url: String,
+    pub settings: Settings,
 }
 
 /// How a world differs from the default one.
@@ -75,6 +84,31 @@ impl World {
         Setup {
             settings: Settings::default(),
             limits: Limits::default(),
+        }
+    }
+
+    async fn new(database: &Database, settings: Settings, address: SocketAddr) -> Self {
+        let channel = connect(address).await;
+        Self {
+            heists: HeistServiceClient::new(channel.clone()),
+            tokens: TokenServiceClient::new(channel.clone()),
+            notifications: NotificationServiceClient::new(channel.clone()),
+            channel,
+            address,
+            pool: database.connect().await,
+            database_url: database.url.clone(),
+            settings,
+        }
+    }
+
+    /// The same world, seen through another connection or another server.
+    pub fn through(&self, channel: Channel) -> Self {
+        Self {
+            heists: HeistServiceClient::new(channel.clone()),
+            tokens: TokenServiceClient::new(channel.clone()),
+            notifications: NotificationServiceClient::new(channel.clone()),
+            channel,
+            ..self.clone()
         }
     }
 }
@@ -98,24 +132,20 @@ impl Setup {
     pub fn run(self, body: impl AsyncFnOnce(&World)) {
         runtime().block_on(async {
             let database = Database::migrated().await;
-            let server = Server::start(options(&database.url, self.settings, self.limits))
+            let settings = self.settings.clone();
+            let server = Server::start(options(&database.url, settings, self.limits))
                 .await
                 .expect("the server starts");
-            let channel = connect(server.address()).await;
-            let world = World {
-                heists: HeistServiceClient::new(channel.clone()),
-                tokens: TokenServiceClient::new(channel.clone()),
-                notifications: NotificationServiceClient::new(channel.clone()),
-                channel,
-                pool: database.connect().await,
-                database_url: database.url.clone(),
-            };
+            let world = World::new(&database, self.settings, server.address()).await;
 
             body(&world).await;
 
             let stopping = Instant::now();
             server.stop(PATIENCE).await;
-            assert!(stopping.elapsed() < PATIENCE, "the server had to be cut off");
+            assert!(
+                stopping.elapsed() < PATIENCE,
+                "the server had to be cut off"
+            );
             books::check(&world.pool).await;
             world.pool.close().await;
             database.discard().await;
@@ -163,6 +193,14 @@ where
         answers.push(task.await.expect("a caller panicked"));
     }
     answers
+}
+
+/// The moment that an answer says.
+#[track_caller]
+pub fn to_time(timestamp: Option<prost_types::Timestamp>) -> OffsetDateTime {
+    let timestamp = timestamp.expect("the answer says when");
+    OffsetDateTime::from_unix_timestamp(timestamp.seconds).expect("a date of our times")
+        + time::Duration::nanoseconds(timestamp.nanos.into())
 }
 
 /// Looks again and again until something can be seen.

@@ -51,7 +51,11 @@ impl World {
 
     /// Several of one kind, called `kind 1`, `kind 2`, and so on.
     pub fn crowd(&self, kind: &str, count: usize) -> NewPlayers {
-        self.players((1..=count).map(|number| format!("{kind} {number}")).collect())
+        self.players(
+            (1..=count)
+                .map(|number| format!("{kind} {number}"))
+                .collect(),
+        )
     }
 
     fn players(&self, names: Vec<String>) -> NewPlayers {
@@ -69,7 +73,12 @@ impl World {
         request: pb::ExecuteHeistRequest,
     ) -> impl Future<Output = Answer<pb::ExecuteHeistResponse>> + Send + use<> {
         let mut client = self.heists.clone();
-        async move { client.execute_heist(request).await.map(Response::into_inner) }
+        async move {
+            client
+                .execute_heist(request)
+                .await
+                .map(Response::into_inner)
+        }
     }
 
     pub fn award_token(
@@ -107,7 +116,11 @@ impl World {
         let mut client = self.notifications.clone();
         async move {
             let request = pb::GetUnreadCountRequest { user_id };
-            Ok(client.get_unread_count(request).await?.into_inner().unread_count)
+            Ok(client
+                .get_unread_count(request)
+                .await?
+                .into_inner()
+                .unread_count)
         }
     }
 
@@ -121,11 +134,13 @@ impl World {
 
     /// Moves every heist so far to so long ago, as the protection of victims counts it.
     pub async fn all_heists_were(&self, ago: Duration) {
-        sqlx::query(r#"UPDATE "Heist" SET "createdAt" = clock_timestamp() - make_interval(secs => $1)"#)
-            .bind(ago.as_secs_f64())
-            .execute(&self.pool)
-            .await
-            .unwrap();
+        sqlx::query(
+            r#"UPDATE "Heist" SET "createdAt" = clock_timestamp() - make_interval(secs => $1)"#,
+        )
+        .bind(ago.as_secs_f64())
+        .execute(&self.pool)
+        .await
+        .unwrap();
     }
 
     pub async fn count_heists(&self) -> i64 {
@@ -235,6 +250,14 @@ impl IntoFuture for NewPlayer {
 }
 
 impl Player {
+    /// The same player, calling through another world's connection.
+    pub fn seen_by(&self, world: &World) -> Self {
+        Self {
+            world: world.clone(),
+            ..self.clone()
+        }
+    }
+
     pub fn robs(
         &self,
         victim: &Self,

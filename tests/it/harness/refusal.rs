@@ -16,11 +16,17 @@ pub struct Refusal {
 
 impl World {
     /// Makes a call that has to fail, and checks that it leaves no trace in any table.
-    pub async fn refuses<T: Debug>(&self, call: impl Future<Output = Result<T, Status>>) -> Refusal {
+    pub async fn refuses<T: Debug>(
+        &self,
+        call: impl Future<Output = Result<T, Status>>,
+    ) -> Refusal {
         let before = snapshot(&self.pool).await;
         let status = call.await.expect_err("it should have been refused");
         let after = snapshot(&self.pool).await;
-        assert_eq!(before, after, "a refused call changed something: {status:?}");
+        assert_eq!(
+            before, after,
+            "a refused call changed something: {status:?}"
+        );
         Refusal::from(status)
     }
 }
@@ -93,6 +99,10 @@ impl Refusal {
         self.details.retry_info().is_none()
     }
 
+    pub fn code(&self) -> Code {
+        self.status.code()
+    }
+
     pub fn message(&self) -> &str {
         self.status.message()
     }
@@ -109,7 +119,15 @@ impl Refusal {
 
     fn tells_nothing_of_the_inside(&self) {
         let told = format!("{:?}", self.status).to_lowercase();
-        for secret in ["sqlx", "sqlstate", "postgres", "\"user\"", "constraint", "src/", "panicked"] {
+        for secret in [
+            "sqlx",
+            "sqlstate",
+            "postgres",
+            "\"user\"",
+            "constraint",
+            "src/",
+            "panicked",
+        ] {
             assert!(!told.contains(secret), "tells {secret}: {told}");
         }
     }
