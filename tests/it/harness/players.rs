@@ -11,7 +11,7 @@ use sqlx::{FromRow, PgPool};
 use tonic::{Response, Status};
 use uuid::Uuid;
 
-use super::World;
+use super::{World, until};
 
 pub type Answer<T> = Result<T, Status>;
 
@@ -141,6 +141,16 @@ impl World {
         .execute(&self.pool)
         .await
         .unwrap();
+    }
+
+    pub async fn somebody_waits_for_a_lock(&self) {
+        until("somebody waits for a lock", async || {
+            let waiting = r"
+                SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            (count(&self.pool, waiting).await > 0).then_some(())
+        })
+        .await;
     }
 
     pub async fn count_heists(&self) -> i64 {
