@@ -3,10 +3,14 @@
 
 mod harness;
 
+mod architecture;
 mod award_token;
 mod bad_input;
+mod command_line;
 mod cooldown_and_protection;
 mod deleted_players;
+mod domain_properties;
+mod embedded_default;
 mod execute_heist;
 mod feature_switch;
 mod get_balance;
@@ -16,4 +20,5 @@ mod heist_refusals;
 mod impatient_callers;
 mod list_notifications;
 mod mark_notifications_read;
+mod migrations;
 mod request_ids;

@@ -16,6 +16,7 @@
 mod books;
 mod players;
 pub mod postgres;
+pub mod process;
 mod refusal;
 mod snapshot;
 pub mod wire;
