@@ -30,7 +30,7 @@ pub struct ServeConfig {
     #[arg(long, env = "HEIST_LISTEN", value_name = "ADDRESS", default_value = DEFAULT_LISTEN, value_parser = socket_address)]
     pub listen: SocketAddr,
 
-    /// Who may call; has to be decided where DATABASE_URL is set. `none`: whoever can connect
+    /// Who may call; has to be decided where `DATABASE_URL` is set. `none`: whoever can connect
     #[arg(long, env = "HEIST_AUTH", value_name = "METHOD", value_parser = auth)]
     pub auth: Option<Auth>,
 
@@ -142,10 +142,10 @@ impl TargetConfig {
         let mut address = self.listen;
         match address {
             SocketAddr::V4(v4) if v4.ip().is_unspecified() => {
-                address.set_ip(Ipv4Addr::LOCALHOST.into())
+                address.set_ip(Ipv4Addr::LOCALHOST.into());
             }
             SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
-                address.set_ip(Ipv6Addr::LOCALHOST.into())
+                address.set_ip(Ipv6Addr::LOCALHOST.into());
             }
             _ => {}
         }

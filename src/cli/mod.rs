@@ -33,8 +33,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Serve(Box<serve::Serve>),
-    Migrate(migrate::Migrate),
-    Healthcheck(healthcheck::Healthcheck),
+    Migrate(Box<migrate::Migrate>),
+    Healthcheck(Box<healthcheck::Healthcheck>),
 }
 
 /// Runs the command that the arguments and the environment describe.

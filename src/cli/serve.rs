@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, time::Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
@@ -36,30 +36,26 @@ impl Serve {
         let config = self.config;
         let mut stop = StopSignals::listen()?;
 
-        let (database, private) = match &config.database_url {
-            Some(url) => {
-                if config.auth.is_none() {
-                    bail!(
-                        "HEIST_AUTH is not set: HEIST_AUTH=none lets whoever can connect rob any player and award tokens"
-                    );
-                }
-                (url.clone(), None)
-            }
-            None => {
-                let (database, postgres) = start_private(&config).await?;
-                (database, Some(postgres))
-            }
+        let (database, private) = if let Some(url) = &config.database_url {
+            ensure!(
+                config.auth.is_some(),
+                "HEIST_AUTH is not set: HEIST_AUTH=none lets whoever can connect rob any player and award tokens"
+            );
+            (url.clone(), None)
+        } else {
+            let (database, postgres) = start_private(&config).await?;
+            (database, Some(postgres))
         };
         if config.auth.is_none_or(|auth| auth == Auth::None) {
             tracing::warn!("no authentication: whoever can connect may do everything");
         }
 
         let options = Options {
-            database: database.clone(),
+            database,
             max_connections: config.database_max_connections,
             listen: config.listen,
             reflection: config.reflection,
-            settings: config.rules.clone().into(),
+            settings: config.rules.into(),
             limits: Limits::default(),
         };
         let mut server = Server::start(options).await?;

@@ -114,8 +114,9 @@ impl Rules {
     #[must_use]
     pub fn points_at_stake(&self, victim_points: i32) -> i32 {
         let share = i64::from(victim_points.max(0)) * i64::from(self.steal_percentage) / 100;
-        let capped = share.min(i64::from(self.max_steal_points.unwrap_or(i32::MAX)));
-        i32::try_from(capped).expect("at most i32::MAX")
+        // Up to 100% of an i32 is an i32.
+        let share = i32::try_from(share).unwrap_or(i32::MAX);
+        share.min(self.max_steal_points.unwrap_or(i32::MAX))
     }
 
     /// Until when `attacker` has to wait; `None` where they need not.

@@ -7,12 +7,12 @@
 //!
 //! A start goes through the files in this order:
 //!
-//! 1. [`account`]: as which user the server runs, since PostgreSQL refuses to be root;
-//! 2. [`binaries`]: where `initdb` and `postgres` are;
-//! 3. [`claim`]: one server per data directory, and waiting for one that is about to end;
-//! 4. [`cluster`]: `initdb`, all or nothing;
-//! 5. [`socket`]: the private folder of the unix socket;
-//! 6. [`server`]: the running process, and the supervisor that ends it when we end.
+//! 1. `account`: as which user the server runs, since PostgreSQL refuses to be root;
+//! 2. `binaries`: where `initdb` and `postgres` are;
+//! 3. `claim`: one server per data directory, and waiting for one that is about to end;
+//! 4. `cluster`: `initdb`, all or nothing;
+//! 5. `socket`: the private folder of the unix socket;
+//! 6. `server`: the running process, and the supervisor that ends it when we end.
 //!
 //! A data directory looks like this, for PostgreSQL 18:
 //!

@@ -17,3 +17,8 @@ pub mod tokens;
 
 pub use error::StoreError;
 pub use sqlx::{PgConnection, PgPool};
+
+/// A number of things, as PostgreSQL takes it.
+fn count(things: usize) -> i64 {
+    i64::try_from(things).unwrap_or(i64::MAX)
+}

@@ -232,11 +232,11 @@ async fn retry_locks(work: impl AsyncFn() -> Result<(), SchemaError>) -> Result<
 
 fn is_lock_timeout(error: &SchemaError) -> bool {
     const LOCK_NOT_AVAILABLE: &str = "55P03";
-    let cause = match error {
-        SchemaError::Migrate(
-            MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _),
-        ) => cause,
-        _ => return false,
+    let SchemaError::Migrate(
+        MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _),
+    ) = error
+    else {
+        return false;
     };
     cause
         .as_database_error()

@@ -4,7 +4,7 @@ SELECT
     clock_timestamp() AS "now!",
     ARRAY(
         SELECT nextval('"HeistLedger_id_seq"')
-        FROM generate_series(1, $1::integer)
+        FROM generate_series(1, $1::bigint)
     ) AS "fresh_ids!",
     referred.user_ids AS "referred_user_ids!",
     referred.referrer_ids AS "referred_by_ids!: Vec<Option<i32>>",

@@ -6,7 +6,7 @@ use sqlx::{PgConnection, query_file};
 use time::OffsetDateTime;
 
 use super::{
-    StoreError,
+    StoreError, count,
     players::{self, distinct},
 };
 use crate::domain::{
@@ -32,7 +32,7 @@ pub async fn load(
 
     let facts = query_file!(
         "src/store/awards/load_facts.sql",
-        i32::try_from(orders.len()).expect("a batch is small"),
+        count(orders.len()),
         &referred,
         &referrers,
     )

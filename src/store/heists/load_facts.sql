@@ -6,7 +6,7 @@ SELECT
     clock_timestamp() AS "now!",
     ARRAY(
         SELECT nextval('"HeistLedger_id_seq"')
-        FROM generate_series(1, $1::integer)
+        FROM generate_series(1, $1::bigint)
     ) AS "fresh_ids!",
     ARRAY(
         SELECT seen."requestId"

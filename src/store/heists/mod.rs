@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    StoreError,
+    StoreError, count,
     players::{self, distinct},
 };
 use crate::domain::{
@@ -39,11 +39,11 @@ pub async fn load(
 
     let facts = query_file!(
         "src/store/heists/load_facts.sql",
-        i32::try_from(orders.len()).expect("a batch is small"),
+        count(orders.len()),
         &request_ids,
         &attackers,
         &victims,
-        i64::try_from(robberies_to_know).expect("a small number"),
+        count(robberies_to_know),
     )
     .fetch_one(&mut *connection)
     .await?;
