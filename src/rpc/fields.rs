@@ -1,5 +1,5 @@
 //! Parses the fields of a request and collects all that is wrong with them, so that
-//! one answer names every field.
+//! one answer names every field, or the first ten.
 
 use tonic::Status;
 use tonic_types::FieldViolation;
@@ -10,6 +10,11 @@ use crate::domain::ids::{HeistId, NotificationId, RequestId, UserId};
 
 /// The most players that one batch call names.
 pub(super) const MAX_BATCH: usize = 200;
+
+/// So many violations are told at the most. A status travels in HTTP headers, of which many
+/// clients take 8 KiB: a longer one would cost the caller the connection and every other call
+/// on it.
+const MAX_VIOLATIONS: usize = 10;
 
 /// What is wrong so far. A field that does not parse leaves a stand-in behind, which nobody
 /// sees because [`Fields::check`] fails.
@@ -101,8 +106,10 @@ impl Fields {
     }
 
     pub(super) fn violate(&mut self, field: &str, description: impl Into<String>) {
-        self.violations
-            .push(FieldViolation::new(field, description.into()));
+        if self.violations.len() < MAX_VIOLATIONS {
+            self.violations
+                .push(FieldViolation::new(field, description.into()));
+        }
     }
 
     /// Fails with `INVALID_REQUEST` where anything was wrong.
