@@ -17,6 +17,7 @@ use crate::{
     settings::Settings,
     store::{
         PgPool, StoreError,
+        leaderboard::Ranks,
         pool::{self, DatabaseUrl},
         schema::{self, SchemaError},
         secrets,
@@ -104,6 +105,7 @@ impl Server {
             pool: pool.clone(),
             settings: Arc::new(options.settings),
             page_token_key,
+            ranks: Ranks::new(pool.clone()),
         };
         let (health, health_service) = tonic_health::server::health_reporter();
         set_health(&health, tonic_health::ServingStatus::Serving).await;
