@@ -237,7 +237,7 @@ fn a_page_token_cannot_be_made_up() {
                 ..request.clone()
             };
             let refused = world.list_notifications(request).await.unwrap_err();
-            crate::harness::Refusal::from(refused).is_about_the_page_token();
+            crate::harness::Refusal::from(refused).names_the_page_token();
         }
     });
 }

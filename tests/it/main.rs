@@ -1,11 +1,17 @@
 //! The service as its callers see it: the real server on a free port, the real client, and a
 //! PostgreSQL database of its own for each test. One file per topic; [`harness`] is the stage.
 
+#![expect(
+    clippy::similar_names,
+    reason = "referrer and referred are the words of the contract"
+)]
+
 mod harness;
 
 mod architecture;
 mod award_token;
 mod bad_input;
+mod broken_connections;
 mod command_line;
 mod cooldown_and_protection;
 mod deleted_players;
