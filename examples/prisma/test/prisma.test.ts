@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import { after, before, it } from "node:test";
 import { PrismaPg } from "@prisma/adapter-pg";
 import { HeistNotificationType, PrismaClient } from "../generated/client.ts";
+import config from "../prisma.config.ts";
 import { ANN, BOB, CAT, createFixture, DAN, type Fixture } from "./fixture.ts";
 
 let fixture: Fixture;
@@ -186,6 +187,23 @@ it("every model of schema/heist.prisma is the table that heist migrate makes", a
     );
     assert.deepEqual(columns, rows, model);
   }
+});
+
+it("prisma.config.ts names everything that heist migrate makes", async () => {
+  const applicationTables = ["PointEventTypeMaster", "User", "UserPointEvent"];
+  const { rows: tables } = await fixture.sql.query<{ name: string }>(
+    `SELECT "table_schema" || '.' || "table_name" AS name
+     FROM information_schema.tables
+     WHERE "table_schema" = 'public' AND "table_name" <> ALL($1)`,
+    [applicationTables],
+  );
+  const { rows: enums } = await fixture.sql.query<{ name: string }>(
+    `SELECT DISTINCT 'public.' || pg_type."typname" AS name
+     FROM pg_enum INNER JOIN pg_type ON pg_type."oid" = pg_enum."enumtypid"`,
+  );
+
+  assert.deepEqual(new Set(config.tables?.external), new Set(tables.map(({ name }) => name)));
+  assert.deepEqual(new Set(config.enums?.external), new Set(enums.map(({ name }) => name)));
 });
 
 interface Column {
