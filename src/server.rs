@@ -31,6 +31,12 @@ const SERVICES: [&str; 4] = [
     notification_service_server::SERVICE_NAME,
 ];
 
+/// How many calls on one connection may be given up before the server has looked at them. A
+/// connection that exceeds it is closed, with every call on it. The default of 20 is exceeded
+/// by one burst of calls whose deadline passes, so that one impatient caller would cost all
+/// others of its process their answers.
+const MAX_UNSEEN_RESETS: usize = 1024;
+
 /// What a server needs to run.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -108,6 +114,7 @@ impl Server {
         }
         let (stop_accepting, stopped) = oneshot::channel();
         let serving = tonic::transport::Server::builder()
+            .http2_max_pending_accept_reset_streams(Some(MAX_UNSEEN_RESETS))
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, async {
                 // Also when the sender is dropped.

@@ -123,10 +123,15 @@ async fn work<O: Operation>(pool: PgPool, receiver: Receiver<O>, batch_limit: us
 }
 
 /// Runs a batch and answers everybody in it.
-async fn settle<O: Operation>(pool: PgPool, mut jobs: Vec<Job<O>>) {
+async fn settle<O: Operation>(pool: PgPool, jobs: Vec<Job<O>>) {
     let now = Instant::now();
     // Whoever stopped waiting before their order was begun gets it not executed.
-    jobs.retain(|job| job.deadline > now && !job.reply.is_closed());
+    let (mut jobs, late): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.deadline > now);
+    jobs.retain(|job| !job.reply.is_closed());
+    // Their own timer may be a little slower than this look at the clock.
+    for job in late {
+        let _ = job.reply.send(Err(EngineError::DeadlineExceeded));
+    }
     let Some(latest_deadline) = jobs.iter().map(|job| job.deadline).max() else {
         return;
     };

@@ -1,0 +1,393 @@
+//! What callers should not send: every field of every RPC, and bytes that are no message.
+
+use heist::pb;
+use prost::Message as _;
+use tonic::Code;
+
+use crate::harness::{
+    Player, World, all_at_once, new_request_id,
+    wire::{self, Method, methods_of_the_contract},
+};
+
+const NO_IDS: [i32; 3] = [0, -1, i32::MIN];
+const NO_UUIDS: [&str; 8] = [
+    "0",
+    " ",
+    "not-a-uuid",
+    "0199c0de-0000-7000-8000-00000000000",
+    "0199c0de-0000-7000-8000-0000000000000",
+    "0199c0de-0000-7000-8000-00000000000g",
+    " 0199c0de-0000-7000-8000-000000000000",
+    "0199c0de-0000-7000-8000-000000000000\0",
+];
+
+/// Two players, the first of whom could rob the second.
+async fn players(world: &World) -> (Player, Player) {
+    let ada = world.player("Ada").points(100).tokens(1).await;
+    let ben = world.player("Ben").points(1000).await;
+    (ada, ben)
+}
+
+#[test]
+fn a_heist_names_two_players_by_positive_ids() {
+    World::run(async |world| {
+        let (ada, ben) = players(world).await;
+        for no_id in NO_IDS {
+            for (attacker_id, victim_id, fields) in [
+                (no_id, ben.id, &["attacker_id"][..]),
+                (ada.id, no_id, &["victim_id"]),
+                (no_id, no_id, &["attacker_id", "victim_id"]),
+            ] {
+                let request = pb::ExecuteHeistRequest {
+                    attacker_id,
+                    victim_id,
+                    request_id: new_request_id(),
+                };
+                world
+                    .refuses(world.execute_heist(request))
+                    .await
+                    .names(fields);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_request_id_is_a_uuid() {
+    World::run(async |world| {
+        let (ada, ben) = players(world).await;
+        let long = "0".repeat(10_000);
+        for no_uuid in NO_UUIDS.into_iter().chain([long.as_str()]) {
+            let refusal = world.refuses(ada.robs_with_id(no_uuid, &ben)).await;
+            refusal.names(&["request_id"]);
+        }
+    });
+}
+
+#[test]
+fn everything_wrong_with_a_heist_is_said_at_once() {
+    World::run(async |world| {
+        let request = pb::ExecuteHeistRequest {
+            attacker_id: 0,
+            victim_id: -1,
+            request_id: "?".to_owned(),
+        };
+        let refusal = world.refuses(world.execute_heist(request)).await;
+        refusal.names(&["attacker_id", "victim_id", "request_id"]);
+    });
+}
+
+#[test]
+fn an_award_names_two_players_by_positive_ids() {
+    World::run(async |world| {
+        let (ada, ben) = players(world).await;
+        for no_id in NO_IDS {
+            for (referrer_id, referred_id, fields) in [
+                (no_id, ben.id, &["referrer_id"][..]),
+                (ada.id, no_id, &["referred_id"]),
+                (no_id, no_id, &["referrer_id", "referred_id"]),
+            ] {
+                let request = pb::AwardTokenRequest {
+                    referrer_id,
+                    referred_id,
+                    referred_name: String::new(),
+                };
+                world
+                    .refuses(world.award_token(request))
+                    .await
+                    .names(fields);
+            }
+        }
+    });
+}
+
+#[test]
+fn the_name_of_a_signup_is_short_and_printable() {
+    World::run(async |world| {
+        let (ada, ben) = players(world).await;
+        let award = |name: &str| {
+            world.award_token(pb::AwardTokenRequest {
+                referrer_id: ada.id,
+                referred_id: ben.id,
+                referred_name: name.to_owned(),
+            })
+        };
+        let too_long = "x".repeat(201);
+        let far_too_long = "x".repeat(60_000);
+        for name in [
+            "a\0b",
+            "a\nb",
+            "a\tb",
+            "\u{1b}[31mred",
+            "a\u{7f}b",
+            "a\u{85}b",
+            &too_long,
+            &far_too_long,
+        ] {
+            world.refuses(award(name)).await.names(&["referred_name"]);
+        }
+        // Characters count, not bytes, and blanks around it do not.
+        award(&format!(" {} ", "🦊".repeat(200))).await.unwrap();
+    });
+}
+
+#[test]
+fn a_name_of_blanks_is_none() {
+    World::run(async |world| {
+        let (ada, ben) = players(world).await;
+        let request = pb::AwardTokenRequest {
+            referrer_id: ada.id,
+            referred_id: ben.id,
+            referred_name: " \n ".to_owned(),
+        };
+        world.award_token(request).await.unwrap();
+        let told = ada.notifications().await.remove(0);
+        assert_eq!(
+            told.message,
+            "Ben joined with your code. You earned a heist token."
+        );
+    });
+}
+
+#[test]
+fn whose_balance_and_notifications_are_meant_is_a_positive_id() {
+    World::run(async |world| {
+        for user_id in NO_IDS {
+            world
+                .refuses(world.get_balance(user_id))
+                .await
+                .names(&["user_id"]);
+            world
+                .refuses(world.get_unread_count(user_id))
+                .await
+                .names(&["user_id"]);
+            let list = pb::ListNotificationsRequest {
+                user_id,
+                ..Default::default()
+            };
+            world
+                .refuses(world.list_notifications(list))
+                .await
+                .names(&["user_id"]);
+            let mark = pb::MarkNotificationsReadRequest {
+                user_id,
+                notification_ids: vec![1],
+                up_to_id: 0,
+            };
+            world
+                .refuses(world.mark_notifications_read(mark))
+                .await
+                .names(&["user_id"]);
+        }
+    });
+}
+
+#[test]
+fn a_page_has_one_to_a_hundred_entries() {
+    World::run(async |world| {
+        let ada = world.player("Ada").await;
+        for page_size in [-1, 101, 65_536, 65_546, i32::MAX, i32::MIN] {
+            let request = pb::ListNotificationsRequest {
+                user_id: ada.id,
+                page_size,
+                ..Default::default()
+            };
+            world
+                .refuses(world.list_notifications(request))
+                .await
+                .names(&["page_size"]);
+        }
+    });
+}
+
+#[test]
+fn a_page_token_cannot_be_made_up() {
+    World::run(async |world| {
+        let ada = world.player("Ada").await;
+        for friend in world.crowd("Friend", 3).await {
+            ada.earns_a_token_for(&friend).await.unwrap();
+        }
+        let request = pb::ListNotificationsRequest {
+            user_id: ada.id,
+            page_size: 1,
+            ..Default::default()
+        };
+        let good = (world.list_notifications(request.clone()).await.unwrap()).next_page_token;
+
+        let mut forged: Vec<String> = ["x", "0", "AAAA", "1 OR 1=1", "🦊", "\0", "===="]
+            .map(str::to_owned)
+            .to_vec();
+        forged.push("A".repeat(good.len()));
+        forged.push("A".repeat(50_000));
+        forged.push(format!("{good}A"));
+        forged.push(format!("{good}="));
+        forged.push(format!(" {good}"));
+        forged.push(good[..good.len() - 1].to_owned());
+        for place in 0..good.len() - 1 {
+            let other = if &good[place..=place] == "A" {
+                "B"
+            } else {
+                "A"
+            };
+            forged.push([&good[..place], other, &good[place + 1..]].concat());
+        }
+        for page_token in forged {
+            let request = pb::ListNotificationsRequest {
+                page_token,
+                ..request.clone()
+            };
+            let refused = world.list_notifications(request).await.unwrap_err();
+            crate::harness::Refusal::from(refused).is_about_the_page_token();
+        }
+    });
+}
+
+#[test]
+fn notifications_to_mark_are_named_by_positive_ids_or_a_last_one() {
+    World::run(async |world| {
+        let ada = world.player("Ada").await;
+        let friend = world.player("Friend").await;
+        ada.earns_a_token_for(&friend).await.unwrap();
+        for (ids, up_to_id, fields) in [
+            (vec![], 0, &["notification_ids"][..]),
+            (vec![], -1, &["up_to_id"]),
+            (vec![], i64::MIN, &["up_to_id"]),
+            (vec![0], 0, &["notification_ids[0]"]),
+            (
+                vec![1, -1, 2, i64::MIN],
+                0,
+                &["notification_ids[1]", "notification_ids[3]"],
+            ),
+            (vec![0], -1, &["notification_ids[0]", "up_to_id"]),
+            (vec![1; 501], 0, &["notification_ids"]),
+            (vec![1; 6000], i64::MAX, &["notification_ids"]),
+        ] {
+            let request = pb::MarkNotificationsReadRequest {
+                user_id: ada.id,
+                notification_ids: ids,
+                up_to_id,
+            };
+            world
+                .refuses(world.mark_notifications_read(request))
+                .await
+                .names(fields);
+        }
+    });
+}
+
+#[test]
+fn of_five_hundred_bad_ids_the_first_ten_are_named_because_a_status_has_to_fit_a_header() {
+    World::run(async |world| {
+        let ada = world.player("Ada").await;
+        let request = pb::MarkNotificationsReadRequest {
+            user_id: ada.id,
+            notification_ids: vec![i64::MIN; 500],
+            up_to_id: 0,
+        };
+        let refusal = world.refuses(world.mark_notifications_read(request)).await;
+        let fields: Vec<String> = (0..10)
+            .map(|index| format!("notification_ids[{index}]"))
+            .collect();
+        let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+        refusal.names(&fields);
+    });
+}
+
+#[test]
+fn a_message_over_the_limit_is_refused_unread() {
+    World::run(async |world| {
+        let (ada, ben) = players(world).await;
+        let huge = "x".repeat(1_000_000);
+        let refused = world.refuses(ada.robs_with_id(&huge, &ben)).await;
+        assert!(matches!(
+            refused.code(),
+            Code::OutOfRange | Code::ResourceExhausted
+        ));
+    });
+}
+
+/// A request that would be fine if one of its fields were text.
+fn invalid_utf8(field: u8) -> Vec<u8> {
+    vec![0x08, 1, 0x10, 2, field << 3 | 2, 2, 0xc3, 0x28]
+}
+
+#[test]
+fn text_that_is_no_text_is_refused() {
+    World::run(async |world| {
+        for (path, field) in [
+            ("/heist.v1.HeistService/ExecuteHeist", 3),
+            ("/heist.v1.TokenService/AwardToken", 3),
+            ("/heist.v1.NotificationService/ListNotifications", 4),
+        ] {
+            let method = Method::named(path);
+            let call = wire::call(&world.channel, &method, invalid_utf8(field));
+            let refused = world.refuses(call).await;
+            assert!(
+                matches!(refused.code(), Code::Internal | Code::InvalidArgument),
+                "{path}: {:?}",
+                refused.code()
+            );
+        }
+    });
+}
+
+#[test]
+fn garbage_never_harms_the_server() {
+    World::run(async |world| {
+        let (ada, ben) = players(world).await;
+        let garbage = [
+            vec![0xff; 16],
+            vec![0x08],
+            vec![0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f],
+            vec![0; 1000],
+            (0..=255).collect(),
+            pb::Heist::default().encode_to_vec(),
+            b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        ];
+        let calls = methods_of_the_contract().into_iter().flat_map(|method| {
+            let channel = world.channel.clone();
+            garbage.clone().map(|message| {
+                let (channel, method) = (channel.clone(), method.clone());
+                async move { (method.clone(), wire::call(&channel, &method, message).await) }
+            })
+        });
+        let calls: Vec<_> = calls.collect();
+        for (method, answer) in all_at_once(calls).await {
+            if let Err(status) = answer {
+                let expected = [
+                    Code::Internal,
+                    Code::InvalidArgument,
+                    Code::NotFound,
+                    Code::Unimplemented,
+                ];
+                assert!(expected.contains(&status.code()), "{method:?}: {status:?}");
+            }
+        }
+        ada.robs(&ben).await.unwrap();
+    });
+}
+
+#[test]
+fn bytes_that_are_not_http_2_never_harm_the_server() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    World::run(async |world| {
+        let (ada, ben) = players(world).await;
+        for bytes in [
+            &b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..],
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+            &[0; 4096],
+        ] {
+            let mut connection = tokio::net::TcpStream::connect(world.address).await.unwrap();
+            connection.write_all(bytes).await.unwrap();
+            connection.shutdown().await.unwrap();
+            let mut answer = Vec::new();
+            // It may answer, or hang up in the midst of it.
+            let _ = connection.read_to_end(&mut answer).await;
+        }
+        // A connection that says nothing at all does not keep the server from stopping.
+        let silent = tokio::net::TcpStream::connect(world.address).await.unwrap();
+        ada.robs(&ben).await.unwrap();
+        drop(silent);
+    });
+}

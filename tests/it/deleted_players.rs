@@ -1,0 +1,216 @@
+//! The application deletes an account: what is left of it, and what must not be.
+
+use heist::pb::{self, notification::Details};
+use tonic::Code::{AlreadyExists, NotFound};
+
+use crate::harness::{World, new_request_id};
+
+#[test]
+fn the_victim_of_a_deleted_robber_still_reads_of_the_heist() {
+    World::run(async |world| {
+        let ada = world.player("Ada").tokens(1).await;
+        let ben = world.player("Ben").points(1000).await;
+        let heist = ada.robs(&ben).await.unwrap().heist.unwrap();
+        ada.leaves().await;
+
+        let told = ben.notifications().await.remove(0);
+
+        assert_eq!(
+            told.message,
+            "[deleted player] stole 50 of your monthly points."
+        );
+        let Some(Details::HeistVictim(details)) = told.details else {
+            panic!("{told:?}");
+        };
+        assert_eq!(
+            (details.heist_id, details.attacker_name.as_str()),
+            (heist.id, "")
+        );
+        assert_eq!((details.points_lost, details.points_after), (50, 950));
+        assert_eq!(world.get_unread_count(ben.id).await.unwrap(), 1);
+    });
+}
+
+#[test]
+fn the_robber_of_a_deleted_victim_still_reads_of_the_heist() {
+    World::run(async |world| {
+        let ada = world.player("Ada").tokens(1).await;
+        let ben = world.player("Ben").points(1000).await;
+        ada.robs(&ben).await.unwrap();
+        ben.leaves().await;
+        let told = ada.notifications().await.remove(0);
+        assert_eq!(told.message, "You stole 50 points from [deleted player].");
+    });
+}
+
+#[test]
+fn the_address_of_a_deleted_robber_is_forgotten_and_the_heist_is_not() {
+    World::run(async |world| {
+        let ada = world.player("Ada").tokens(1).await;
+        let ben = world.player("Ben").points(1000).await;
+        ada.robs(&ben).await.unwrap();
+        ada.leaves().await;
+        let row: (Option<i32>, Option<i32>, Option<String>, i32) = sqlx::query_as(
+            r#"SELECT "attackerId", "victimId", "ipAddress"::text, "pointsStolen" FROM "Heist""#,
+        )
+        .fetch_one(&world.pool)
+        .await
+        .unwrap();
+        assert_eq!(row, (None, Some(ben.id), None, 50));
+    });
+}
+
+#[test]
+fn the_address_of_a_robber_outlives_their_victim() {
+    World::run(async |world| {
+        let ada = world.player("Ada").tokens(1).await;
+        let ben = world.player("Ben").points(1000).await;
+        ada.robs(&ben).await.unwrap();
+        ben.leaves().await;
+        let address: Option<String> =
+            sqlx::query_scalar(r#"SELECT host("ipAddress") FROM "Heist""#)
+                .fetch_one(&world.pool)
+                .await
+                .unwrap();
+        assert_eq!(address.as_deref(), Some("127.0.0.1"));
+    });
+}
+
+#[test]
+fn a_deleted_player_leaves_no_name_anywhere() {
+    World::run(async |world| {
+        let referrer = world.player("Ada").await;
+        let leaver = world.player("Zaphod").points(1000).tokens(1).await;
+        let rich = world.player("Rich").points(1000).await;
+        let named = pb::AwardTokenRequest {
+            referrer_id: referrer.id,
+            referred_id: leaver.id,
+            referred_name: "Zaphod B.".to_owned(),
+        };
+        world.award_token(named).await.unwrap();
+        leaver.robs(&rich).await.unwrap();
+        referrer.robs(&leaver).await.unwrap();
+        leaver.leaves().await;
+
+        for (table, rows) in crate::harness::snapshot(&world.pool).await {
+            // Point events are the application's; their descriptions are as the review has them.
+            if table != "UserPointEvent" {
+                let rows = rows.join("\n");
+                assert!(!rows.contains("Zaphod"), "in {table}: {rows}");
+            }
+        }
+        let told = referrer.notifications().await;
+        let message = "[deleted player] joined with your code. You earned a heist token.";
+        assert_eq!(told[1].message, message);
+    });
+}
+
+#[test]
+fn a_deleted_player_takes_their_tokens_and_notifications_along() {
+    World::run(async |world| {
+        let ada = world.player("Ada").tokens(2).await;
+        let ben = world.player("Ben").points(1000).await;
+        ada.robs(&ben).await.unwrap();
+        ada.leaves().await;
+        let refusal = world.refuses(world.get_balance(ada.id)).await;
+        refusal.is(NotFound, "USER_NOT_FOUND");
+        let left: i64 = sqlx::query_scalar(
+            r#"SELECT (SELECT count(*) FROM "HeistToken" WHERE "userId" = $1)
+                + (SELECT count(*) FROM "HeistNotification" WHERE "userId" = $1)
+                + (SELECT count(*) FROM "HeistTokenAdjustment" WHERE "userId" = $1)"#,
+        )
+        .bind(ada.id)
+        .fetch_one(&world.pool)
+        .await
+        .unwrap();
+        assert_eq!(left, 0);
+    });
+}
+
+#[test]
+fn a_heist_on_a_victim_who_left_is_replayed_without_their_name() {
+    World::run(async |world| {
+        let ada = world.player("Ada").tokens(2).await;
+        let ben = world.player("Ben").points(1000).await;
+        let carl = world.player("Carl").points(1000).await;
+        let id = new_request_id();
+        let first = ada.robs_with_id(&id, &ben).await.unwrap();
+        ben.leaves().await;
+
+        let again = ada.robs_with_id(&id, &ben).await.unwrap();
+
+        let expected = pb::ExecuteHeistResponse {
+            heist: Some(pb::Heist {
+                victim_id: 0,
+                victim_name: String::new(),
+                ..first.heist.unwrap()
+            }),
+            replayed: true,
+            ..first
+        };
+        assert_eq!(again, expected);
+        // The attacker is still known, so the id is still theirs.
+        let refusal = world.refuses(carl.robs_with_id(&id, &ben)).await;
+        refusal.is(AlreadyExists, "REQUEST_ID_REUSED");
+    });
+}
+
+#[test]
+fn a_new_heist_on_a_victim_who_left_finds_nobody() {
+    World::run(async |world| {
+        let ada = world.player("Ada").tokens(2).await;
+        let ben = world.player("Ben").points(1000).await;
+        ben.leaves().await;
+        let refusal = world.refuses(ada.robs(&ben)).await;
+        refusal.is(NotFound, "TARGET_NOT_FOUND");
+    });
+}
+
+#[test]
+fn a_token_whose_referrer_left_is_not_earned_again() {
+    World::run(async |world| {
+        let ada = world.player("Ada").await;
+        let other = world.player("Other").await;
+        let ben = world.player("Ben").referred_by(&ada).await;
+        ada.earns_a_token_for(&ben).await.unwrap();
+        ada.leaves().await;
+        let refusal = world.refuses(other.earns_a_token_for(&ben)).await;
+        refusal.is(AlreadyExists, "REFERRAL_ALREADY_AWARDED");
+    });
+}
+
+#[test]
+fn a_token_outlives_the_player_who_earned_it_by_signing_up() {
+    World::run(async |world| {
+        let ada = world.player("Ada").await;
+        let ben = world.player("Ben").await;
+        let rich = world.player("Rich").points(1000).await;
+        ada.earns_a_token_for(&ben).await.unwrap();
+        ben.leaves().await;
+        ada.robs(&rich).await.unwrap();
+    });
+}
+
+#[test]
+fn players_who_leave_during_a_burst_of_heists_harm_nobody_else() {
+    let setup = World::setup().rules(|rules| rules.protection = None);
+    setup.run(async |world| {
+        let robbers = world.crowd("Robber", 40).points(100).tokens(1).await;
+        let victims = world.crowd("Victim", 4).points(100_000).await;
+        let heists: Vec<_> = (robbers.iter().enumerate())
+            .map(|(index, robber)| tokio::spawn(robber.robs(&victims[index % 4])))
+            .collect();
+        for leaver in [&victims[0], &robbers[5], &robbers[30]] {
+            leaver.leaves().await;
+        }
+        for (index, heist) in heists.into_iter().enumerate() {
+            match heist.await.unwrap() {
+                Ok(_) => {}
+                Err(status) => {
+                    assert_eq!(status.code(), NotFound, "{status:?}");
+                    assert!(index % 4 == 0 || index == 5 || index == 30);
+                }
+            }
+        }
+    });
+}

@@ -1,0 +1,434 @@
+//! The rules as pure functions: what holds for every batch, whatever players do.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use heist::domain::{
+    award::{self, AwardFacts, AwardOrder, AwardOutcome},
+    heist::{Heist, HeistFacts, HeistOrder, HeistOutcome, decide},
+    ids::{AwardId, HeistId, RequestId, UserId},
+    rules::{Player, Protection, Refusal, Rules},
+    tokens::TokenAccount,
+};
+use proptest::{collection::vec, option, prelude::*, sample::select};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+/// Few players and ids, so that orders meet.
+const PLAYERS: i32 = 5;
+const REQUEST_IDS: u128 = 12;
+
+fn rules() -> impl Strategy<Value = Rules> {
+    let protection = option::of((1..4_usize, 1..48_u64));
+    (1..=100, option::of(1..200), 0..100, 0..48_u64, protection).prop_map(
+        |(steal_percentage, max_steal_points, min_target_points, cooldown, protection)| Rules {
+            steal_percentage,
+            max_steal_points,
+            min_target_points,
+            cooldown: Duration::from_hours(cooldown),
+            protection: protection.map(|(after, window)| Protection {
+                after,
+                window: Duration::from_hours(window),
+            }),
+        },
+    )
+}
+
+fn points() -> impl Strategy<Value = i32> {
+    prop_oneof![
+        8 => 0..3000,
+        1 => -100..0,
+        1 => i32::MAX - 200..=i32::MAX,
+        1 => select(vec![0, 19, 20, 21, 99, 100, 101, i32::MIN, i32::MAX]),
+    ]
+}
+
+fn hours_ago() -> impl Strategy<Value = OffsetDateTime> {
+    (0..72_i64).prop_map(|hours| NOW - time::Duration::hours(hours))
+}
+
+fn player(id: i32) -> impl Strategy<Value = Player> {
+    let robbed_at = vec(hours_ago(), 0..5).prop_map(|mut times| {
+        times.sort_unstable();
+        times
+    });
+    (points(), 0..4, option::of(hours_ago()), robbed_at).prop_map(
+        move |(points, tokens, last_heist_at, robbed_at)| Player {
+            id: UserId(id),
+            name: format!("Player {id}"),
+            points,
+            tokens,
+            last_heist_at,
+            robbed_at,
+        },
+    )
+}
+
+/// All players but the last, who does not exist.
+fn facts() -> impl Strategy<Value = HeistFacts> {
+    let players: Vec<_> = (1..PLAYERS).map(player).collect();
+    players.prop_map(|players| HeistFacts {
+        now: NOW,
+        players: players
+            .into_iter()
+            .map(|player| (player.id, player))
+            .collect(),
+        executed: HashMap::new(),
+        fresh_ids: Vec::new(),
+    })
+}
+
+fn orders() -> impl Strategy<Value = Vec<HeistOrder>> {
+    let order = (1..=PLAYERS, 1..=PLAYERS, 1..=REQUEST_IDS);
+    (vec(order, 1..25), rules()).prop_map(|(orders, rules)| {
+        let rules = Arc::new(rules);
+        (orders.into_iter())
+            .map(|(attacker, victim, request_id)| HeistOrder {
+                attacker: UserId(attacker),
+                victim: UserId(victim),
+                request_id: RequestId(Uuid::from_u128(request_id)),
+                caller_address: None,
+                rules: Arc::clone(&rules),
+            })
+            .collect()
+    })
+}
+
+fn ids(count: usize) -> Vec<HeistId> {
+    (1..).take(count).map(HeistId).collect()
+}
+
+fn decide_all(orders: &[HeistOrder], facts: &HeistFacts) -> Vec<HeistOutcome> {
+    let facts = HeistFacts {
+        fresh_ids: ids(orders.len()),
+        ..facts.clone()
+    };
+    decide(orders, facts)
+}
+
+/// What a database would hold after these outcomes.
+fn apply(facts: &mut HeistFacts, order: &HeistOrder, outcome: &HeistOutcome) {
+    if let HeistOutcome::Executed { heist, .. } = outcome {
+        let attacker = facts.players.get_mut(&order.attacker).unwrap();
+        attacker.points = heist.attacker.points_after;
+        attacker.tokens = heist.tokens_remaining;
+        attacker.last_heist_at = Some(heist.created_at);
+        let victim = facts.players.get_mut(&order.victim).unwrap();
+        victim.points = heist.victim.points_after;
+        victim.robbed_at.push(heist.created_at);
+        facts.executed.insert(heist.request_id, heist.clone());
+    }
+}
+
+fn executed(outcomes: &[HeistOutcome]) -> Vec<&Heist> {
+    (outcomes.iter())
+        .filter_map(|outcome| match outcome {
+            HeistOutcome::Executed { heist, .. } => Some(heist),
+            _ => None,
+        })
+        .collect()
+}
+
+fn total(facts: &HeistFacts) -> i64 {
+    facts
+        .players
+        .values()
+        .map(|player| i64::from(player.points))
+        .sum()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 512,
+        // A failure prints its input; what it taught becomes a test with a name.
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn points_are_neither_made_nor_lost_and_nobody_falls_below_zero(orders in orders(), mut facts in facts()) {
+        let before = facts.clone();
+        for (order, outcome) in orders.iter().zip(decide_all(&orders, &facts)) {
+            apply(&mut facts, order, &outcome);
+        }
+        prop_assert_eq!(total(&facts), total(&before));
+        for (id, player) in &facts.players {
+            let at_first = &before.players[id];
+            prop_assert!(player.points >= 0 || player.points == at_first.points);
+            prop_assert!(player.tokens >= 0);
+        }
+    }
+
+    #[test]
+    fn a_heist_steals_what_the_rules_say_and_costs_one_token(orders in orders(), facts in facts()) {
+        let rules = &orders[0].rules;
+        for heist in executed(&decide_all(&orders, &facts)) {
+            let before = i64::from(heist.victim.points_before);
+            let stolen = i64::from(heist.points_stolen);
+            prop_assert!(stolen >= 1);
+            prop_assert!(before >= i64::from(rules.min_target_points));
+            prop_assert!(stolen <= i64::from(rules.max_steal_points.unwrap_or(i32::MAX)));
+            prop_assert!(stolen * 100 <= before * i64::from(rules.steal_percentage));
+            let uncapped = rules.max_steal_points.is_none_or(|cap| heist.points_stolen < cap);
+            if uncapped {
+                prop_assert!((stolen + 1) * 100 > before * i64::from(rules.steal_percentage));
+            }
+            prop_assert_eq!(heist.victim.points_after, heist.victim.points_before - heist.points_stolen);
+            prop_assert_eq!(heist.attacker.points_after, heist.attacker.points_before + heist.points_stolen);
+            prop_assert!(heist.attacker.points_after >= 0);
+        }
+    }
+
+    #[test]
+    fn a_batch_decides_as_if_its_orders_came_one_by_one(orders in orders(), mut facts in facts()) {
+        let together = decide_all(&orders, &facts);
+        for (index, order) in orders.iter().enumerate() {
+            let alone = decide(std::slice::from_ref(order), HeistFacts {
+                fresh_ids: vec![ids(orders.len())[index]],
+                ..facts.clone()
+            }).remove(0);
+            prop_assert_eq!(&alone, &together[index]);
+            apply(&mut facts, order, &alone);
+        }
+    }
+
+    #[test]
+    fn a_refused_order_changes_nothing_for_those_after_it(orders in orders(), facts in facts()) {
+        let outcomes = decide_all(&orders, &facts);
+        let (kept, kept_outcomes): (Vec<_>, Vec<_>) = (orders.iter().zip(&outcomes))
+            .filter(|(_, outcome)| matches!(outcome, HeistOutcome::Executed { .. }))
+            .map(|(order, outcome)| (order.clone(), outcome.clone()))
+            .unzip();
+        let without = decide_all(&kept, &facts);
+        for (with, without) in executed(&kept_outcomes).into_iter().zip(executed(&without)) {
+            let renumbered = Heist { id: with.id, ..without.clone() };
+            prop_assert_eq!(with, &renumbered);
+        }
+        prop_assert_eq!(executed(&without).len(), kept.len());
+    }
+
+    #[test]
+    fn a_request_id_is_one_heist_and_its_replay_is_the_first(orders in orders(), facts in facts()) {
+        let mut first: HashMap<RequestId, (&HeistOrder, Heist)> = HashMap::new();
+        for (order, outcome) in orders.iter().zip(decide_all(&orders, &facts)) {
+            match (first.get(&order.request_id), outcome) {
+                (None, HeistOutcome::Executed { heist, .. }) => {
+                    prop_assert_eq!(heist.request_id, order.request_id);
+                    first.insert(order.request_id, (order, heist));
+                }
+                (None, HeistOutcome::Replayed(_) | HeistOutcome::RequestIdReused) => {
+                    prop_assert!(false, "nothing was executed with this id");
+                }
+                (None, _) => {}
+                (Some((earlier, heist)), outcome) => {
+                    let same = (earlier.attacker, earlier.victim) == (order.attacker, order.victim);
+                    let expected = if same {
+                        HeistOutcome::Replayed(heist.clone())
+                    } else {
+                        HeistOutcome::RequestIdReused
+                    };
+                    prop_assert_eq!(outcome, expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn repeating_a_whole_batch_executes_only_what_was_refused_before(orders in orders(), mut facts in facts()) {
+        let first = decide_all(&orders, &facts);
+        for (order, outcome) in orders.iter().zip(&first) {
+            apply(&mut facts, order, outcome);
+        }
+        for (earlier, again) in first.iter().zip(decide_all(&orders, &facts)) {
+            if let HeistOutcome::Executed { heist, .. } = earlier {
+                prop_assert_eq!(again, HeistOutcome::Replayed(heist.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn ids_grow_in_the_order_of_arrival(orders in orders(), facts in facts()) {
+        let outcomes = decide_all(&orders, &facts);
+        prop_assert_eq!(outcomes.len(), orders.len());
+        prop_assert!(executed(&outcomes).is_sorted_by_key(|heist| heist.id));
+    }
+
+    #[test]
+    fn cooldown_and_protection_hold_within_a_batch(orders in orders(), facts in facts()) {
+        let rules = &orders[0].rules;
+        let outcomes = decide_all(&orders, &facts);
+        let mut robberies: HashMap<UserId, usize> = HashMap::new();
+        let mut attackers = HashSet::new();
+        for heist in executed(&outcomes) {
+            let fresh = attackers.insert(heist.attacker.id.unwrap());
+            prop_assert!(fresh || rules.cooldown.is_zero());
+            *robberies.entry(heist.victim.id.unwrap()).or_default() += 1;
+        }
+        if let Some(protection) = rules.protection {
+            prop_assert!(robberies.values().all(|times| *times <= protection.after));
+        }
+    }
+
+    #[test]
+    fn the_first_rule_in_the_documented_order_is_the_answer(
+        attacker in 1..=PLAYERS, victim in 1..=PLAYERS, rules in rules(), facts in facts()
+    ) {
+        let judgement = rules.judge(NOW, UserId(attacker), UserId(victim), &facts.players);
+        let robber = facts.players.get(&UserId(attacker));
+        let robbed = facts.players.get(&UserId(victim));
+        // Written apart from the code, in the order of the contract.
+        let in_cooldown = |player: &Player| {
+            player.last_heist_at.is_some_and(|at| at + rules.cooldown > NOW)
+        };
+        let at_stake = |player: &Player| {
+            let share = i64::from(player.points) * i64::from(rules.steal_percentage) / 100;
+            share.min(i64::from(rules.max_steal_points.unwrap_or(i32::MAX)))
+        };
+        let recent = |player: &Player| rules.protection.is_some_and(|Protection { after, window }| {
+            player.robbed_at.iter().filter(|at| **at + window > NOW).count() >= after
+        });
+        let expected = match (robber, robbed) {
+            _ if attacker == victim => "self",
+            (None, _) => "attacker",
+            (_, None) => "victim",
+            (Some(robber), _) if robber.tokens == 0 => "tokens",
+            (Some(robber), _) if in_cooldown(robber) => "cooldown",
+            (_, Some(robbed)) if robbed.points < rules.min_target_points || at_stake(robbed) < 1 => "points",
+            (_, Some(robbed)) if recent(robbed) => "protected",
+            _ => "allowed",
+        };
+        let told = match judgement {
+            Ok(points) => {
+                prop_assert_eq!(i64::from(points), at_stake(robbed.unwrap()));
+                "allowed"
+            }
+            Err(Refusal::SelfTarget) => "self",
+            Err(Refusal::AttackerNotFound) => "attacker",
+            Err(Refusal::TargetNotFound) => "victim",
+            Err(Refusal::InsufficientTokens) => "tokens",
+            Err(Refusal::CooldownActive { ends_at }) => {
+                prop_assert!(ends_at > NOW);
+                "cooldown"
+            }
+            Err(Refusal::InsufficientPoints { points, required }) => {
+                prop_assert!(points < required);
+                "points"
+            }
+            Err(Refusal::TargetProtected { ends_at }) => {
+                prop_assert!(ends_at > NOW);
+                "protected"
+            }
+        };
+        prop_assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn what_is_at_stake_grows_with_the_victim_and_never_passes_what_they_have(
+        rules in rules(), fewer in points(), more in points()
+    ) {
+        let (fewer, more) = (fewer.min(more), fewer.max(more));
+        prop_assert!(rules.points_at_stake(fewer) <= rules.points_at_stake(more));
+        prop_assert!((0..=more.max(0)).contains(&rules.points_at_stake(more)));
+    }
+
+    #[test]
+    fn awards_earn_one_token_for_each_signup(
+        orders in vec((1..=PLAYERS, 1..=PLAYERS), 1..30),
+        referred_by in vec(option::of(1..=PLAYERS), PLAYERS as usize),
+    ) {
+        let orders: Vec<AwardOrder> = (orders.into_iter())
+            .map(|(referrer, referred)| AwardOrder {
+                referrer: UserId(referrer),
+                referred: UserId(referred),
+                referred_name: None,
+            })
+            .collect();
+        // All players but the last exist.
+        let facts = AwardFacts {
+            now: NOW,
+            accounts: (1..PLAYERS).map(|id| (UserId(id), TokenAccount::default())).collect(),
+            referred: (1..PLAYERS)
+                .zip(&referred_by)
+                .map(|(id, by)| (UserId(id), by.map(UserId)))
+                .collect(),
+            awarded: HashMap::new(),
+            fresh_ids: (1..).take(orders.len()).map(AwardId).collect(),
+        };
+        let mut earned: HashMap<UserId, UserId> = HashMap::new();
+        let mut balances: HashMap<UserId, i32> = HashMap::new();
+        for (order, outcome) in orders.iter().zip(award::decide(&orders, facts.clone())) {
+            match outcome {
+                AwardOutcome::Awarded { award, account } => {
+                    prop_assert_eq!(earned.insert(order.referred, order.referrer), None);
+                    let balance = balances.entry(order.referrer).or_default();
+                    *balance += 1;
+                    prop_assert_eq!(award.balance_after, *balance);
+                    prop_assert_eq!(account.balance, account.total_earned - account.total_spent);
+                    prop_assert_ne!(order.referrer, order.referred);
+                    let by = facts.referred[&order.referred];
+                    prop_assert!(by.is_none_or(|by| by == order.referrer));
+                }
+                AwardOutcome::AlreadyAwarded(account) => {
+                    prop_assert_eq!(earned.get(&order.referred), Some(&order.referrer));
+                    prop_assert_eq!(account.balance, balances[&order.referrer]);
+                }
+                AwardOutcome::Refused(_) => {
+                    prop_assert_ne!(earned.get(&order.referred), Some(&order.referrer));
+                }
+                AwardOutcome::BalanceOutOfRange => prop_assert!(false, "nobody is that rich"),
+            }
+        }
+    }
+}
+
+fn robbed(at: impl IntoIterator<Item = OffsetDateTime>) -> Player {
+    Player {
+        id: UserId(1),
+        name: String::new(),
+        points: 1000,
+        tokens: 1,
+        last_heist_at: None,
+        robbed_at: at.into_iter().collect(),
+    }
+}
+
+#[test]
+fn a_cooldown_is_over_at_its_last_instant_and_not_before() {
+    let rules = Rules::default();
+    for (age, over) in [
+        (time::Duration::DAY - time::Duration::NANOSECOND, false),
+        (time::Duration::DAY, true),
+        (time::Duration::ZERO, false),
+        (-time::Duration::HOUR, false),
+    ] {
+        let player = Player {
+            last_heist_at: Some(NOW - age),
+            ..robbed([])
+        };
+        assert_eq!(rules.cooldown_end(&player, NOW).is_none(), over, "{age}");
+    }
+}
+
+#[test]
+fn a_protection_is_over_at_its_last_instant_and_not_before() {
+    let rules = Rules::default();
+    let window = 2 * time::Duration::DAY;
+    for (age, over) in [(window - time::Duration::NANOSECOND, false), (window, true)] {
+        let mut times = vec![NOW - age];
+        times.extend([NOW; 9]);
+        let player = robbed(times);
+        assert_eq!(rules.protection_end(&player, NOW).is_none(), over, "{age}");
+    }
+    assert_eq!(rules.protection_end(&robbed([NOW; 9]), NOW), None);
+    // The eleventh newest does not count.
+    let mut times = vec![NOW - time::Duration::HOUR; 1];
+    times.extend([NOW; 10]);
+    assert_eq!(
+        rules.protection_end(&robbed(times), NOW),
+        Some(NOW + window)
+    );
+}

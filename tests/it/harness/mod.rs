@@ -1,0 +1,225 @@
+//! What a test needs to tell its story.
+//!
+//! ```ignore
+//! #[test]
+//! fn a_heist_moves_points() {
+//!     World::run(async |world| {
+//!         let ada = world.player("Ada").tokens(1).await;
+//!         let ben = world.player("Ben").points(1000).await;
+//!         ada.robs(&ben).await.unwrap();
+//!     });
+//! }
+//! ```
+//!
+//! When the body is over, the server is stopped as SIGTERM would, and the books are checked.
+
+mod books;
+mod players;
+pub mod postgres;
+pub mod process;
+mod refusal;
+mod snapshot;
+pub mod wire;
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use heist::{
+    domain::rules::Rules,
+    engine::Limits,
+    pb::{
+        heist_service_client::HeistServiceClient,
+        notification_service_client::NotificationServiceClient,
+        token_service_client::TokenServiceClient,
+    },
+    server::{Options, Server},
+    settings::Settings,
+    store::pool::DatabaseUrl,
+};
+use sqlx::{PgPool, postgres::PgPoolOptions};
+use time::OffsetDateTime;
+use tokio::runtime::{Builder, Runtime};
+use tonic::transport::{Channel, Endpoint};
+
+use self::postgres::Database;
+pub use self::{
+    players::{Player, new_request_id},
+    refusal::Refusal,
+    snapshot::snapshot,
+};
+
+/// Long enough for any machine; nothing ever waits for it to pass.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running server, clients of its services, and a view into its database.
+#[derive(Clone)]
+pub struct World {
+    pub heists: HeistServiceClient<Channel>,
+    pub tokens: TokenServiceClient<Channel>,
+    pub notifications: NotificationServiceClient<Channel>,
+    pub channel: Channel,
+    pub address: SocketAddr,
+    /// The test's own connections, for looking and for moving rows in time.
+    pub pool: PgPool,
+    pub database_url: String,
+    pub settings: Settings,
+}
+
+/// How a world differs from the default one.
+pub struct Setup {
+    settings: Settings,
+    limits: Limits,
+}
+
+impl World {
+    /// Plays `body` in a world with the default rules.
+    pub fn run(body: impl AsyncFnOnce(&Self)) {
+        Self::setup().run(body);
+    }
+
+    pub fn setup() -> Setup {
+        Setup {
+            settings: Settings::default(),
+            limits: Limits::default(),
+        }
+    }
+
+    async fn new(database: &Database, settings: Settings, address: SocketAddr) -> Self {
+        let channel = connect(address).await;
+        Self {
+            heists: HeistServiceClient::new(channel.clone()),
+            tokens: TokenServiceClient::new(channel.clone()),
+            notifications: NotificationServiceClient::new(channel.clone()),
+            channel,
+            address,
+            pool: database.connect().await,
+            database_url: database.url.clone(),
+            settings,
+        }
+    }
+
+    /// The same world, seen through another connection or another server.
+    pub fn through(&self, channel: Channel) -> Self {
+        Self {
+            heists: HeistServiceClient::new(channel.clone()),
+            tokens: TokenServiceClient::new(channel.clone()),
+            notifications: NotificationServiceClient::new(channel.clone()),
+            channel,
+            ..self.clone()
+        }
+    }
+}
+
+impl Setup {
+    pub fn rules(mut self, change: impl FnOnce(&mut Rules)) -> Self {
+        change(Arc::make_mut(&mut self.settings.rules));
+        self
+    }
+
+    pub fn switched_off(mut self) -> Self {
+        self.settings.enabled = false;
+        self
+    }
+
+    pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
+        change(&mut self.limits);
+        self
+    }
+
+    pub fn run(self, body: impl AsyncFnOnce(&World)) {
+        runtime().block_on(async {
+            let database = Database::migrated().await;
+            let settings = self.settings.clone();
+            let server = Server::start(options(&database.url, settings, self.limits))
+                .await
+                .expect("the server starts");
+            let world = World::new(&database, self.settings, server.address()).await;
+
+            body(&world).await;
+
+            let stopping = Instant::now();
+            server.stop(PATIENCE).await;
+            assert!(
+                stopping.elapsed() < PATIENCE,
+                "the server had to be cut off"
+            );
+            books::check(&world.pool).await;
+            world.pool.close().await;
+            database.discard().await;
+        });
+    }
+}
+
+/// What a server on this database is started with.
+pub fn options(database_url: &str, settings: Settings, limits: Limits) -> Options {
+    Options {
+        database: DatabaseUrl::parse(database_url).expect("our own URL"),
+        max_connections: 10,
+        listen: "127.0.0.1:0".parse().expect("an address"),
+        reflection: true,
+        settings,
+        limits,
+    }
+}
+
+pub async fn connect(address: impl std::fmt::Display) -> Channel {
+    Endpoint::from_shared(format!("http://{address}"))
+        .expect("an address")
+        .connect()
+        .await
+        .expect("the server listens")
+}
+
+/// Two threads, so that callers and server really race.
+pub fn runtime() -> Runtime {
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+/// Makes all calls at the same time and returns their answers in the order of the calls.
+pub async fn all_at_once<F>(calls: impl IntoIterator<Item = F>) -> Vec<F::Output>
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    let tasks: Vec<_> = calls.into_iter().map(tokio::spawn).collect();
+    let mut answers = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        answers.push(task.await.expect("a caller panicked"));
+    }
+    answers
+}
+
+/// The moment that an answer says.
+#[track_caller]
+pub fn to_time(timestamp: Option<prost_types::Timestamp>) -> OffsetDateTime {
+    let timestamp = timestamp.expect("the answer says when");
+    OffsetDateTime::from_unix_timestamp(timestamp.seconds).expect("a date of our times")
+        + time::Duration::nanoseconds(timestamp.nanos.into())
+}
+
+/// Looks again and again until something can be seen.
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(begun.elapsed() < PATIENCE, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn open(url: &str) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(4)
+        .connect(url)
+        .await
+        .expect("the database answers")
+}

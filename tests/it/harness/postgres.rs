@@ -1,0 +1,220 @@
+//! One PostgreSQL for the whole test process, one database for each test.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use heist::{
+    embedded::{APPLICATION_SCHEMA, Embedded, Options},
+    store::schema,
+};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
+use tokio::runtime::Runtime;
+
+/// A database with the application's tables only.
+const APPLICATION: &str = "application";
+/// The same with our migrations, and a table in which tests note what their players began with.
+const MIGRATED: &str = "migrated";
+
+const NOTES: &str = r#"
+CREATE SCHEMA test;
+CREATE TABLE test.start ("userId" integer PRIMARY KEY, "points" integer NOT NULL)"#;
+
+static SHARED: LazyLock<Shared> = LazyLock::new(|| {
+    // From a thread of its own, because the first test may be in a runtime already.
+    std::thread::spawn(Shared::start)
+        .join()
+        .expect("PostgreSQL starts")
+});
+
+struct Shared {
+    postgres: Embedded,
+    _directory: Directory,
+    /// Watches over the server's process for as long as the tests run.
+    _runtime: Runtime,
+}
+
+/// A database of one test.
+pub struct Database {
+    pub url: String,
+    name: String,
+}
+
+impl Database {
+    /// With everything that the service needs, and no players.
+    pub async fn migrated() -> Self {
+        Self::copy_of(MIGRATED).await
+    }
+
+    /// As the application made it, before the service came.
+    pub async fn of_the_application() -> Self {
+        Self::copy_of(APPLICATION).await
+    }
+
+    async fn copy_of(template: &str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let shared = &*SHARED;
+        execute(
+            shared,
+            format!("CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"),
+        )
+        .await;
+        Self {
+            url: shared.postgres.url(&name),
+            name,
+        }
+    }
+
+    pub async fn connect(&self) -> PgPool {
+        super::open(&self.url).await
+    }
+
+    /// After a test that went well. What other tests leave can be looked at until the end.
+    pub async fn discard(self) {
+        execute(&SHARED, format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;
+    }
+}
+
+async fn execute(shared: &Shared, statement: String) {
+    let mut connection = PgConnection::connect(&shared.postgres.url("postgres"))
+        .await
+        .expect("PostgreSQL answers");
+    sqlx::query(AssertSqlSafe(statement))
+        .execute(&mut connection)
+        .await
+        .expect("the statement works");
+    connection.close().await.expect("PostgreSQL says goodbye");
+}
+
+impl Shared {
+    fn start() -> Self {
+        let directory = Directory::create();
+        let options = Options {
+            data_dir: directory.path.clone(),
+            bin_dir: std::env::var_os("PG_BIN_DIR").map(PathBuf::from),
+            settings: [
+                ("fsync", "off"),
+                ("synchronous_commit", "off"),
+                ("full_page_writes", "off"),
+                ("autovacuum", "off"),
+                ("max_connections", "400"),
+                ("shared_buffers", "64MB"),
+            ]
+            .map(|(name, value)| (name, value.to_owned()))
+            .to_vec(),
+        };
+        let runtime = super::runtime();
+        let postgres = runtime
+            .block_on(Embedded::start(&options))
+            .expect("PostgreSQL starts");
+        let shared = Self {
+            postgres,
+            _directory: directory,
+            _runtime: super::runtime(),
+        };
+        runtime.block_on(shared.make_templates());
+        Self {
+            _runtime: runtime,
+            ..shared
+        }
+    }
+
+    async fn make_templates(&self) {
+        execute(self, format!("CREATE DATABASE {APPLICATION}")).await;
+        self.run(APPLICATION, APPLICATION_SCHEMA).await;
+        execute(
+            self,
+            format!("CREATE DATABASE {MIGRATED} TEMPLATE {APPLICATION}"),
+        )
+        .await;
+        let url = self.postgres.url(MIGRATED).parse().expect("our own URL");
+        schema::migrate(&url).await.expect("the migrations apply");
+        self.run(MIGRATED, NOTES).await;
+    }
+
+    async fn run(&self, database: &str, script: &'static str) {
+        let mut connection = PgConnection::connect(&self.postgres.url(database))
+            .await
+            .expect("PostgreSQL answers");
+        sqlx::raw_sql(script)
+            .execute(&mut connection)
+            .await
+            .expect("the script works");
+        connection.close().await.expect("PostgreSQL says goodbye");
+    }
+}
+
+/// A folder in memory where there is such a thing. Nothing drops it, because what is static is
+/// never dropped: a shell that waits for our end removes it, and what a shell that was killed
+/// too left behind is removed by the next test process.
+pub struct Directory {
+    pub path: PathBuf,
+    /// Locked for as long as this process lives.
+    _lock: File,
+}
+
+impl Directory {
+    pub fn create() -> Self {
+        let parent = Some(PathBuf::from("/dev/shm"))
+            .filter(|memory| memory.is_dir())
+            .unwrap_or_else(std::env::temp_dir);
+        remove_leftovers(&parent);
+
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = parent.join(format!("heist-tests-{}-{number}", std::process::id()));
+        let lock_path = path.with_extension("lock");
+        let lock = File::create(&lock_path).expect("the folder can be written");
+        lock.lock().expect("nobody else has our process id");
+        remove_at_our_end(&path, &lock_path);
+        Self { path, _lock: lock }
+    }
+}
+
+/// Waits for the pipe that only we hold to close, and then for PostgreSQL to have gone, which
+/// removes this file last.
+const UNDERTAKER: &str = r#"
+trap '' HUP INT TERM
+cat
+for attempt in 1 2 3 4 5 6 7 8 9 10; do
+    ls "$1"/pg*/postmaster.pid || break
+    sleep 0.5
+done
+rm -rf "$1" "$2""#;
+
+fn remove_at_our_end(path: &Path, lock_path: &Path) {
+    let mut undertaker = Command::new("sh")
+        .args(["-c", UNDERTAKER, "heist-tests"])
+        .args([path, lock_path])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("there is a shell");
+    // Open until we end.
+    std::mem::forget(undertaker.stdin.take());
+}
+
+fn remove_leftovers(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else {
+        return;
+    };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if !name.starts_with("heist-tests-") || !name.ends_with(".lock") {
+            continue;
+        }
+        // A lock that can be had is that of a process that has ended.
+        if File::open(&path).is_ok_and(|lock| lock.try_lock().is_ok()) {
+            let _ = fs::remove_dir_all(path.with_extension(""));
+            let _ = fs::remove_file(&path);
+        }
+    }
+}

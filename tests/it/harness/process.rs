@@ -1,0 +1,173 @@
+//! The `heist` command as a process of its own, with an environment of its own.
+
+use std::{
+    net::SocketAddr,
+    process::{ExitStatus, Output, Stdio},
+    sync::{Arc, Mutex},
+};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncRead, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+use super::{PATIENCE, until};
+
+/// A command line and an environment.
+pub struct Heist {
+    command: Command,
+}
+
+/// A `heist serve` that accepts calls.
+pub struct Serving {
+    child: Child,
+    pub address: SocketAddr,
+    stdout: Lines,
+    stderr: Lines,
+}
+
+type Lines = Arc<Mutex<Vec<String>>>;
+
+/// What a command that ended left behind.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Heist {
+    /// Nothing of our own environment reaches it but where programs are.
+    pub fn new(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_heist"));
+        command.args(arguments).env_clear().kill_on_drop(true);
+        for name in ["PATH", "PG_BIN_DIR", "LD_LIBRARY_PATH"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        Self { command }
+    }
+
+    /// On any free port.
+    pub fn serve() -> Self {
+        Self::new(&["serve"]).env("HEIST_LISTEN", "127.0.0.1:0")
+    }
+
+    pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Waits for it to end by itself.
+    pub async fn ended(mut self) -> Ended {
+        let output = timeout(PATIENCE, self.command.stdin(Stdio::null()).output())
+            .await
+            .expect("it ends by itself")
+            .expect("it can be started");
+        output.into()
+    }
+
+    /// Waits until it accepts calls.
+    pub async fn serving(mut self) -> Serving {
+        let mut child = (self.command.stdin(Stdio::null()))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it can be started");
+        let stdout = collect(child.stdout.take().expect("it is piped"));
+        let stderr = collect(child.stderr.take().expect("it is piped"));
+        let address = until("it serves", async || {
+            if let Some(status) = child.try_wait().expect("it is our child") {
+                panic!("it ended with {status}: {}", joined(&stderr));
+            }
+            let lines = stderr.lock().unwrap();
+            let serving = lines
+                .iter()
+                .find(|line| line.contains(r#""message":"serving""#))?;
+            let (_, address) = serving.split_once(r#""address":""#)?;
+            Some(address[..address.find('"')?].parse().expect("an address"))
+        })
+        .await;
+        Serving {
+            child,
+            address,
+            stdout,
+            stderr,
+        }
+    }
+}
+
+impl Serving {
+    pub async fn signal(&self, signal: &str) {
+        let pid = self.child.id().expect("it still runs").to_string();
+        let sent = Command::new("sh")
+            .args(["-c", r#"kill -s "$1" "$2""#, "sh", signal, &pid])
+            .status()
+            .await
+            .expect("there is a shell");
+        assert!(sent.success());
+    }
+
+    pub async fn ended(mut self) -> Ended {
+        let status: ExitStatus = timeout(PATIENCE, self.child.wait())
+            .await
+            .expect("it ends")
+            .expect("it is our child");
+        Ended {
+            code: status.code(),
+            stdout: joined(&self.stdout),
+            stderr: joined(&self.stderr),
+        }
+    }
+
+    pub async fn stopped_by(self, signal: &str) -> Ended {
+        self.signal(signal).await;
+        self.ended().await
+    }
+
+    pub fn has_said(&self, what: &str) -> bool {
+        joined(&self.stdout).contains(what) || joined(&self.stderr).contains(what)
+    }
+}
+
+impl Ended {
+    /// The one line in which it says why it ended; everything else in its log is JSON.
+    #[track_caller]
+    pub fn complaint(&self) -> &str {
+        let lines: Vec<&str> = (self.stderr.lines())
+            .filter(|line| !line.starts_with('{'))
+            .collect();
+        assert_eq!(lines.len(), 1, "{self:?}");
+        lines[0]
+            .strip_prefix("heist: ")
+            .expect("it says who complains")
+    }
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).expect("text"),
+            stderr: String::from_utf8(output.stderr).expect("text"),
+        }
+    }
+}
+
+fn collect(output: impl AsyncRead + Send + Unpin + 'static) -> Lines {
+    let lines = Lines::default();
+    let collected = Arc::clone(&lines);
+    tokio::spawn(async move {
+        let mut output = BufReader::new(output).lines();
+        while let Ok(Some(line)) = output.next_line().await {
+            collected.lock().unwrap().push(line);
+        }
+    });
+    lines
+}
+
+fn joined(lines: &Lines) -> String {
+    lines.lock().unwrap().join("\n")
+}

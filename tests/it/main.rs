@@ -1,0 +1,24 @@
+//! The service as its callers see it: the real server on a free port, the real client, and a
+//! PostgreSQL database of its own for each test. One file per topic; [`harness`] is the stage.
+
+mod harness;
+
+mod architecture;
+mod award_token;
+mod bad_input;
+mod command_line;
+mod cooldown_and_protection;
+mod deleted_players;
+mod domain_properties;
+mod embedded_default;
+mod execute_heist;
+mod feature_switch;
+mod get_balance;
+mod health_and_reflection;
+mod heist_races;
+mod heist_refusals;
+mod impatient_callers;
+mod list_notifications;
+mod mark_notifications_read;
+mod migrations;
+mod request_ids;
