@@ -173,7 +173,8 @@ it("what is left of a player who was deleted", async () => {
 });
 
 it("every model of schema/heist.prisma is the table that heist migrate makes", async () => {
-  for (const [model, columns] of modelsOf("../schema/heist.prisma")) {
+  for (const [model, body] of modelsOf("../schema/heist.prisma")) {
+    const columns = body.split("\n").flatMap(columnOf);
     const { rows } = await fixture.sql.query<Column>(
       `SELECT
          "column_name" AS name,
@@ -206,6 +207,17 @@ it("prisma.config.ts names everything that heist migrate makes", async () => {
   assert.deepEqual(new Set(config.enums?.external), new Set(enums.map(({ name }) => name)));
 });
 
+it("schema/application.prisma has the indexes that heist migrate adds to User", async () => {
+  const { rows } = await fixture.sql.query<{ name: string }>(
+    `SELECT "indexname" AS name FROM pg_indexes WHERE "tablename" = 'User' AND "indexname" LIKE '%\\_idx'`,
+  );
+  const [, user] = modelsOf("../schema/application.prisma").find(([model]) => model === "User")!;
+  const declared = [...user.matchAll(/@@index\(\[(.*)\]\)/g)].map(([, columns]) => {
+    return `User_${columns!.split(", ").join("_")}_idx`;
+  });
+  assert.deepEqual(declared, rows.map(({ name }) => name));
+});
+
 interface Column {
   name: string;
   type: string;
@@ -222,11 +234,12 @@ const SCALARS = new Map([
   ["HeistNotificationType", "HeistNotificationType"],
 ]);
 
-function modelsOf(path: string): [string, Column[]][] {
+/** The name and the lines of each model. */
+function modelsOf(path: string): [string, string][] {
   const schema = readFileSync(new URL(path, import.meta.url), "utf8");
   const models = [...schema.matchAll(/^model (\w+) \{\n(.*?)^\}/gms)];
   assert.ok(models.length > 0, path);
-  return models.map(([, model, body]) => [model!, body!.split("\n").flatMap(columnOf)]);
+  return models.map(([, model, body]) => [model!, body!]);
 }
 
 /** The column of one line of a model; none for comments, relations and indexes. */
