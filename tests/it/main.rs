@@ -10,7 +10,9 @@ mod harness;
 
 mod architecture;
 mod award_token;
+
 mod bad_input;
+mod batches;
 mod broken_connections;
 mod command_line;
 mod cooldown_and_protection;
@@ -25,6 +27,7 @@ mod heist_races;
 mod heist_refusals;
 mod impatient_callers;
 mod list_notifications;
+mod lost_commits;
 mod mark_notifications_read;
 mod migrations;
 mod request_ids;
