@@ -10,7 +10,6 @@ mod harness;
 
 mod architecture;
 mod award_token;
-
 mod bad_input;
 mod batches;
 mod broken_connections;
