@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod check;
 mod healthcheck;
 mod migrate;
 mod serve;
@@ -34,6 +35,7 @@ struct Cli {
 enum Command {
     Serve(Box<serve::Serve>),
     Migrate(Box<migrate::Migrate>),
+    Check(Box<check::Check>),
     Healthcheck(Box<healthcheck::Healthcheck>),
 }
 
@@ -53,6 +55,7 @@ pub fn run() -> ExitCode {
         match command {
             Command::Serve(serve) => serve.run().await,
             Command::Migrate(migrate) => migrate.run().await,
+            Command::Check(check) => check.run().await,
             Command::Healthcheck(healthcheck) => healthcheck.run().await,
         }
     });
@@ -76,6 +79,7 @@ impl Command {
         match self {
             Self::Serve(serve) => &serve.config.log,
             Self::Migrate(migrate) => &migrate.log,
+            Self::Check(check) => &check.log,
             Self::Healthcheck(healthcheck) => &healthcheck.log,
         }
     }

@@ -46,6 +46,15 @@ pub struct Party {
     pub points_after: i32,
 }
 
+/// A player's heists on both sides, summed up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeistStats {
+    pub heists_as_attacker: i64,
+    pub heists_as_victim: i64,
+    pub points_stolen: i64,
+    pub points_lost: i64,
+}
+
 /// What the database says about a batch of orders, read under the locks of its players.
 #[derive(Clone, Debug)]
 pub struct HeistFacts {

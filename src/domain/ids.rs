@@ -17,13 +17,17 @@ pub struct HeistId(pub i64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AwardId(pub i64);
 
+/// An adjustment of tokens by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AdjustmentId(pub i64);
+
 /// A notification. Grows with every notification of one player.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NotificationId(pub i64);
 
 /// What makes the retry of a call recognisable. Chosen by the caller, or by the service
 /// where the caller did not care.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub Uuid);
 
 impl fmt::Display for UserId {

@@ -3,9 +3,12 @@
 //! Nothing here waits, reads a clock, or knows of PostgreSQL or gRPC. Time and what the
 //! database holds are passed in, so that every rule can be tested by calling it.
 
+pub mod adjustment;
 pub mod award;
+pub mod eligibility;
 pub mod heist;
 pub mod ids;
+pub mod leaderboard;
 pub mod notification;
 pub mod rules;
 pub mod tokens;

@@ -52,7 +52,7 @@ async fn mark(
 ) -> Result<Option<Marked>, StoreError> {
     let mut transaction = pool::begin(&pool).await?;
     // With the player locked, nobody else adds or marks notifications, so the count is exact.
-    if players::lock(&mut transaction, &[user_id.0])
+    if players::lock(&mut transaction, &[user_id])
         .await?
         .is_empty()
     {

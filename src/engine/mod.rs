@@ -9,6 +9,7 @@
 //! A batch runs in a task of its own. A caller that hangs up or runs out of time stops
 //! listening, and nothing else: a transaction is never dropped half-way.
 
+mod adjustments;
 mod awards;
 mod heists;
 mod mark_read;
@@ -24,6 +25,7 @@ use uuid::Uuid;
 use self::queue::Queue;
 pub use self::{mark_read::Marked, queue::Limits};
 use crate::domain::{
+    adjustment::{AdjustmentOrder, AdjustmentOutcome},
     award::{AwardOrder, AwardOutcome},
     heist::{HeistOrder, HeistOutcome},
 };
@@ -36,6 +38,7 @@ pub struct Engine {
     pool: PgPool,
     heists: Queue<heists::Heists>,
     awards: Queue<awards::Awards>,
+    adjustments: Queue<adjustments::Adjustments>,
 }
 
 /// The tasks behind an [`Engine`].
@@ -69,6 +72,7 @@ impl Engine {
         let engine = Self {
             heists: Queue::start(&pool, limits, &mut workers),
             awards: Queue::start(&pool, limits, &mut workers),
+            adjustments: Queue::start(&pool, limits, &mut workers),
             pool,
         };
         (engine, Workers(workers))
@@ -98,6 +102,19 @@ impl Engine {
         deadline: Instant,
     ) -> Result<AwardOutcome, EngineError> {
         self.awards.submit(order, deadline).await
+    }
+
+    /// Grants or revokes tokens by hand, or says why not.
+    ///
+    /// # Errors
+    ///
+    /// See [`EngineError`].
+    pub async fn adjust_balance(
+        &self,
+        order: AdjustmentOrder,
+        deadline: Instant,
+    ) -> Result<AdjustmentOutcome, EngineError> {
+        self.adjustments.submit(order, deadline).await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{Api, deadline, fields::Fields, render, status};
+use super::{Api, audit::Attempt, deadline, fields::Fields, render, status};
 use crate::{
     domain::award::{AwardOrder, AwardOutcome},
     pb::{AwardTokenRequest, AwardTokenResponse},
@@ -15,7 +15,17 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<AwardTokenRequest>,
 ) -> Result<Response<AwardTokenResponse>, Status> {
-    let deadline = deadline::of(&request);
+    let attempt = Attempt::begin(&request);
+    let result = award(api, &request).await;
+    attempt.award(request.get_ref(), &result);
+    result.map(Response::new)
+}
+
+async fn award(
+    api: &Api,
+    request: &Request<AwardTokenRequest>,
+) -> Result<AwardTokenResponse, Status> {
+    let deadline = deadline::of(request);
     let order = parse(request.get_ref())?;
     let referrer = order.referrer;
     let outcome = (api.engine)
@@ -33,10 +43,10 @@ pub(super) async fn handle(
             ));
         }
     };
-    Ok(Response::new(AwardTokenResponse {
+    Ok(AwardTokenResponse {
         balance: Some(render::balance(referrer, &account)),
         already_awarded,
-    }))
+    })
 }
 
 fn parse(message: &AwardTokenRequest) -> Result<AwardOrder, Status> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{Api, deadline, fields::Fields, render, status};
+use super::{Api, audit::Attempt, deadline, fields::Fields, render, status};
 use crate::{
     domain::{
         heist::{Heist, HeistOrder, HeistOutcome},
@@ -19,25 +19,32 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<ExecuteHeistRequest>,
 ) -> Result<Response<ExecuteHeistResponse>, Status> {
-    let deadline = deadline::of(&request);
-    let order = parse(api, &request)?;
+    let attempt = Attempt::begin(&request);
+    let result = execute(api, &request).await;
+    attempt.heist(request.get_ref(), &result);
+    result.map(Response::new)
+}
+
+async fn execute(
+    api: &Api,
+    request: &Request<ExecuteHeistRequest>,
+) -> Result<ExecuteHeistResponse, Status> {
+    let deadline = deadline::of(request);
+    let order = parse(api, request)?;
     let outcome = (api.engine)
         .execute_heist(order.clone(), deadline)
         .await
         .map_err(|error| status::fault(&error))?;
-    let response = match outcome {
-        HeistOutcome::Executed { heist, .. } => respond(&heist, &order.rules, false),
-        HeistOutcome::Replayed(heist) => respond(&heist, &order.rules, true),
-        HeistOutcome::Refused { refusal, at } => return Err(status::heist_refused(&refusal, at)),
-        HeistOutcome::RequestIdReused => return Err(status::request_id_reused()),
-        HeistOutcome::PointsOutOfRange => {
-            return Err(status::internal(
-                "the attacker's points would be out of range",
-                "executing a heist",
-            ));
-        }
-    };
-    Ok(Response::new(response))
+    match outcome {
+        HeistOutcome::Executed { heist, .. } => Ok(respond(&heist, &order.rules, false)),
+        HeistOutcome::Replayed(heist) => Ok(respond(&heist, &order.rules, true)),
+        HeistOutcome::Refused { refusal, at } => Err(status::heist_refused(&refusal, at)),
+        HeistOutcome::RequestIdReused => Err(status::request_id_reused()),
+        HeistOutcome::PointsOutOfRange => Err(status::internal(
+            "the attacker's points would be out of range",
+            "executing a heist",
+        )),
+    }
 }
 
 fn parse(api: &Api, request: &Request<ExecuteHeistRequest>) -> Result<HeistOrder, Status> {

@@ -1,4 +1,4 @@
-//! Parses the fields of a request and collects everything that is wrong with them, so that
+//! Parses the fields of a request and collects all that is wrong with them, so that
 //! one answer names every field, or the first ten.
 
 use tonic::Status;
@@ -6,7 +6,10 @@ use tonic_types::FieldViolation;
 use uuid::Uuid;
 
 use super::status;
-use crate::domain::ids::{NotificationId, RequestId, UserId};
+use crate::domain::ids::{HeistId, NotificationId, RequestId, UserId};
+
+/// The most players that one batch call names.
+pub(super) const MAX_BATCH: usize = 200;
 
 /// So many violations are told at the most. A status travels in HTTP headers, of which many
 /// clients take 8 KiB: a longer one would cost the caller the connection and every other call
@@ -26,6 +29,24 @@ impl Fields {
             self.violate(field, "must be a player's id, which is positive");
         }
         UserId(value)
+    }
+
+    /// 1 to `max` players, in the order given.
+    pub(super) fn user_ids(&mut self, field: &str, values: &[i32], max: usize) -> Vec<UserId> {
+        if values.is_empty() || values.len() > max {
+            self.violate(field, format!("must be 1 to {max} players"));
+            return Vec::new();
+        }
+        (values.iter().enumerate())
+            .map(|(index, value)| self.user_id(&format!("{field}[{index}]"), *value))
+            .collect()
+    }
+
+    pub(super) fn heist_id(&mut self, field: &str, value: i64) -> HeistId {
+        if value < 1 {
+            self.violate(field, "must be a heist's id, which is positive");
+        }
+        HeistId(value)
     }
 
     /// A UUID; `None` where the field is empty.
@@ -74,6 +95,14 @@ impl Fields {
             self.violate(field, "must be a notification's id, which is positive");
         }
         NotificationId(value)
+    }
+
+    /// What must be there. A value that did not parse was complained about already.
+    pub(super) fn required<T: Default>(&mut self, field: &str, value: Option<T>) -> T {
+        if value.is_none() && !self.violations.iter().any(|it| it.field == field) {
+            self.violate(field, "must not be empty");
+        }
+        value.unwrap_or_default()
     }
 
     pub(super) fn violate(&mut self, field: &str, description: impl Into<String>) {

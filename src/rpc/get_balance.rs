@@ -22,9 +22,11 @@ pub(super) async fn handle(
     let user_id = fields.user_id("user_id", request.get_ref().user_id);
     fields.check()?;
 
-    let read = tokens::balance(&api.pool, user_id);
+    let only = [user_id];
+    let read = tokens::accounts(&api.pool, &only);
     let account = read_within(deadline, "reading a balance", read)
         .await?
+        .remove(&user_id)
         .ok_or_else(|| status::user_not_found(user_id))?;
     Ok(Response::new(GetBalanceResponse {
         balance: Some(render::balance(user_id, &account)),

@@ -28,32 +28,30 @@ pub(super) async fn handle(
     let page_size = fields.page_size(message.page_size, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE);
     fields.check()?;
     let unread_only = message.unread_only;
-    let same_request: [&[u8]; 3] = [
+    let list: [&[u8]; 3] = [
         b"ListNotifications",
         &user_id.0.to_be_bytes(),
         &[u8::from(unread_only)],
     ];
-    let before = (api.page_token_key)
-        .open(&same_request, &message.page_token)?
-        .map(NotificationId);
+    let page = (api.page_token_key).page(&list, page_size, &message.page_token)?;
 
     let read = async {
         let unread_count = notifications::unread_count(&api.pool, user_id).await?;
-        // One more than fits tells whether there is another page.
-        let limit = i64::from(page_size) + 1;
-        let page = notifications::page(&api.pool, user_id, unread_only, before, limit).await?;
-        Ok((unread_count, page))
+        let before = page.after().map(|[id, _]| NotificationId(id));
+        let rows = page.rows_to_read();
+        let notifications =
+            notifications::page(&api.pool, user_id, unread_only, before, rows).await?;
+        Ok((unread_count, notifications))
     };
-    let (unread_count, mut page) = read_within(deadline, "listing notifications", read).await?;
+    let (unread_count, mut notifications) =
+        read_within(deadline, "listing notifications", read).await?;
     let unread_count = unread_count.ok_or_else(|| status::user_not_found(user_id))?;
 
-    let more = page.len() > usize::from(page_size);
-    page.truncate(usize::from(page_size));
-    let next_page_token = (page.last().filter(|_| more))
-        .map(|last| api.page_token_key.sign(&same_request, last.id.0))
-        .unwrap_or_default();
+    let next_page_token = page.cut(&mut notifications, |last| [last.id.0, 0]);
     Ok(Response::new(ListNotificationsResponse {
-        notifications: page.into_iter().map(render::notification).collect(),
+        notifications: (notifications.into_iter())
+            .map(render::notification)
+            .collect(),
         next_page_token,
         unread_count,
     }))

@@ -1,16 +1,26 @@
 //! The only folder that knows tonic and prost: parse a request into types that cannot be
 //! wrong, call inward, render the answer. One file per RPC.
 
+mod adjust_balance;
+mod audit;
 mod award_token;
+mod batch_check_eligibility;
+mod batch_get_balances;
+mod check_eligibility;
 mod deadline;
 mod execute_heist;
 mod fields;
 mod gate;
 mod get_balance;
+mod get_heist;
+mod get_heist_stats;
+mod get_leaderboard;
 mod get_unread_count;
+mod list_heists;
 mod list_notifications;
+mod list_token_events;
 mod mark_notifications_read;
-mod page_token;
+mod paging;
 mod render;
 mod services;
 mod status;
@@ -19,7 +29,7 @@ use std::sync::Arc;
 
 use tonic::service::Routes;
 
-pub use self::page_token::PageTokenKey;
+pub use self::paging::PageTokenKey;
 use crate::{
     engine::Engine,
     pb::{
@@ -28,7 +38,7 @@ use crate::{
         token_service_server::TokenServiceServer,
     },
     settings::Settings,
-    store::PgPool,
+    store::{PgPool, leaderboard::Ranks},
 };
 
 /// The largest request that is read, in bytes. The longest list that the contract allows
@@ -44,6 +54,7 @@ pub struct Api {
     pub pool: PgPool,
     pub settings: Arc<Settings>,
     pub page_token_key: PageTokenKey,
+    pub ranks: Ranks,
 }
 
 impl Api {

@@ -4,11 +4,13 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     domain::{
+        eligibility::Eligibility,
         heist::{Heist, Party},
         ids::UserId,
+        leaderboard::Place,
         notification::{Details, Notification},
         rules::Refusal,
-        tokens::TokenAccount,
+        tokens::{TokenAccount, TokenEvent, TokenSource},
     },
     pb,
 };
@@ -55,6 +57,77 @@ pub(super) fn balance(user_id: UserId, account: &TokenAccount) -> pb::TokenBalan
         total_spent: account.total_spent,
         last_earned_time: account.last_earned_at.map(timestamp),
         last_spent_time: account.last_spent_at.map(timestamp),
+    }
+}
+
+pub(super) fn token_event(event: TokenEvent) -> pb::TokenEvent {
+    use pb::token_event::{Adjustment, HeistSpend, Referral, Source};
+    let source = match event.source {
+        TokenSource::Referral { referred_id } => Source::Referral(Referral {
+            referred_id: referred_id.map_or(0, |id| id.0),
+        }),
+        TokenSource::Heist { heist_id } => Source::Heist(HeistSpend {
+            heist_id: heist_id.0,
+        }),
+        TokenSource::Adjustment { actor, reason } => {
+            Source::Adjustment(Adjustment { actor, reason })
+        }
+    };
+    pb::TokenEvent {
+        delta: event.delta,
+        balance_after: event.balance_after,
+        create_time: Some(timestamp(event.created_at)),
+        source: Some(source),
+    }
+}
+
+pub(super) fn leaderboard_entry(
+    place: Place,
+    eligibility: Option<Eligibility>,
+) -> pb::LeaderboardEntry {
+    let Place { rank, standing } = place;
+    pb::LeaderboardEntry {
+        rank,
+        user_id: standing.user_id.0,
+        name: standing.name,
+        monthly_points: standing.monthly_points,
+        token_balance: standing.token_balance,
+        eligibility: eligibility.map(self::eligibility),
+    }
+}
+
+pub(super) fn eligibility(eligibility: Eligibility) -> pb::Eligibility {
+    let (points_at_stake, reason, message) = match &eligibility.verdict {
+        Ok(points) => (
+            *points,
+            pb::RefusalReason::Unspecified,
+            format!("A heist would steal {points} points."),
+        ),
+        Err(refusal) => (0, refusal_reason(refusal), refusal_message(refusal)),
+    };
+    pb::Eligibility {
+        victim_id: eligibility.victim_id.0,
+        eligible: eligibility.verdict.is_ok(),
+        reason: reason.into(),
+        message,
+        victim_name: eligibility.victim_name,
+        victim_points: eligibility.victim_points,
+        points_at_stake,
+        tokens_available: eligibility.tokens_available,
+        cooldown_end_time: eligibility.cooldown_ends_at.map(timestamp),
+        protection_end_time: eligibility.protection_ends_at.map(timestamp),
+    }
+}
+
+fn refusal_reason(refusal: &Refusal) -> pb::RefusalReason {
+    match refusal {
+        Refusal::SelfTarget => pb::RefusalReason::SelfTarget,
+        Refusal::AttackerNotFound => pb::RefusalReason::AttackerNotFound,
+        Refusal::TargetNotFound => pb::RefusalReason::TargetNotFound,
+        Refusal::InsufficientTokens => pb::RefusalReason::InsufficientTokens,
+        Refusal::CooldownActive { .. } => pb::RefusalReason::CooldownActive,
+        Refusal::InsufficientPoints { .. } => pb::RefusalReason::InsufficientPoints,
+        Refusal::TargetProtected { .. } => pb::RefusalReason::TargetProtected,
     }
 }
 

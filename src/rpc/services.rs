@@ -6,8 +6,9 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
-    Api, award_token, execute_heist, get_balance, get_unread_count, list_notifications,
-    mark_notifications_read,
+    Api, adjust_balance, award_token, batch_check_eligibility, batch_get_balances,
+    check_eligibility, execute_heist, get_balance, get_heist, get_heist_stats, get_leaderboard,
+    get_unread_count, list_heists, list_notifications, list_token_events, mark_notifications_read,
 };
 use crate::pb::{
     self, heist_service_server::HeistService, notification_service_server::NotificationService,
@@ -28,44 +29,44 @@ impl HeistService for Api {
 
     async fn check_eligibility(
         &self,
-        _request: Request<pb::CheckEligibilityRequest>,
+        request: Request<pb::CheckEligibilityRequest>,
     ) -> Answer<pb::CheckEligibilityResponse> {
-        Err(not_yet("CheckEligibility"))
+        check_eligibility::handle(self, request).await
     }
 
     async fn batch_check_eligibility(
         &self,
-        _request: Request<pb::BatchCheckEligibilityRequest>,
+        request: Request<pb::BatchCheckEligibilityRequest>,
     ) -> Answer<pb::BatchCheckEligibilityResponse> {
-        Err(not_yet("BatchCheckEligibility"))
+        batch_check_eligibility::handle(self, request).await
     }
 
     async fn get_heist(
         &self,
-        _request: Request<pb::GetHeistRequest>,
+        request: Request<pb::GetHeistRequest>,
     ) -> Answer<pb::GetHeistResponse> {
-        Err(not_yet("GetHeist"))
+        get_heist::handle(self, request).await
     }
 
     async fn list_heists(
         &self,
-        _request: Request<pb::ListHeistsRequest>,
+        request: Request<pb::ListHeistsRequest>,
     ) -> Answer<pb::ListHeistsResponse> {
-        Err(not_yet("ListHeists"))
+        list_heists::handle(self, request).await
     }
 
     async fn get_heist_stats(
         &self,
-        _request: Request<pb::GetHeistStatsRequest>,
+        request: Request<pb::GetHeistStatsRequest>,
     ) -> Answer<pb::GetHeistStatsResponse> {
-        Err(not_yet("GetHeistStats"))
+        get_heist_stats::handle(self, request).await
     }
 
     async fn get_leaderboard(
         &self,
-        _request: Request<pb::GetLeaderboardRequest>,
+        request: Request<pb::GetLeaderboardRequest>,
     ) -> Answer<pb::GetLeaderboardResponse> {
-        Err(not_yet("GetLeaderboard"))
+        get_leaderboard::handle(self, request).await
     }
 
     type WatchPointsStream = Items<pb::WatchPointsResponse>;
@@ -96,23 +97,23 @@ impl TokenService for Api {
 
     async fn batch_get_balances(
         &self,
-        _request: Request<pb::BatchGetBalancesRequest>,
+        request: Request<pb::BatchGetBalancesRequest>,
     ) -> Answer<pb::BatchGetBalancesResponse> {
-        Err(not_yet("BatchGetBalances"))
+        batch_get_balances::handle(self, request).await
     }
 
     async fn list_token_events(
         &self,
-        _request: Request<pb::ListTokenEventsRequest>,
+        request: Request<pb::ListTokenEventsRequest>,
     ) -> Answer<pb::ListTokenEventsResponse> {
-        Err(not_yet("ListTokenEvents"))
+        list_token_events::handle(self, request).await
     }
 
     async fn adjust_balance(
         &self,
-        _request: Request<pb::AdjustBalanceRequest>,
+        request: Request<pb::AdjustBalanceRequest>,
     ) -> Answer<pb::AdjustBalanceResponse> {
-        Err(not_yet("AdjustBalance"))
+        adjust_balance::handle(self, request).await
     }
 }
 

@@ -11,7 +11,11 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use super::render;
 use crate::{
-    domain::{award::AwardRefusal, ids::UserId, rules::Refusal},
+    domain::{
+        award::AwardRefusal,
+        ids::{HeistId, UserId},
+        rules::Refusal,
+    },
     engine::EngineError,
 };
 
@@ -64,11 +68,30 @@ pub(super) fn user_not_found(user_id: UserId) -> Status {
     )
 }
 
+pub(super) fn heist_not_found(heist_id: HeistId) -> Status {
+    refuse(
+        Code::NotFound,
+        "HEIST_NOT_FOUND",
+        &format!("There is no heist {heist_id}."),
+        &[("heist_id", heist_id.to_string())],
+    )
+}
+
+/// A revocation would take a balance below zero.
+pub(super) fn too_few_to_revoke(balance: i32) -> Status {
+    refuse(
+        Code::FailedPrecondition,
+        "INSUFFICIENT_TOKENS",
+        &format!("The player has only {balance} tokens."),
+        &[("balance", balance.to_string())],
+    )
+}
+
 pub(super) fn request_id_reused() -> Status {
     refuse(
         Code::AlreadyExists,
         "REQUEST_ID_REUSED",
-        "The request id belongs to an earlier call for other players.",
+        "The request id belongs to an earlier call that asked for something else.",
         &[],
     )
 }

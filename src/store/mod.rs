@@ -5,9 +5,12 @@
 //! line are `.sql` files beside their function, checked against the migrated schema when
 //! the crate is compiled.
 
+pub mod adjustments;
 pub mod awards;
+pub mod check;
 pub mod error;
 pub mod heists;
+pub mod leaderboard;
 pub mod notifications;
 pub mod players;
 pub mod pool;

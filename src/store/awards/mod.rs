@@ -5,14 +5,10 @@ use std::collections::HashMap;
 use sqlx::{PgConnection, query_file};
 use time::OffsetDateTime;
 
-use super::{
-    StoreError, count,
-    players::{self, distinct},
-};
+use super::{StoreError, count, players, tokens};
 use crate::domain::{
     award::{AwardFacts, AwardOrder, AwardOutcome, TOKENS_PER_REFERRAL},
     ids::{AwardId, UserId},
-    tokens::TokenAccount,
 };
 
 /// Locks every referrer of the batch and reads what [`crate::domain::award::decide`] needs.
@@ -25,35 +21,18 @@ pub async fn load(
     connection: &mut PgConnection,
     orders: &[AwardOrder],
 ) -> Result<AwardFacts, StoreError> {
-    let referrers = distinct(orders.iter().map(|order| order.referrer.0));
-    let referred = distinct(orders.iter().map(|order| order.referred.0));
+    let referrers: Vec<UserId> = orders.iter().map(|order| order.referrer).collect();
+    let referred: Vec<i32> = orders.iter().map(|order| order.referred.0).collect();
 
-    let players = players::lock(connection, &referrers).await?;
-
+    players::lock(connection, &referrers).await?;
+    let accounts = tokens::accounts(&mut *connection, &referrers).await?;
     let facts = query_file!(
         "src/store/awards/load_facts.sql",
         count(orders.len()),
         &referred,
-        &referrers,
     )
     .fetch_one(connection)
     .await?;
-
-    let mut accounts: HashMap<UserId, TokenAccount> = players
-        .into_keys()
-        .map(|user_id| (user_id, TokenAccount::default()))
-        .collect();
-    for (index, user_id) in facts.account_user_ids.iter().enumerate() {
-        if let Some(account) = accounts.get_mut(&UserId(*user_id)) {
-            *account = TokenAccount {
-                balance: facts.account_balances[index],
-                total_earned: facts.account_totals_earned[index],
-                total_spent: facts.account_totals_spent[index],
-                last_earned_at: facts.account_last_earned_times[index],
-                last_spent_at: facts.account_last_spent_times[index],
-            };
-        }
-    }
 
     Ok(AwardFacts {
         now: facts.now,

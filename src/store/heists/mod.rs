@@ -1,17 +1,17 @@
 //! Heists: load what a batch has to know, save what it decided.
 
-use std::collections::HashMap;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap},
+};
 
-use sqlx::{PgConnection, query_file, query_file_as};
+use sqlx::{PgConnection, PgExecutor, PgPool, query_file, query_file_as, query_file_scalar};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{
-    StoreError, count,
-    players::{self, distinct},
-};
+use super::{StoreError, count, players};
 use crate::domain::{
-    heist::{Heist, HeistFacts, HeistOrder, HeistOutcome, Party},
+    heist::{Heist, HeistFacts, HeistOrder, HeistOutcome, HeistStats, Party},
     ids::{HeistId, RequestId, UserId},
 };
 
@@ -26,8 +26,12 @@ pub async fn load(
     orders: &[HeistOrder],
 ) -> Result<HeistFacts, StoreError> {
     let attackers: Vec<i32> = orders.iter().map(|order| order.attacker.0).collect();
-    let victims = distinct(orders.iter().map(|order| order.victim.0));
-    let everybody = distinct(attackers.iter().chain(&victims).copied());
+    // Each once: their robberies are looked up for each.
+    let victims: BTreeSet<i32> = orders.iter().map(|order| order.victim.0).collect();
+    let victims: Vec<i32> = victims.into_iter().collect();
+    let everybody: Vec<UserId> = (orders.iter())
+        .flat_map(|order| [order.attacker, order.victim])
+        .collect();
     let request_ids: Vec<Uuid> = orders.iter().map(|order| order.request_id.0).collect();
     let robberies_to_know = orders
         .iter()
@@ -70,7 +74,8 @@ pub async fn load(
     let executed = if facts.seen_request_ids.is_empty() {
         HashMap::new()
     } else {
-        find_by_request_ids(connection, &facts.seen_request_ids).await?
+        let executed = find(connection, &[], &facts.seen_request_ids).await?;
+        (executed.into_iter().map(|heist| (heist.request_id, heist))).collect()
     };
 
     Ok(HeistFacts {
@@ -125,22 +130,76 @@ pub async fn save(
     Ok(())
 }
 
-async fn find_by_request_ids(
-    connection: &mut PgConnection,
-    request_ids: &[Uuid],
-) -> Result<HashMap<RequestId, Heist>, StoreError> {
-    let rows = query_file_as!(
-        HeistRow,
-        "src/store/heists/find_by_request_ids.sql",
-        request_ids
+/// One heist; `None` where there is none with this id.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn get(executor: impl PgExecutor<'_>, id: HeistId) -> Result<Option<Heist>, StoreError> {
+    Ok(find(executor, &[id.0], &[]).await?.pop())
+}
+
+/// A player's heists on the given sides, newest first, `limit` at the most, all of them older
+/// than `before`.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn page(
+    pool: &PgPool,
+    user_id: UserId,
+    sides: Sides,
+    before: Option<HeistId>,
+    limit: i64,
+) -> Result<Vec<Heist>, StoreError> {
+    let ids = query_file_scalar!(
+        "src/store/heists/page_ids.sql",
+        user_id.0,
+        before.map_or(i64::MAX, |id| id.0),
+        limit,
+        sides.attacker,
+        sides.victim,
     )
-    .fetch_all(connection)
+    .fetch_all(pool)
     .await?;
-    let heists = rows.into_iter().map(|row| {
-        let heist = row.into_heist();
-        (heist.request_id, heist)
-    });
-    Ok(heists.collect())
+    let mut heists = find(pool, &ids, &[]).await?;
+    heists.sort_unstable_by_key(|heist| Reverse(heist.id));
+    Ok(heists)
+}
+
+/// Which sides of a player's heists are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sides {
+    pub attacker: bool,
+    pub victim: bool,
+}
+
+/// A player's heists on both sides, summed up.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn stats(
+    executor: impl PgExecutor<'_>,
+    user_id: UserId,
+) -> Result<HeistStats, StoreError> {
+    let stats = query_file_as!(HeistStats, "src/store/heists/stats.sql", user_id.0)
+        .fetch_one(executor)
+        .await?;
+    Ok(stats)
+}
+
+/// Heists with one of the `ids` or `request_ids`, in no order. Those that do not exist are
+/// missing from the answer.
+async fn find(
+    executor: impl PgExecutor<'_>,
+    ids: &[i64],
+    request_ids: &[Uuid],
+) -> Result<Vec<Heist>, StoreError> {
+    let rows = query_file_as!(HeistRow, "src/store/heists/find.sql", ids, request_ids)
+        .fetch_all(executor)
+        .await?;
+    Ok(rows.into_iter().map(HeistRow::into_heist).collect())
 }
 
 /// A batch of heists as the arrays that `save.sql` takes.

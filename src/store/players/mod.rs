@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use sqlx::{PgConnection, query_file};
+use sqlx::{PgConnection, PgExecutor, query_file, query_scalar};
 
-use super::StoreError;
-use crate::domain::{ids::UserId, rules::Player};
+use super::{StoreError, count};
+use crate::domain::{eligibility::Snapshot, ids::UserId, rules::Player};
 
 /// Locks players, in the order of their ids, until the transaction ends. Those who do not
 /// exist are missing from the answer. Tokens and robberies are not filled in.
@@ -15,9 +15,10 @@ use crate::domain::{ids::UserId, rules::Player};
 /// Any [`StoreError`].
 pub async fn lock(
     connection: &mut PgConnection,
-    user_ids: &[i32],
+    user_ids: &[UserId],
 ) -> Result<HashMap<UserId, Player>, StoreError> {
-    let rows = query_file!("src/store/players/lock.sql", user_ids)
+    let user_ids: Vec<i32> = user_ids.iter().map(|user_id| user_id.0).collect();
+    let rows = query_file!("src/store/players/lock.sql", &user_ids)
         .fetch_all(connection)
         .await?;
     let players = rows.into_iter().map(|row| {
@@ -35,10 +36,56 @@ pub async fn lock(
     Ok(players.collect())
 }
 
-/// The same ids, each once.
-pub(super) fn distinct(ids: impl Iterator<Item = i32>) -> Vec<i32> {
-    let mut ids: Vec<i32> = ids.collect();
-    ids.sort_unstable();
-    ids.dedup();
-    ids
+/// Whether there is such a player.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn exists(executor: impl PgExecutor<'_>, user_id: UserId) -> Result<bool, StoreError> {
+    let exists = query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM "User" WHERE "id" = $1) AS "exists!""#,
+        user_id.0
+    )
+    .fetch_one(executor)
+    .await?;
+    Ok(exists)
+}
+
+/// What the rules have to know of players, as of one moment, without locking anybody. Of
+/// their robberies only the newest `robberies_to_know`.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn snapshot(
+    executor: impl PgExecutor<'_>,
+    user_ids: &[UserId],
+    robberies_to_know: usize,
+) -> Result<Snapshot, StoreError> {
+    let user_ids: Vec<i32> = user_ids.iter().map(|user_id| user_id.0).collect();
+    let rows = query_file!(
+        "src/store/players/snapshot.sql",
+        &user_ids,
+        count(robberies_to_know)
+    )
+    .fetch_all(executor)
+    .await?;
+    // There is always a row, if only to tell the time.
+    let now = rows.first().ok_or(sqlx::Error::RowNotFound)?.now;
+    let players = rows.into_iter().filter_map(|row| {
+        let id = UserId(row.id?);
+        let player = Player {
+            id,
+            name: row.name.unwrap_or_default(),
+            points: row.monthly_points.unwrap_or_default(),
+            tokens: row.tokens,
+            last_heist_at: row.last_heist_at,
+            robbed_at: row.robbed_at,
+        };
+        Some((id, player))
+    });
+    Ok(Snapshot {
+        now,
+        players: players.collect(),
+    })
 }

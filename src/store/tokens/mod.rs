@@ -1,21 +1,96 @@
-//! Reading token accounts.
+//! Reading token accounts and their statements.
 
-use sqlx::{PgExecutor, query_file_as};
+use std::collections::HashMap;
+
+use sqlx::{PgExecutor, query_file, query_file_as};
+use time::OffsetDateTime;
 
 use super::StoreError;
-use crate::domain::{ids::UserId, tokens::TokenAccount};
+use crate::domain::{
+    award::TOKENS_PER_REFERRAL,
+    ids::{HeistId, UserId},
+    tokens::{TokenAccount, TokenEvent, TokenSource},
+};
 
-/// A player's account; `None` where there is no such player.
+/// The accounts of those of the players who exist.
 ///
 /// # Errors
 ///
 /// Any [`StoreError`].
-pub async fn balance(
+pub async fn accounts(
+    executor: impl PgExecutor<'_>,
+    user_ids: &[UserId],
+) -> Result<HashMap<UserId, TokenAccount>, StoreError> {
+    let user_ids: Vec<i32> = user_ids.iter().map(|user_id| user_id.0).collect();
+    let rows = query_file!("src/store/tokens/accounts.sql", &user_ids)
+        .fetch_all(executor)
+        .await?;
+    let accounts = rows.into_iter().map(|row| {
+        let account = TokenAccount {
+            balance: row.balance,
+            total_earned: row.total_earned,
+            total_spent: row.total_spent,
+            last_earned_at: row.last_earned_at,
+            last_spent_at: row.last_spent_at,
+        };
+        (UserId(row.user_id), account)
+    });
+    Ok(accounts.collect())
+}
+
+/// A player's statement, newest first, `limit` lines at the most, all of them older than the
+/// one with the ledger id `before`.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn statement(
     executor: impl PgExecutor<'_>,
     user_id: UserId,
-) -> Result<Option<TokenAccount>, StoreError> {
-    let account = query_file_as!(TokenAccount, "src/store/tokens/balance.sql", user_id.0)
-        .fetch_optional(executor)
-        .await?;
-    Ok(account)
+    before: Option<i64>,
+    limit: i64,
+) -> Result<Vec<TokenEvent>, StoreError> {
+    let rows = query_file_as!(
+        EventRow,
+        "src/store/tokens/statement.sql",
+        user_id.0,
+        before.unwrap_or(i64::MAX),
+        limit,
+        TOKENS_PER_REFERRAL,
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows.into_iter().map(TokenEvent::from).collect())
+}
+
+struct EventRow {
+    ledger_id: i64,
+    delta: i32,
+    balance_after: i32,
+    is_heist: bool,
+    referred_id: Option<i32>,
+    actor: Option<String>,
+    reason: Option<String>,
+    created_at: OffsetDateTime,
+}
+
+impl From<EventRow> for TokenEvent {
+    fn from(row: EventRow) -> Self {
+        let source = match (row.is_heist, row.actor, row.reason) {
+            (true, _, _) => TokenSource::Heist {
+                heist_id: HeistId(row.ledger_id),
+            },
+            (false, Some(actor), Some(reason)) => TokenSource::Adjustment { actor, reason },
+            _ => TokenSource::Referral {
+                referred_id: row.referred_id.map(UserId),
+            },
+        };
+        Self {
+            ledger_id: row.ledger_id,
+            delta: row.delta,
+            balance_after: row.balance_after,
+            source,
+            created_at: row.created_at,
+        }
+    }
 }

@@ -15,4 +15,4 @@ SELECT
 FROM "Heist" AS heist
 LEFT JOIN "User" AS attacker ON attacker."id" = heist."attackerId"
 LEFT JOIN "User" AS victim ON victim."id" = heist."victimId"
-WHERE heist."requestId" = ANY($1)
+WHERE heist."id" = ANY($1) OR heist."requestId" = ANY($2)

@@ -1,5 +1,6 @@
--- A player who never had a token has no row, and a balance of 0.
+-- A player who never had a token has no row, and an empty account.
 SELECT
+    player."id" AS "user_id!",
     COALESCE(token."balance", 0) AS "balance!",
     COALESCE(token."totalEarned", 0) AS "total_earned!",
     COALESCE(token."totalSpent", 0) AS "total_spent!",
@@ -7,4 +8,4 @@ SELECT
     token."lastSpentAt" AS "last_spent_at?"
 FROM "User" AS player
 LEFT JOIN "HeistToken" AS token ON token."userId" = player."id"
-WHERE player."id" = $1
+WHERE player."id" = ANY($1)

@@ -1,0 +1,20 @@
+import { defineConfig } from "prisma/config";
+
+export default defineConfig({
+  schema: "schema",
+  // `prisma migrate` neither makes, changes nor drops what belongs to `heist migrate`.
+  experimental: { externalTables: true },
+  tables: {
+    external: [
+      "public.Heist",
+      "public.HeistNotification",
+      "public.HeistRevertNote",
+      "public.HeistSecret",
+      "public.HeistToken",
+      "public.HeistTokenAdjustment",
+      "public.HeistTokenAward",
+      "public._heist_migrations",
+    ],
+  },
+  enums: { external: ["public.HeistNotificationType"] },
+});

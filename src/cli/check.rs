@@ -1,0 +1,50 @@
+//! `heist check`
+
+use anyhow::{Context as _, bail};
+
+use crate::{
+    config::{DatabaseConfig, LogConfig},
+    store::{check, pool, schema},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  DATABASE_URL=postgres://app:secret@db/app heist check
+      Prints a line for each thing that is wrong, and exits with 1 where there is one.";
+
+/// Verifies the books: points, tokens, heists, point events and notifications
+///
+/// Reads the tables once, in one statement that sees one moment. It takes no locks and can
+/// run beside a serving database; a replica will do as well.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Check {
+    #[command(flatten)]
+    database: DatabaseConfig,
+
+    #[command(flatten)]
+    pub(super) log: LogConfig,
+}
+
+impl Check {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let options = self.database.database_url.connect_options();
+        schema::check(options)
+            .await
+            .context("cannot check the books")?;
+        let pool = pool::connect_lazy(options.clone(), 1);
+        let findings = check::books(&pool)
+            .await
+            .context("cannot check the books")?;
+        for finding in &findings {
+            println!("{finding}");
+        }
+        match findings.len() {
+            0 => {
+                println!("The books are in order.");
+                Ok(())
+            }
+            count => bail!("{count} things are wrong with the books"),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What one attacker can do to one victim at this moment.
+
+use std::collections::HashMap;
+
+use time::OffsetDateTime;
+
+use super::{
+    ids::UserId,
+    rules::{Player, Refusal, Rules},
+};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Eligibility {
+    pub victim_id: UserId,
+    /// Empty where there is no such player.
+    pub victim_name: String,
+    pub victim_points: i32,
+    /// The attacker's tokens.
+    pub tokens_available: i32,
+    /// What a heist would steal now, or why it would be refused.
+    pub verdict: Result<i32, Refusal>,
+    /// Set while the attacker must wait, whatever the verdict.
+    pub cooldown_ends_at: Option<OffsetDateTime>,
+    /// Set while the victim is protected, whatever the verdict.
+    pub protection_ends_at: Option<OffsetDateTime>,
+}
+
+/// What the database says about players, all read at one moment and without locks.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The database's clock.
+    pub now: OffsetDateTime,
+    /// Those who exist.
+    pub players: HashMap<UserId, Player>,
+}
+
+impl Snapshot {
+    /// Whether `attacker` could rob `victim`, by the judgement that a heist would get.
+    #[must_use]
+    pub fn assess(&self, rules: &Rules, attacker: UserId, victim: UserId) -> Eligibility {
+        let verdict = rules.judge(self.now, attacker, victim, &self.players);
+        let attacker = self.players.get(&attacker);
+        let target = self.players.get(&victim);
+        Eligibility {
+            victim_id: victim,
+            victim_name: target.map_or_else(String::new, |player| player.name.clone()),
+            victim_points: target.map_or(0, |player| player.points),
+            tokens_available: attacker.map_or(0, |player| player.tokens),
+            verdict,
+            cooldown_ends_at: attacker.and_then(|player| rules.cooldown_end(player, self.now)),
+            protection_ends_at: target.and_then(|player| rules.protection_end(player, self.now)),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! `HeistService.BatchCheckEligibility`
+
+use tonic::{Request, Response, Status};
+
+use super::{
+    Api,
+    deadline::{self, read_within},
+    fields::{Fields, MAX_BATCH},
+    render,
+};
+use crate::{
+    pb::{BatchCheckEligibilityRequest, BatchCheckEligibilityResponse},
+    store::players,
+};
+
+pub(super) async fn handle(
+    api: &Api,
+    request: Request<BatchCheckEligibilityRequest>,
+) -> Result<Response<BatchCheckEligibilityResponse>, Status> {
+    let deadline = deadline::of(&request);
+    let message = request.get_ref();
+    let mut fields = Fields::default();
+    let attacker = fields.user_id("attacker_id", message.attacker_id);
+    let victims = fields.user_ids("victim_ids", &message.victim_ids, MAX_BATCH);
+    fields.check()?;
+
+    let rules = &api.settings.rules;
+    let everybody = [&victims[..], &[attacker]].concat();
+    let read = players::snapshot(&api.pool, &everybody, rules.robberies_to_know());
+    let snapshot = read_within(deadline, "checking eligibility", read).await?;
+    let eligibilities = (victims.into_iter())
+        .map(|victim| render::eligibility(snapshot.assess(rules, attacker, victim)));
+    Ok(Response::new(BatchCheckEligibilityResponse {
+        eligibilities: eligibilities.collect(),
+    }))
+}

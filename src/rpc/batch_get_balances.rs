@@ -1,0 +1,36 @@
+//! `TokenService.BatchGetBalances`
+
+use tonic::{Request, Response, Status};
+
+use super::{
+    Api,
+    deadline::{self, read_within},
+    fields::{Fields, MAX_BATCH},
+    render, status,
+};
+use crate::{
+    pb::{BatchGetBalancesRequest, BatchGetBalancesResponse},
+    store::tokens,
+};
+
+pub(super) async fn handle(
+    api: &Api,
+    request: Request<BatchGetBalancesRequest>,
+) -> Result<Response<BatchGetBalancesResponse>, Status> {
+    let deadline = deadline::of(&request);
+    let mut fields = Fields::default();
+    let user_ids = fields.user_ids("user_ids", &request.get_ref().user_ids, MAX_BATCH);
+    fields.check()?;
+
+    let read = tokens::accounts(&api.pool, &user_ids);
+    let accounts = read_within(deadline, "reading balances", read).await?;
+    let balances = (user_ids.into_iter()).map(|user_id| {
+        let account = accounts.get(&user_id);
+        account
+            .map(|account| render::balance(user_id, account))
+            .ok_or_else(|| status::user_not_found(user_id))
+    });
+    Ok(Response::new(BatchGetBalancesResponse {
+        balances: balances.collect::<Result<_, _>>()?,
+    }))
+}

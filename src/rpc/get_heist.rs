@@ -1,0 +1,32 @@
+//! `HeistService.GetHeist`
+
+use tonic::{Request, Response, Status};
+
+use super::{
+    Api,
+    deadline::{self, read_within},
+    fields::Fields,
+    render, status,
+};
+use crate::{
+    pb::{GetHeistRequest, GetHeistResponse},
+    store::heists,
+};
+
+pub(super) async fn handle(
+    api: &Api,
+    request: Request<GetHeistRequest>,
+) -> Result<Response<GetHeistResponse>, Status> {
+    let deadline = deadline::of(&request);
+    let mut fields = Fields::default();
+    let id = fields.heist_id("heist_id", request.get_ref().heist_id);
+    fields.check()?;
+
+    let read = heists::get(&api.pool, id);
+    let heist = read_within(deadline, "reading a heist", read)
+        .await?
+        .ok_or_else(|| status::heist_not_found(id))?;
+    Ok(Response::new(GetHeistResponse {
+        heist: Some(render::heist(&heist)),
+    }))
+}

@@ -1,0 +1,40 @@
+//! `HeistService.GetHeistStats`
+
+use tonic::{Request, Response, Status};
+
+use super::{
+    Api,
+    deadline::{self, read_within},
+    fields::Fields,
+    status,
+};
+use crate::{
+    pb::{GetHeistStatsRequest, GetHeistStatsResponse},
+    store::{heists, players},
+};
+
+pub(super) async fn handle(
+    api: &Api,
+    request: Request<GetHeistStatsRequest>,
+) -> Result<Response<GetHeistStatsResponse>, Status> {
+    let deadline = deadline::of(&request);
+    let mut fields = Fields::default();
+    let user_id = fields.user_id("user_id", request.get_ref().user_id);
+    fields.check()?;
+
+    let read = async {
+        let exists = players::exists(&api.pool, user_id).await?;
+        let stats = heists::stats(&api.pool, user_id).await?;
+        Ok((exists, stats))
+    };
+    let (exists, stats) = read_within(deadline, "summing up heists", read).await?;
+    if !exists {
+        return Err(status::user_not_found(user_id));
+    }
+    Ok(Response::new(GetHeistStatsResponse {
+        heists_as_attacker: stats.heists_as_attacker,
+        heists_as_victim: stats.heists_as_victim,
+        points_stolen: stats.points_stolen,
+        points_lost: stats.points_lost,
+    }))
+}

@@ -1,0 +1,127 @@
+//! `HeistService.GetLeaderboard`
+//!
+//! Three statements at the most, however long the page: the page, the viewer's own place, and
+//! what the rules have to know of everybody on it.
+
+use tonic::{Request, Response, Status};
+
+use super::{
+    Api,
+    deadline::{self, read_within},
+    fields::Fields,
+    paging::Position,
+    render, status,
+};
+use crate::{
+    domain::{
+        eligibility::{Eligibility, Snapshot},
+        ids::UserId,
+        leaderboard::{PageEnd, Place},
+        rules::Rules,
+    },
+    pb::{GetLeaderboardRequest, GetLeaderboardResponse},
+    store::{StoreError, leaderboard, players},
+};
+
+const DEFAULT_PAGE_SIZE: u16 = 50;
+const MAX_PAGE_SIZE: u16 = 200;
+
+pub(super) async fn handle(
+    api: &Api,
+    request: Request<GetLeaderboardRequest>,
+) -> Result<Response<GetLeaderboardResponse>, Status> {
+    let deadline = deadline::of(&request);
+    let message = request.get_ref();
+    let mut fields = Fields::default();
+    let viewer = (message.viewer_id != 0).then(|| fields.user_id("viewer_id", message.viewer_id));
+    let page_size = fields.page_size(message.page_size, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE);
+    fields.check()?;
+    let list: [&[u8]; 2] = [b"GetLeaderboard", &message.viewer_id.to_be_bytes()];
+    let page = (api.page_token_key).page(&list, page_size, &message.page_token)?;
+
+    let read = async {
+        let behind = page.after().map(unpack);
+        let mut places = leaderboard::page(&api.pool, behind, page.rows_to_read()).await?;
+        let next_page_token = page.cut(&mut places, |(_, end)| pack(*end));
+        let places: Vec<Place> = places.into_iter().map(|(place, _)| place).collect();
+        let view = match viewer {
+            Some(viewer) => View::read(api, viewer, &places).await?,
+            None => None,
+        };
+        Ok((places, next_page_token, view))
+    };
+    let (places, next_page_token, view) =
+        read_within(deadline, "reading the leaderboard", read).await?;
+    if let (Some(viewer), None) = (viewer, &view) {
+        return Err(status::user_not_found(viewer));
+    }
+
+    let rules = &api.settings.rules;
+    let entries = (places.into_iter()).map(|place| {
+        let eligibility = (view.as_ref()).and_then(|view| view.eligibility(rules, &place));
+        render::leaderboard_entry(place, eligibility)
+    });
+    Ok(Response::new(GetLeaderboardResponse {
+        entries: entries.collect(),
+        next_page_token,
+        viewer: view.map(|view| render::leaderboard_entry(view.own, None)),
+    }))
+}
+
+/// The board as one player sees it.
+struct View {
+    own: Place,
+    snapshot: Snapshot,
+}
+
+impl View {
+    /// `None` where there is no such viewer.
+    async fn read(api: &Api, viewer: UserId, places: &[Place]) -> Result<Option<Self>, StoreError> {
+        let Some(own) = api.ranks.place(viewer).await? else {
+            return Ok(None);
+        };
+        let mut everybody: Vec<UserId> =
+            places.iter().map(|place| place.standing.user_id).collect();
+        everybody.push(viewer);
+        let robberies_to_know = api.settings.rules.robberies_to_know();
+        let snapshot = players::snapshot(&api.pool, &everybody, robberies_to_know).await?;
+        Ok(Some(Self { own, snapshot }))
+    }
+
+    fn eligibility(&self, rules: &Rules, place: &Place) -> Option<Eligibility> {
+        let (viewer, other) = (self.own.standing.user_id, place.standing.user_id);
+        (viewer != other).then(|| self.snapshot.assess(rules, viewer, other))
+    }
+}
+
+/// The end of a page as a page token keeps it.
+fn pack(end: PageEnd) -> Position {
+    [
+        join(end.monthly_points, end.user_id.0),
+        join(end.rank, end.players),
+    ]
+}
+
+/// The reverse of [`pack`].
+fn unpack([player, place]: Position) -> PageEnd {
+    let (monthly_points, user_id) = split(player);
+    let (rank, players) = split(place);
+    PageEnd {
+        monthly_points,
+        user_id: UserId(user_id),
+        rank,
+        players,
+    }
+}
+
+fn join(high: i32, low: i32) -> i64 {
+    i64::from(high) << 32 | i64::from(low.cast_unsigned())
+}
+
+fn split(joined: i64) -> (i32, i32) {
+    let [h0, h1, h2, h3, l0, l1, l2, l3] = joined.to_be_bytes();
+    (
+        i32::from_be_bytes([h0, h1, h2, h3]),
+        i32::from_be_bytes([l0, l1, l2, l3]),
+    )
+}

@@ -1,0 +1,128 @@
+//! Pages of a list, and the tokens that lead from one to the next.
+//!
+//! A page begins after the last row of the page before, wherever that row stands by then: rows
+//! that come or go in between make no gap and no repetition.
+//!
+//! A token holds the position and a signature over the position, the RPC and the request's
+//! other fields. So it cannot be made up, and not be used with another request than its own.
+//! Every replica has the same key, from the database.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use tonic::Status;
+
+use super::status;
+
+/// The first bytes of an HMAC-SHA-256: enough that nobody hits one by chance.
+const SIGNATURE_BYTES: usize = 16;
+const POSITION_BYTES: usize = 16;
+
+/// Where a page ends: as many numbers as any list needs. One that needs a single number leaves
+/// the other 0.
+pub(super) type Position = [i64; 2];
+
+/// Signs and checks page tokens.
+#[derive(Clone)]
+pub struct PageTokenKey(Hmac<Sha256>);
+
+impl PageTokenKey {
+    /// A key from a secret of any length.
+    ///
+    /// # Panics
+    ///
+    /// Never: HMAC takes keys of every length.
+    #[must_use]
+    pub fn new(secret: &str) -> Self {
+        Self(Hmac::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of every length"))
+    }
+
+    /// Reads the page that a request asks for. `request` is everything that the requests for
+    /// all pages of one list have in common, beginning with the name of the RPC.
+    pub(super) fn page(
+        &self,
+        request: &[&[u8]],
+        size: u16,
+        token: &str,
+    ) -> Result<Page<'_>, Status> {
+        // The length first, so that parts cannot flow into each other.
+        let request: Vec<u8> = (request.iter())
+            .flat_map(|part| [&part.len().to_be_bytes()[..], part].concat())
+            .collect();
+        let after = match token {
+            "" => None,
+            token => Some(
+                self.verify(&request, token)
+                    .ok_or_else(status::invalid_page_token)?,
+            ),
+        };
+        Ok(Page {
+            key: self,
+            request,
+            size: usize::from(size),
+            after,
+        })
+    }
+
+    fn sign(&self, request: &[u8], [first, second]: Position) -> String {
+        let position = [first.to_be_bytes(), second.to_be_bytes()].concat();
+        let signature = self.mac(request, &position).finalize().into_bytes();
+        let token = [&position, &signature[..SIGNATURE_BYTES]].concat();
+        URL_SAFE_NO_PAD.encode(token)
+    }
+
+    fn verify(&self, request: &[u8], token: &str) -> Option<Position> {
+        let token = URL_SAFE_NO_PAD.decode(token).ok()?;
+        let (position, signature) = token.split_first_chunk::<POSITION_BYTES>()?;
+        if signature.len() != SIGNATURE_BYTES {
+            return None;
+        }
+        // In constant time.
+        (self.mac(request, position))
+            .verify_truncated_left(signature)
+            .ok()?;
+        let (first, second) = position.split_first_chunk()?;
+        Some([
+            i64::from_be_bytes(*first),
+            i64::from_be_bytes(second.try_into().ok()?),
+        ])
+    }
+
+    fn mac(&self, request: &[u8], position: &[u8]) -> Hmac<Sha256> {
+        (self.0.clone())
+            .chain_update(request)
+            .chain_update(position)
+    }
+}
+
+/// A page that was asked for.
+pub(super) struct Page<'a> {
+    key: &'a PageTokenKey,
+    request: Vec<u8>,
+    size: usize,
+    after: Option<Position>,
+}
+
+impl Page<'_> {
+    /// The position after which the page begins; `None` for the first page.
+    pub(super) fn after(&self) -> Option<Position> {
+        self.after
+    }
+
+    /// How many rows to read: one more than fits tells whether there is another page.
+    pub(super) fn rows_to_read(&self) -> i64 {
+        i64::try_from(self.size + 1).expect("a page is small")
+    }
+
+    /// Cuts what was read to the size of the page and returns the token of the next one,
+    /// empty where there is none.
+    pub(super) fn cut<T>(&self, rows: &mut Vec<T>, position: impl Fn(&T) -> Position) -> String {
+        if rows.len() <= self.size {
+            return String::new();
+        }
+        rows.truncate(self.size);
+        rows.last()
+            .map(|last| self.key.sign(&self.request, position(last)))
+            .unwrap_or_default()
+    }
+}

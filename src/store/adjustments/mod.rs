@@ -1,0 +1,113 @@
+//! Tokens granted or revoked by hand: load what a batch has to know, save what it decided.
+
+use std::collections::HashMap;
+
+use sqlx::{PgConnection, query_file};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{StoreError, count, players, tokens};
+use crate::domain::{
+    adjustment::{Adjustment, AdjustmentFacts, AdjustmentOrder, AdjustmentOutcome},
+    ids::{AdjustmentId, RequestId, UserId},
+    tokens::TokenAccount,
+};
+
+/// Locks every player of the batch and reads what [`crate::domain::adjustment::decide`]
+/// needs. The locks are held until the transaction of `connection` ends.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn load(
+    connection: &mut PgConnection,
+    orders: &[AdjustmentOrder],
+) -> Result<AdjustmentFacts, StoreError> {
+    let user_ids: Vec<UserId> = orders.iter().map(|order| order.user_id).collect();
+    let request_ids: Vec<Uuid> = orders.iter().map(|order| order.request_id.0).collect();
+
+    players::lock(connection, &user_ids).await?;
+    let accounts = tokens::accounts(&mut *connection, &user_ids).await?;
+    let made = find(connection, &request_ids).await?;
+    let facts = query_file!("src/store/adjustments/load_facts.sql", count(orders.len()))
+        .fetch_one(connection)
+        .await?;
+    Ok(AdjustmentFacts {
+        now: facts.now,
+        accounts,
+        made,
+        fresh_ids: facts.fresh_ids.into_iter().map(AdjustmentId).collect(),
+    })
+}
+
+/// Writes the adjustments among `outcomes` that are to happen, and the accounts.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn save(
+    connection: &mut PgConnection,
+    now: OffsetDateTime,
+    outcomes: &[AdjustmentOutcome],
+) -> Result<(), StoreError> {
+    // Of each account as it is after the last adjustment of the batch.
+    let mut accounts: HashMap<UserId, &TokenAccount> = HashMap::new();
+    let mut adjustments: Vec<&Adjustment> = Vec::new();
+    for outcome in outcomes {
+        if let AdjustmentOutcome::Adjusted {
+            adjustment,
+            account,
+        } = outcome
+        {
+            accounts.insert(adjustment.user_id, account);
+            adjustments.push(adjustment);
+        }
+    }
+    let (account_ids, accounts): (Vec<UserId>, Vec<&TokenAccount>) = accounts.into_iter().unzip();
+
+    query_file!(
+        "src/store/adjustments/save.sql",
+        now,
+        &column(&account_ids, |user_id| user_id.0),
+        &column(&accounts, |account| account.balance),
+        &column(&accounts, |account| account.total_earned),
+        &column(&accounts, |account| account.total_spent),
+        &column(&adjustments, |adjustment| adjustment.id.0),
+        &column(&adjustments, |adjustment| adjustment.user_id.0),
+        &column(&adjustments, |adjustment| adjustment.delta),
+        &column(&adjustments, |adjustment| adjustment.balance_after),
+        &column(&adjustments, |adjustment| adjustment.actor.clone()),
+        &column(&adjustments, |adjustment| adjustment.reason.clone()),
+        &column(&adjustments, |adjustment| adjustment.request_id.0),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn find(
+    connection: &mut PgConnection,
+    request_ids: &[Uuid],
+) -> Result<HashMap<RequestId, Adjustment>, StoreError> {
+    let rows = query_file!("src/store/adjustments/find.sql", request_ids)
+        .fetch_all(connection)
+        .await?;
+    let adjustments = rows.into_iter().map(|row| {
+        let adjustment = Adjustment {
+            id: AdjustmentId(row.id),
+            user_id: UserId(row.user_id),
+            delta: row.delta,
+            balance_after: row.balance_after,
+            actor: row.actor,
+            reason: row.reason,
+            request_id: RequestId(row.request_id),
+            created_at: row.created_at,
+        };
+        (adjustment.request_id, adjustment)
+    });
+    Ok(adjustments.collect())
+}
+
+fn column<T, C>(rows: &[T], value: impl Fn(&T) -> C) -> Vec<C> {
+    rows.iter().map(value).collect()
+}

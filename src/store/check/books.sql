@@ -1,0 +1,227 @@
+-- Everything that is wrong with the books, a row each; none where they are in order. One
+-- statement sees one moment. It reads each table once, takes no locks, and joins by hashing.
+WITH ledger AS (
+    -- All that ever changed somebody's tokens.
+    SELECT
+        award."referrerId" AS user_id,
+        award."id" AS id,
+        $1::integer AS delta,
+        award."balanceAfter" AS balance_after
+    FROM "HeistTokenAward" AS award
+    WHERE award."referrerId" IS NOT NULL
+    UNION ALL
+    SELECT
+        heist."attackerId",
+        heist."id",
+        -1,
+        heist."attackerTokensAfter"
+    FROM "Heist" AS heist
+    WHERE heist."attackerId" IS NOT NULL
+    UNION ALL
+    SELECT
+        adjustment."userId",
+        adjustment."id",
+        adjustment."delta",
+        adjustment."balanceAfter"
+    FROM "HeistTokenAdjustment" AS adjustment
+),
+
+ledger_step AS (
+    SELECT
+        ledger.user_id,
+        ledger.id,
+        ledger.delta,
+        ledger.balance_after,
+        lag(ledger.balance_after, 1, 0) OVER (
+            PARTITION BY ledger.user_id
+            ORDER BY ledger.id
+        ) AS balance_before
+    FROM ledger
+),
+
+ledger_sum AS (
+    SELECT
+        ledger.user_id,
+        sum(ledger.delta) FILTER (WHERE ledger.delta > 0) AS earned,
+        -sum(ledger.delta) FILTER (WHERE ledger.delta < 0) AS spent
+    FROM ledger
+    GROUP BY ledger.user_id
+),
+
+-- Both sides of every heist, as far as the players still exist.
+side AS (
+    SELECT
+        heist."id" AS heist_id,
+        heist."attackerId" AS user_id,
+        'HEIST_SUCCESS'::"HeistNotificationType" AS notification_type,
+        'HEIST_GAIN' AS event_type,
+        heist."pointsStolen" AS delta,
+        heist."attackerPointsAfter" AS points_after
+    FROM "Heist" AS heist
+    WHERE heist."attackerId" IS NOT NULL
+    UNION ALL
+    SELECT
+        heist."id",
+        heist."victimId",
+        'HEIST_VICTIM',
+        'HEIST_LOSS',
+        -heist."pointsStolen",
+        heist."victimPointsAfter"
+    FROM "Heist" AS heist
+    WHERE heist."victimId" IS NOT NULL
+),
+
+-- What notifications there ought to be.
+told AS (
+    SELECT
+        side.user_id,
+        side.notification_type,
+        side.heist_id AS ledger_id,
+        abs(side.delta) AS points,
+        side.points_after AS after
+    FROM side
+    UNION ALL
+    SELECT
+        award."referrerId",
+        'TOKEN_EARNED',
+        award."id",
+        0,
+        award."balanceAfter"
+    FROM "HeistTokenAward" AS award
+    WHERE award."referrerId" IS NOT NULL
+),
+
+heist_sum AS (
+    SELECT
+        side.user_id,
+        side.event_type,
+        count(*) AS events,
+        sum(side.delta) AS points
+    FROM side
+    GROUP BY side.user_id, side.event_type
+),
+
+point_event_sum AS (
+    SELECT
+        event."userId" AS user_id,
+        event_type."name" AS event_type,
+        count(*) AS events,
+        sum(event."points") AS points
+    FROM "UserPointEvent" AS event
+    INNER JOIN "PointEventTypeMaster" AS event_type ON event_type."id" = event."pointEventTypeId"
+    WHERE event_type."name" IN ('HEIST_GAIN', 'HEIST_LOSS')
+    GROUP BY event."userId", event_type."name"
+)
+
+SELECT format('player %s has %s points', player."id", player."monthlyPoints") AS "finding!"
+FROM "User" AS player
+WHERE player."monthlyPoints" < 0
+
+UNION ALL
+SELECT
+    format(
+        'player %s has %s tokens, %s earned and %s spent, but the statement says %s earned and %s spent',
+        COALESCE(token."userId", ledger_sum.user_id),
+        COALESCE(token."balance", 0),
+        COALESCE(token."totalEarned", 0),
+        COALESCE(token."totalSpent", 0),
+        COALESCE(ledger_sum.earned, 0),
+        COALESCE(ledger_sum.spent, 0)
+    )
+FROM "HeistToken" AS token
+FULL JOIN ledger_sum ON ledger_sum.user_id = token."userId"
+WHERE
+    COALESCE(token."balance", 0) < 0
+    OR COALESCE(token."balance", 0) <> COALESCE(token."totalEarned", 0) - COALESCE(token."totalSpent", 0)
+    OR COALESCE(token."totalEarned", 0) <> COALESCE(ledger_sum.earned, 0)
+    OR COALESCE(token."totalSpent", 0) <> COALESCE(ledger_sum.spent, 0)
+
+UNION ALL
+SELECT
+    format(
+        'statement line %s takes player %s from %s tokens by %s to %s',
+        ledger_step.id,
+        ledger_step.user_id,
+        ledger_step.balance_before,
+        ledger_step.delta,
+        ledger_step.balance_after
+    )
+FROM ledger_step
+WHERE ledger_step.balance_before + ledger_step.delta <> ledger_step.balance_after
+
+UNION ALL
+SELECT
+    format(
+        'heist %s of %s points takes its attacker from %s to %s and its victim from %s to %s',
+        heist."id",
+        heist."pointsStolen",
+        heist."attackerPointsBefore",
+        heist."attackerPointsAfter",
+        heist."victimPointsBefore",
+        heist."victimPointsAfter"
+    )
+FROM "Heist" AS heist
+WHERE
+    heist."pointsStolen" <= 0
+    OR heist."attackerPointsBefore" + heist."pointsStolen" <> heist."attackerPointsAfter"
+    OR heist."victimPointsBefore" - heist."pointsStolen" <> heist."victimPointsAfter"
+    OR heist."victimPointsAfter" < 0
+
+UNION ALL
+SELECT
+    format(
+        'player %s has %s notifications %s of ledger entry %s that are as they should be, not 1',
+        told.user_id,
+        count(note."id"),
+        told.notification_type,
+        told.ledger_id
+    )
+FROM told
+LEFT JOIN "HeistNotification" AS note
+    ON
+        note."userId" = told.user_id
+        AND note."type" = told.notification_type
+        AND note."ledgerId" = told.ledger_id
+        AND note."points" = told.points
+        AND note."after" = told.after
+GROUP BY told.user_id, told.notification_type, told.ledger_id
+HAVING count(note."id") <> 1
+
+UNION ALL
+SELECT
+    format(
+        'player %s has notification %s %s of ledger entry %s, which is not in the books',
+        note."userId",
+        note."id",
+        note."type",
+        note."ledgerId"
+    )
+FROM "HeistNotification" AS note
+WHERE NOT EXISTS (
+    SELECT 1
+    FROM told
+    WHERE
+        told.user_id = note."userId"
+        AND told.notification_type = note."type"
+        AND told.ledger_id = note."ledgerId"
+)
+
+UNION ALL
+SELECT
+    format(
+        'player %s has %s point events %s of %s points in all, but heists say %s of %s',
+        COALESCE(heist_sum.user_id, point_event_sum.user_id),
+        COALESCE(point_event_sum.events, 0),
+        COALESCE(heist_sum.event_type, point_event_sum.event_type),
+        COALESCE(point_event_sum.points, 0),
+        COALESCE(heist_sum.events, 0),
+        COALESCE(heist_sum.points, 0)
+    )
+FROM heist_sum
+FULL JOIN point_event_sum
+    ON
+        point_event_sum.user_id = heist_sum.user_id
+        AND point_event_sum.event_type = heist_sum.event_type
+WHERE
+    COALESCE(heist_sum.events, 0) <> COALESCE(point_event_sum.events, 0)
+    OR COALESCE(heist_sum.points, 0) <> COALESCE(point_event_sum.points, 0)

@@ -1,0 +1,22 @@
+-- The ids of a page of a player's heists, newest first, of those with an id below $2. Each
+-- side contributes at most a page from its own index.
+SELECT side.id AS "id!"
+FROM (
+    (
+        SELECT heist."id" AS id
+        FROM "Heist" AS heist
+        WHERE $4::boolean AND heist."attackerId" = $1 AND heist."id" < $2
+        ORDER BY heist."id" DESC
+        LIMIT $3
+    )
+    UNION ALL
+    (
+        SELECT heist."id"
+        FROM "Heist" AS heist
+        WHERE $5::boolean AND heist."victimId" = $1 AND heist."id" < $2
+        ORDER BY heist."id" DESC
+        LIMIT $3
+    )
+) AS side
+ORDER BY side.id DESC
+LIMIT $3

@@ -1,0 +1,38 @@
+//! The monthly leaderboard.
+
+mod ranks;
+
+use sqlx::{PgExecutor, query_file};
+
+pub use self::ranks::Ranks;
+use super::StoreError;
+use crate::domain::{
+    ids::UserId,
+    leaderboard::{PageEnd, Place, Standing, rank},
+};
+
+/// A page of the board, best first, `limit` players at the most, each with where the page
+/// would end after them.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn page(
+    executor: impl PgExecutor<'_>,
+    behind: Option<PageEnd>,
+    limit: i64,
+) -> Result<Vec<(Place, PageEnd)>, StoreError> {
+    let (points, user_id) = behind.map_or((i32::MAX, i32::MAX), |end| {
+        (end.monthly_points, end.user_id.0)
+    });
+    let rows = query_file!("src/store/leaderboard/page.sql", limit, points, user_id)
+        .fetch_all(executor)
+        .await?;
+    let standings = rows.into_iter().map(|row| Standing {
+        user_id: UserId(row.user_id),
+        name: row.name,
+        monthly_points: row.monthly_points,
+        token_balance: row.token_balance,
+    });
+    Ok(rank(standings.collect(), behind))
+}

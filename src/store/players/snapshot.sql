@@ -1,0 +1,25 @@
+-- What the rules have to know of players, and the time; one row without a player where none
+-- of them exists.
+SELECT
+    clock.now AS "now!",
+    player."id" AS "id?",
+    player."name" AS "name?",
+    player."monthlyPoints" AS "monthly_points?",
+    COALESCE(token."balance", 0) AS "tokens!",
+    token."lastSpentAt" AS "last_heist_at?",
+    ARRAY(
+        SELECT latest."createdAt"
+        FROM (
+            SELECT
+                heist."id",
+                heist."createdAt"
+            FROM "Heist" AS heist
+            WHERE heist."victimId" = player."id"
+            ORDER BY heist."id" DESC
+            LIMIT $2::bigint
+        ) AS latest
+        ORDER BY latest."id"
+    ) AS "robbed_at!"
+FROM (SELECT statement_timestamp() AS now) AS clock
+LEFT JOIN "User" AS player ON player."id" = ANY($1)
+LEFT JOIN "HeistToken" AS token ON token."userId" = player."id"
