@@ -86,11 +86,9 @@ impl Server {
     /// What is missing of the schema, a database that does not answer, or an address that
     /// cannot be listened on.
     pub async fn start(options: Options) -> Result<Self, ServerError> {
-        let pool = pool::connect_lazy(
-            options.database.connect_options().clone(),
-            options.max_connections,
-        );
-        schema::check(&pool).await?;
+        let connect_options = options.database.connect_options();
+        schema::check(connect_options).await?;
+        let pool = pool::connect_lazy(connect_options.clone(), options.max_connections);
         let page_token_key = PageTokenKey::new(&secrets::page_token_key(&pool).await?);
 
         let incoming = listen(options.listen)?;

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
-        LazyLock,
+        LazyLock, Once,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -161,6 +161,7 @@ pub struct Directory {
     _undertaker: Child,
 }
 
+static LEFTOVERS: Once = Once::new();
 static DIRECTORIES: AtomicU32 = AtomicU32::new(1);
 static DATABASES: AtomicU32 = AtomicU32::new(1);
 
@@ -169,13 +170,19 @@ impl Directory {
         let parent = Some(PathBuf::from("/dev/shm"))
             .filter(|memory| memory.is_dir())
             .unwrap_or_else(std::env::temp_dir);
-        remove_leftovers(&parent);
+        LEFTOVERS.call_once(|| remove_leftovers(&parent));
 
         let number = DIRECTORIES.fetch_add(1, Ordering::Relaxed);
         let path = parent.join(format!("heist-tests-{}-{number}", std::process::id()));
         let lock_path = path.with_extension("lock");
-        let lock = File::create(&lock_path).expect("the folder can be written");
-        lock.lock().expect("nobody else has our process id");
+        let lock = loop {
+            let lock = File::create(&lock_path).expect("the folder can be written");
+            lock.lock().expect("nobody else has our process id");
+            // Another process may have taken it for a leftover before it was locked.
+            if lock_path.exists() {
+                break lock;
+            }
+        };
         let undertaker = start_undertaker(&path, &lock_path);
         Self {
             path,
@@ -216,8 +223,11 @@ fn remove_leftovers(parent: &Path) {
         if !name.starts_with("heist-tests-") || !name.ends_with(".lock") {
             continue;
         }
-        // A lock that can be had is that of a process that has ended.
-        if File::open(&path).is_ok_and(|lock| lock.try_lock().is_ok()) {
+        // A lock that can be had is that of a process that has ended. It is held until all is gone.
+        let Ok(lock) = File::open(&path) else {
+            continue;
+        };
+        if lock.try_lock().is_ok() {
             let _ = fs::remove_dir_all(path.with_extension(""));
             let _ = fs::remove_file(&path);
         }
