@@ -25,7 +25,15 @@ SELECT
     page.user_id AS "user_id!",
     page.name AS "name!",
     page.monthly_points AS "monthly_points!",
-    COALESCE(token."balance", 0) AS "token_balance!",
+    -- Not a join, which a plan for pages of unknown length would make with the whole table.
+    COALESCE(
+        (
+            SELECT token."balance"
+            FROM "HeistToken" AS token
+            WHERE token."userId" = page.user_id
+        ),
+        0
+    ) AS "token_balance!",
     (
         SELECT count(*)
         FROM "User" AS better
@@ -39,5 +47,4 @@ SELECT
             AND equal."id" > (SELECT first_player.user_id FROM first_player)
     ) AS "tied_before!"
 FROM page
-LEFT JOIN "HeistToken" AS token ON token."userId" = page.user_id
 ORDER BY page.monthly_points DESC, page.user_id DESC
