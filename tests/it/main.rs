@@ -21,4 +21,5 @@ mod impatient_callers;
 mod list_notifications;
 mod mark_notifications_read;
 mod migrations;
+mod plans;
 mod request_ids;
