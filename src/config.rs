@@ -10,6 +10,7 @@ use std::{
 use clap::ValueEnum;
 
 use crate::{
+    engine::Limits,
     settings::{RuleArgs, parse},
     store::pool::DatabaseUrl,
 };
@@ -43,6 +44,9 @@ pub struct ServeConfig {
     pub shutdown_grace: Duration,
 
     #[command(flatten)]
+    pub engine: EngineConfig,
+
+    #[command(flatten)]
     pub log: LogConfig,
 
     #[command(flatten)]
@@ -50,6 +54,23 @@ pub struct ServeConfig {
 
     #[command(flatten)]
     pub rules: RuleArgs,
+}
+
+/// How much the engine takes on, for each of heists, awards and adjustments.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Engine")]
+pub struct EngineConfig {
+    /// Calls that wait for a transaction at the most; one more is refused as overload
+    #[arg(long, env = "HEIST_QUEUE_LIMIT", value_name = "CALLS", default_value = "4096", value_parser = queue_limit)]
+    pub queue_limit: usize,
+
+    /// Calls in one transaction at the most
+    #[arg(long, env = "HEIST_BATCH_LIMIT", value_name = "CALLS", default_value = "128", value_parser = batch_limit)]
+    pub batch_limit: usize,
+
+    /// Transactions at a time at the most, each on a connection of its own
+    #[arg(long, env = "HEIST_WORKERS", value_name = "NUMBER", default_value = "2", value_parser = workers)]
+    pub workers: usize,
 }
 
 /// Where the log goes, and in which form.
@@ -114,6 +135,16 @@ pub enum LogFormat {
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:50051";
 
+impl From<EngineConfig> for Limits {
+    fn from(config: EngineConfig) -> Self {
+        Self {
+            queue: config.queue_limit,
+            batch: config.batch_limit,
+            workers: config.workers,
+        }
+    }
+}
+
 impl EmbeddedConfig {
     /// Where the private PostgreSQL keeps its data: what was set, or `heist` in the user's
     /// data folder, or a folder that everybody can reach where the user has none or is root,
@@ -155,6 +186,18 @@ impl TargetConfig {
 
 fn connections(value: &str) -> Result<u32, String> {
     parse::whole_number(value, 2..=1000)
+}
+
+fn queue_limit(value: &str) -> Result<usize, String> {
+    parse::whole_number(value, 1..=1_000_000)
+}
+
+fn batch_limit(value: &str) -> Result<usize, String> {
+    parse::whole_number(value, 1..=1000)
+}
+
+fn workers(value: &str) -> Result<usize, String> {
+    parse::whole_number(value, 1..=100)
 }
 
 fn socket_address(value: &str) -> Result<SocketAddr, String> {

@@ -17,6 +17,7 @@ use crate::{
     settings::Settings,
     store::{
         PgPool, StoreError,
+        leaderboard::Ranks,
         pool::{self, DatabaseUrl},
         schema::{self, SchemaError},
         secrets,
@@ -85,11 +86,9 @@ impl Server {
     /// What is missing of the schema, a database that does not answer, or an address that
     /// cannot be listened on.
     pub async fn start(options: Options) -> Result<Self, ServerError> {
-        let pool = pool::connect_lazy(
-            options.database.connect_options().clone(),
-            options.max_connections,
-        );
-        schema::check(&pool).await?;
+        let connect_options = options.database.connect_options();
+        schema::check(connect_options).await?;
+        let pool = pool::connect_lazy(connect_options.clone(), options.max_connections);
         let page_token_key = PageTokenKey::new(&secrets::page_token_key(&pool).await?);
 
         let incoming = listen(options.listen)?;
@@ -104,6 +103,7 @@ impl Server {
             pool: pool.clone(),
             settings: Arc::new(options.settings),
             page_token_key,
+            ranks: Ranks::new(pool.clone()),
         };
         let (health, health_service) = tonic_health::server::health_reporter();
         set_health(&health, tonic_health::ServingStatus::Serving).await;

@@ -28,11 +28,11 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let options = self.database.database_url.connect_options().clone();
-        let pool = pool::connect_lazy(options, 1);
-        schema::check(&pool)
+        let options = self.database.database_url.connect_options();
+        schema::check(options)
             .await
             .context("cannot check the books")?;
+        let pool = pool::connect_lazy(options.clone(), 1);
         let findings = check::books(&pool)
             .await
             .context("cannot check the books")?;

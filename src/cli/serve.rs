@@ -8,7 +8,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::{
     config::{Auth, ServeConfig},
     embedded::{self, Embedded, demo},
-    engine::Limits,
     server::{Options, Server},
     store::pool::DatabaseUrl,
 };
@@ -56,7 +55,7 @@ impl Serve {
             listen: config.listen,
             reflection: config.reflection,
             settings: config.rules.into(),
-            limits: Limits::default(),
+            limits: config.engine.into(),
         };
         let mut server = Server::start(options).await?;
         let address = server.address();

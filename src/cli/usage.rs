@@ -1,6 +1,6 @@
 //! Tells what is wrong with the arguments or the environment.
 
-use std::process::ExitCode;
+use std::{iter, process::ExitCode};
 
 use clap::{
     CommandFactory as _,
@@ -11,10 +11,10 @@ use super::Cli;
 
 const USAGE: u8 = 2;
 
-/// Prints a value that does not parse as one line that names the variable, the value and
-/// what is expected; everything else as clap does, help and version among it.
+/// Prints a value that is missing or does not parse as one line that names the variable, the
+/// value and what is expected; everything else as clap does, help and version among it.
 pub(super) fn report(error: &clap::Error) -> ExitCode {
-    if let Some(line) = bad_value(error) {
+    if let Some(line) = bad_value(error).or_else(|| missing_value(error)) {
         eprintln!("heist: {line}");
         return ExitCode::from(USAGE);
     }
@@ -45,11 +45,25 @@ fn bad_value(error: &clap::Error) -> Option<String> {
     ))
 }
 
+fn missing_value(error: &clap::Error) -> Option<String> {
+    if error.kind() != ErrorKind::MissingRequiredArgument {
+        return None;
+    }
+    let ContextValue::Strings(arguments) = error.get(ContextKind::InvalidArg)? else {
+        return None;
+    };
+    let flag = arguments.first()?.split_whitespace().next()?;
+    let (variable, _) = variable_of(flag)?;
+    Some(format!("{variable} is not set (also set by {flag})"))
+}
+
 /// The variable that sets `flag`, and whether its value is nobody's business.
 fn variable_of(flag: &str) -> Option<(String, bool)> {
     let name = flag.strip_prefix("--")?;
     let cli = Cli::command();
-    let argument = (cli.get_subcommands())
+    let commands = cli.get_subcommands();
+    let argument = commands
+        .flat_map(|command| iter::once(command).chain(command.get_subcommands()))
         .flat_map(clap::Command::get_arguments)
         .find(|argument| argument.get_long() == Some(name))?;
     let variable = argument.get_env()?.to_str()?.to_owned();

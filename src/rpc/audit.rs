@@ -1,7 +1,7 @@
 //! One log line for each attempt to change the books, whatever came of it.
 //!
-//! What callers wrote is logged in quotes and escaped, so that a line break in it cannot pass
-//! for another line.
+//! What callers wrote is logged as values of fields, never as part of the message: both formats
+//! quote and escape those, so that a line break in one cannot pass for another line.
 
 use tokio::time::Instant;
 use tonic::{Request, Status};
@@ -37,7 +37,7 @@ impl Attempt {
                 victimId = asked.victim_id,
                 pointsStolen = response.heist.as_ref().map(|heist| heist.points_stolen),
                 replayed = response.replayed,
-                requestId = ?asked.request_id,
+                requestId = asked.request_id,
                 ipAddress = self.ip_address,
                 duration_ms = self.duration_ms(),
             ),
@@ -46,7 +46,7 @@ impl Attempt {
                 reason = reason(status),
                 attackerId = asked.attacker_id,
                 victimId = asked.victim_id,
-                requestId = ?asked.request_id,
+                requestId = asked.request_id,
                 ipAddress = self.ip_address,
                 duration_ms = self.duration_ms(),
             ),
@@ -88,9 +88,9 @@ impl Attempt {
                 event = "BALANCE_ADJUSTED",
                 userId = asked.user_id,
                 delta = asked.delta,
-                why = ?asked.reason,
+                why = asked.reason,
                 replayed = response.replayed,
-                requestId = ?asked.request_id,
+                requestId = asked.request_id,
                 ipAddress = self.ip_address,
                 duration_ms = self.duration_ms(),
             ),
@@ -99,7 +99,7 @@ impl Attempt {
                 reason = reason(status),
                 userId = asked.user_id,
                 delta = asked.delta,
-                requestId = ?asked.request_id,
+                requestId = asked.request_id,
                 ipAddress = self.ip_address,
                 duration_ms = self.duration_ms(),
             ),

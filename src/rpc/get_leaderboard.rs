@@ -9,21 +9,18 @@ use super::{
     Api,
     deadline::{self, read_within},
     fields::Fields,
+    paging::Position,
     render, status,
 };
 use crate::{
     domain::{
         eligibility::{Eligibility, Snapshot},
         ids::UserId,
-        leaderboard::Place,
+        leaderboard::{PageEnd, Place},
         rules::Rules,
     },
     pb::{GetLeaderboardRequest, GetLeaderboardResponse},
-    store::{
-        StoreError,
-        leaderboard::{self, Behind},
-        players,
-    },
+    store::{StoreError, leaderboard, players},
 };
 
 const DEFAULT_PAGE_SIZE: u16 = 50;
@@ -45,7 +42,8 @@ pub(super) async fn handle(
     let read = async {
         let behind = page.after().map(unpack);
         let mut places = leaderboard::page(&api.pool, behind, page.rows_to_read()).await?;
-        let next_page_token = page.cut(&mut places, pack);
+        let next_page_token = page.cut(&mut places, |(_, end)| pack(*end));
+        let places: Vec<Place> = places.into_iter().map(|(place, _)| place).collect();
         let view = match viewer {
             Some(viewer) => View::read(api, viewer, &places).await?,
             None => None,
@@ -79,7 +77,7 @@ struct View {
 impl View {
     /// `None` where there is no such viewer.
     async fn read(api: &Api, viewer: UserId, places: &[Place]) -> Result<Option<Self>, StoreError> {
-        let Some(own) = leaderboard::place(&api.pool, viewer).await? else {
+        let Some(own) = api.ranks.place(viewer).await? else {
             return Ok(None);
         };
         let mut everybody: Vec<UserId> =
@@ -96,17 +94,34 @@ impl View {
     }
 }
 
-/// A place on the board as one number: the points, then the id.
-fn pack(place: &Place) -> i64 {
-    let standing = &place.standing;
-    i64::from(standing.monthly_points) << 32 | i64::from(standing.user_id.0)
+/// The end of a page as a page token keeps it.
+fn pack(end: PageEnd) -> Position {
+    [
+        join(end.monthly_points, end.user_id.0),
+        join(end.rank, end.players),
+    ]
 }
 
 /// The reverse of [`pack`].
-fn unpack(position: i64) -> Behind {
-    let [p0, p1, p2, p3, i0, i1, i2, i3] = position.to_be_bytes();
-    Behind {
-        monthly_points: i32::from_be_bytes([p0, p1, p2, p3]),
-        user_id: UserId(i32::from_be_bytes([i0, i1, i2, i3])),
+fn unpack([player, place]: Position) -> PageEnd {
+    let (monthly_points, user_id) = split(player);
+    let (rank, players) = split(place);
+    PageEnd {
+        monthly_points,
+        user_id: UserId(user_id),
+        rank,
+        players,
     }
+}
+
+fn join(high: i32, low: i32) -> i64 {
+    i64::from(high) << 32 | i64::from(low.cast_unsigned())
+}
+
+fn split(joined: i64) -> (i32, i32) {
+    let [h0, h1, h2, h3, l0, l1, l2, l3] = joined.to_be_bytes();
+    (
+        i32::from_be_bytes([h0, h1, h2, h3]),
+        i32::from_be_bytes([l0, l1, l2, l3]),
+    )
 }

@@ -40,7 +40,7 @@ pub(super) async fn handle(
 
     let read = async {
         let exists = players::exists(&api.pool, user_id).await?;
-        let before = page.after().map(HeistId);
+        let before = page.after().map(|[id, _]| HeistId(id));
         let heists = heists::page(&api.pool, user_id, sides, before, page.rows_to_read()).await?;
         Ok((exists, heists))
     };
@@ -49,7 +49,7 @@ pub(super) async fn handle(
         return Err(status::user_not_found(user_id));
     }
 
-    let next_page_token = page.cut(&mut heists, |last| last.id.0);
+    let next_page_token = page.cut(&mut heists, |last| [last.id.0, 0]);
     Ok(Response::new(ListHeistsResponse {
         heists: heists.iter().map(render::heist).collect(),
         next_page_token,

@@ -37,7 +37,7 @@ pub(super) async fn handle(
 
     let read = async {
         let unread_count = notifications::unread_count(&api.pool, user_id).await?;
-        let before = page.after().map(NotificationId);
+        let before = page.after().map(|[id, _]| NotificationId(id));
         let rows = page.rows_to_read();
         let notifications =
             notifications::page(&api.pool, user_id, unread_only, before, rows).await?;
@@ -47,7 +47,7 @@ pub(super) async fn handle(
         read_within(deadline, "listing notifications", read).await?;
     let unread_count = unread_count.ok_or_else(|| status::user_not_found(user_id))?;
 
-    let next_page_token = page.cut(&mut notifications, |last| last.id.0);
+    let next_page_token = page.cut(&mut notifications, |last| [last.id.0, 0]);
     Ok(Response::new(ListNotificationsResponse {
         notifications: (notifications.into_iter())
             .map(render::notification)

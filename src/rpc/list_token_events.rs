@@ -31,8 +31,8 @@ pub(super) async fn handle(
 
     let read = async {
         let exists = players::exists(&api.pool, user_id).await?;
-        let events =
-            tokens::statement(&api.pool, user_id, page.after(), page.rows_to_read()).await?;
+        let before = page.after().map(|[id, _]| id);
+        let events = tokens::statement(&api.pool, user_id, before, page.rows_to_read()).await?;
         Ok((exists, events))
     };
     let (exists, mut events) = read_within(deadline, "listing token events", read).await?;
@@ -40,7 +40,7 @@ pub(super) async fn handle(
         return Err(status::user_not_found(user_id));
     }
 
-    let next_page_token = page.cut(&mut events, |last| last.ledger_id);
+    let next_page_token = page.cut(&mut events, |last| [last.ledger_id, 0]);
     Ok(Response::new(ListTokenEventsResponse {
         events: events.into_iter().map(render::token_event).collect(),
         next_page_token,

@@ -38,7 +38,7 @@ use crate::{
         token_service_server::TokenServiceServer,
     },
     settings::Settings,
-    store::PgPool,
+    store::{PgPool, leaderboard::Ranks},
 };
 
 /// The largest request that is read, in bytes. The longest list that the contract allows
@@ -54,6 +54,7 @@ pub struct Api {
     pub pool: PgPool,
     pub settings: Arc<Settings>,
     pub page_token_key: PageTokenKey,
+    pub ranks: Ranks,
 }
 
 impl Api {

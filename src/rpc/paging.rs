@@ -16,7 +16,11 @@ use super::status;
 
 /// The first bytes of an HMAC-SHA-256: enough that nobody hits one by chance.
 const SIGNATURE_BYTES: usize = 16;
-const POSITION_BYTES: usize = 8;
+const POSITION_BYTES: usize = 16;
+
+/// Where a page ends: as many numbers as any list needs. One that needs a single number leaves
+/// the other 0.
+pub(super) type Position = [i64; 2];
 
 /// Signs and checks page tokens.
 #[derive(Clone)]
@@ -60,27 +64,31 @@ impl PageTokenKey {
         })
     }
 
-    fn sign(&self, request: &[u8], position: i64) -> String {
-        let position = position.to_be_bytes();
-        let signature = self.mac(request, position).finalize().into_bytes();
-        let token = [&position[..], &signature[..SIGNATURE_BYTES]].concat();
+    fn sign(&self, request: &[u8], [first, second]: Position) -> String {
+        let position = [first.to_be_bytes(), second.to_be_bytes()].concat();
+        let signature = self.mac(request, &position).finalize().into_bytes();
+        let token = [&position, &signature[..SIGNATURE_BYTES]].concat();
         URL_SAFE_NO_PAD.encode(token)
     }
 
-    fn verify(&self, request: &[u8], token: &str) -> Option<i64> {
+    fn verify(&self, request: &[u8], token: &str) -> Option<Position> {
         let token = URL_SAFE_NO_PAD.decode(token).ok()?;
         let (position, signature) = token.split_first_chunk::<POSITION_BYTES>()?;
         if signature.len() != SIGNATURE_BYTES {
             return None;
         }
         // In constant time.
-        (self.mac(request, *position))
+        (self.mac(request, position))
             .verify_truncated_left(signature)
             .ok()?;
-        Some(i64::from_be_bytes(*position))
+        let (first, second) = position.split_first_chunk()?;
+        Some([
+            i64::from_be_bytes(*first),
+            i64::from_be_bytes(second.try_into().ok()?),
+        ])
     }
 
-    fn mac(&self, request: &[u8], position: [u8; POSITION_BYTES]) -> Hmac<Sha256> {
+    fn mac(&self, request: &[u8], position: &[u8]) -> Hmac<Sha256> {
         (self.0.clone())
             .chain_update(request)
             .chain_update(position)
@@ -92,12 +100,12 @@ pub(super) struct Page<'a> {
     key: &'a PageTokenKey,
     request: Vec<u8>,
     size: usize,
-    after: Option<i64>,
+    after: Option<Position>,
 }
 
 impl Page<'_> {
     /// The position after which the page begins; `None` for the first page.
-    pub(super) fn after(&self) -> Option<i64> {
+    pub(super) fn after(&self) -> Option<Position> {
         self.after
     }
 
@@ -108,7 +116,7 @@ impl Page<'_> {
 
     /// Cuts what was read to the size of the page and returns the token of the next one,
     /// empty where there is none.
-    pub(super) fn cut<T>(&self, rows: &mut Vec<T>, position: impl Fn(&T) -> i64) -> String {
+    pub(super) fn cut<T>(&self, rows: &mut Vec<T>, position: impl Fn(&T) -> Position) -> String {
         if rows.len() <= self.size {
             return String::new();
         }

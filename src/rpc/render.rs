@@ -87,8 +87,7 @@ pub(super) fn leaderboard_entry(
 ) -> pb::LeaderboardEntry {
     let Place { rank, standing } = place;
     pb::LeaderboardEntry {
-        // As many players as there are ids.
-        rank: i32::try_from(rank).unwrap_or(i32::MAX),
+        rank,
         user_id: standing.user_id.0,
         name: standing.name,
         monthly_points: standing.monthly_points,

@@ -8,14 +8,14 @@ use std::borrow::Cow;
 pub enum StoreError {
     /// There is no database to talk to, or it went away before the commit: nothing happened.
     #[error("the database is unavailable: {0}")]
-    Unavailable(#[source] sqlx::Error),
+    Unavailable(sqlx::Error),
     /// Others were faster or held their locks too long: nothing happened, and trying again
     /// may work.
     #[error("the transaction conflicted with others: {0}")]
-    Contention(#[source] sqlx::Error),
+    Contention(sqlx::Error),
     /// Anything else: nothing happened, and trying again will not help.
     #[error("the database refused a statement: {0}")]
-    Database(#[source] sqlx::Error),
+    Database(sqlx::Error),
 }
 
 /// Unique keys that two transactions may race for. Whoever loses tries again and then sees

@@ -1,12 +1,13 @@
 //! Our migrations, and what must be in the database before the service can work.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, io, time::Duration};
 
 use sqlx::{
-    Connection as _, PgConnection, PgPool,
+    Connection as _, PgConnection,
     migrate::{Migrate as _, MigrateError, Migrator},
     postgres::PgConnectOptions,
 };
+use tokio::time::{sleep, timeout};
 
 use super::StoreError;
 
@@ -15,6 +16,7 @@ const MIGRATIONS_TABLE: &str = "_heist_migrations";
 
 /// How often a migration that waited too long for a lock is tried again.
 const LOCK_ATTEMPTS: u32 = 20;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSE_BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
 
 /// The columns of the application's tables that the service reads or writes.
@@ -88,14 +90,12 @@ pub enum RevertTo {
 /// # Errors
 ///
 /// What is missing.
-pub async fn check(pool: &PgPool) -> Result<(), SchemaError> {
-    let mut connection = pool.acquire().await?;
+pub async fn check(options: &PgConnectOptions) -> Result<(), SchemaError> {
+    let mut connection = connect(options).await?;
     check_application_tables(&mut connection).await?;
-    match steps_of(&mut connection)
-        .await?
-        .into_iter()
-        .find(|step| !step.applied)
-    {
+    let steps = steps_of(&mut connection).await?;
+    close(connection).await?;
+    match steps.into_iter().find(|step| !step.applied) {
         None => Ok(()),
         Some(step) => Err(SchemaError::Old {
             version: step.version,
@@ -113,7 +113,7 @@ pub async fn check(pool: &PgPool) -> Result<(), SchemaError> {
 /// is applied whole or not at all.
 pub async fn migrate(options: &PgConnectOptions) -> Result<(), SchemaError> {
     retry_locks(async || {
-        let mut connection = PgConnection::connect_with(options).await?;
+        let mut connection = connect(options).await?;
         check_application_tables(&mut connection).await?;
         migrator().run_direct(None, &mut connection, false).await?;
         close(connection).await
@@ -137,7 +137,7 @@ pub async fn revert(options: &PgConnectOptions, to: RevertTo) -> Result<(), Sche
         }
     };
     retry_locks(async || {
-        let mut connection = PgConnection::connect_with(options).await?;
+        let mut connection = connect(options).await?;
         migrator().undo(&mut connection, target).await?;
         if target == 0 {
             let drop_table = sqlx::AssertSqlSafe(format!("DROP TABLE \"{MIGRATIONS_TABLE}\""));
@@ -154,7 +154,7 @@ pub async fn revert(options: &PgConnectOptions, to: RevertTo) -> Result<(), Sche
 ///
 /// [`SchemaError::Store`] where the database cannot be read.
 pub async fn steps(options: &PgConnectOptions) -> Result<Vec<Step>, SchemaError> {
-    let mut connection = PgConnection::connect_with(options).await?;
+    let mut connection = connect(options).await?;
     let steps = steps_of(&mut connection).await?;
     close(connection).await?;
     Ok(steps)
@@ -222,7 +222,7 @@ async fn retry_locks(work: impl AsyncFn() -> Result<(), SchemaError>) -> Result<
         match work().await {
             Err(error) if is_lock_timeout(&error) => {
                 tracing::warn!(%error, "a migration waited too long for a lock; trying again");
-                tokio::time::sleep(PAUSE_BETWEEN_ATTEMPTS).await;
+                sleep(PAUSE_BETWEEN_ATTEMPTS).await;
             }
             result => return result,
         }
@@ -242,6 +242,13 @@ fn is_lock_timeout(error: &SchemaError) -> bool {
         .as_database_error()
         .and_then(sqlx::error::DatabaseError::code)
         .is_some_and(|state| state == LOCK_NOT_AVAILABLE)
+}
+
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection, SchemaError> {
+    match timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await {
+        Ok(connection) => Ok(connection?),
+        Err(_elapsed) => Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()).into()),
+    }
 }
 
 /// Closing the session also releases the migrator's lock, whatever happened before.

@@ -80,8 +80,8 @@ fn forbid(places: &[&str], exceptions: &[&str], words: &[&str]) {
 
 /// The rooms of the house but one, as their files see them.
 fn rooms_other_than(room: &str) -> Vec<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let rooms = (fs::read_dir(root).unwrap())
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let rooms = (fs::read_dir(sources).unwrap())
         .map(|entry| {
             let path = entry.unwrap().path();
             path.file_stem().unwrap().to_str().unwrap().to_owned()

@@ -263,7 +263,7 @@ fn tokens_that_do_not_fit_are_an_internal_error() {
         world
             .refuses(rich.earns_a_token_for(&ben))
             .await
-            .is_internal();
+            .tells_only_an_incident();
     });
 }
 

@@ -49,7 +49,8 @@ fn the_cooldown_ends_to_the_second() {
         let ben = world.player("Ben").points(1000).await;
         ada.robs(&ben).await.unwrap();
 
-        ada.last_robbed_somebody(24 * HOUR - MINUTE).await;
+        ada.last_robbed_somebody(Duration::from_mins(24 * 60 - 1))
+            .await;
         let refusal = world.refuses(ada.robs(&ben)).await;
         let refusal = refusal.is(FailedPrecondition, "COOLDOWN_ACTIVE");
         assert_about(refusal.wait(), MINUTE);
@@ -131,7 +132,9 @@ fn the_protection_ends_to_the_second() {
         let rich = world.player("Carl").points(10_000).await;
         rob_times(world, &rich, 10).await;
 
-        world.all_heists_were(48 * HOUR - MINUTE).await;
+        world
+            .all_heists_were(Duration::from_mins(48 * 60 - 1))
+            .await;
         let refusal = world.refuses(late.robs(&rich)).await;
         let refusal = refusal.is(FailedPrecondition, "TARGET_PROTECTED");
         assert_about(refusal.wait(), MINUTE);

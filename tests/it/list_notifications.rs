@@ -226,7 +226,7 @@ fn a_page_token_is_good_only_for_the_request_it_came_from() {
         };
         for request in [of_another_player, of_another_filter] {
             let refusal = world.refuses(world.list_notifications(request)).await;
-            refusal.is_about_the_page_token();
+            refusal.names_the_page_token();
         }
     });
 }

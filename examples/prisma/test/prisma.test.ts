@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import { after, before, it } from "node:test";
 import { PrismaPg } from "@prisma/adapter-pg";
 import { HeistNotificationType, PrismaClient } from "../generated/client.ts";
+import config from "../prisma.config.ts";
 import { ANN, BOB, CAT, createFixture, DAN, type Fixture } from "./fixture.ts";
 
 let fixture: Fixture;
@@ -172,7 +173,8 @@ it("what is left of a player who was deleted", async () => {
 });
 
 it("every model of schema/heist.prisma is the table that heist migrate makes", async () => {
-  for (const [model, columns] of modelsOf("../schema/heist.prisma")) {
+  for (const [model, body] of modelsOf("../schema/heist.prisma")) {
+    const columns = body.split("\n").flatMap(columnOf);
     const { rows } = await fixture.sql.query<Column>(
       `SELECT
          "column_name" AS name,
@@ -186,6 +188,34 @@ it("every model of schema/heist.prisma is the table that heist migrate makes", a
     );
     assert.deepEqual(columns, rows, model);
   }
+});
+
+it("prisma.config.ts names everything that heist migrate makes", async () => {
+  const applicationTables = ["PointEventTypeMaster", "User", "UserPointEvent"];
+  const { rows: tables } = await fixture.sql.query<{ name: string }>(
+    `SELECT "table_schema" || '.' || "table_name" AS name
+     FROM information_schema.tables
+     WHERE "table_schema" = 'public' AND "table_name" <> ALL($1)`,
+    [applicationTables],
+  );
+  const { rows: enums } = await fixture.sql.query<{ name: string }>(
+    `SELECT DISTINCT 'public.' || pg_type."typname" AS name
+     FROM pg_enum INNER JOIN pg_type ON pg_type."oid" = pg_enum."enumtypid"`,
+  );
+
+  assert.deepEqual(new Set(config.tables?.external), new Set(tables.map(({ name }) => name)));
+  assert.deepEqual(new Set(config.enums?.external), new Set(enums.map(({ name }) => name)));
+});
+
+it("schema/application.prisma has the indexes that heist migrate adds to User", async () => {
+  const { rows } = await fixture.sql.query<{ name: string }>(
+    `SELECT "indexname" AS name FROM pg_indexes WHERE "tablename" = 'User' AND "indexname" LIKE '%\\_idx'`,
+  );
+  const [, user] = modelsOf("../schema/application.prisma").find(([model]) => model === "User")!;
+  const declared = [...user.matchAll(/@@index\(\[(.*)\]\)/g)].map(([, columns]) => {
+    return `User_${columns!.split(", ").join("_")}_idx`;
+  });
+  assert.deepEqual(declared, rows.map(({ name }) => name));
 });
 
 interface Column {
@@ -204,11 +234,12 @@ const SCALARS = new Map([
   ["HeistNotificationType", "HeistNotificationType"],
 ]);
 
-function modelsOf(path: string): [string, Column[]][] {
+/** The name and the lines of each model. */
+function modelsOf(path: string): [string, string][] {
   const schema = readFileSync(new URL(path, import.meta.url), "utf8");
   const models = [...schema.matchAll(/^model (\w+) \{\n(.*?)^\}/gms)];
   assert.ok(models.length > 0, path);
-  return models.map(([, model, body]) => [model!, body!.split("\n").flatMap(columnOf)]);
+  return models.map(([, model, body]) => [model!, body!]);
 }
 
 /** The column of one line of a model; none for comments, relations and indexes. */

@@ -236,7 +236,11 @@ export async function spawnAuthService(
   cleanup: Cleanup,
   database: TestDatabase,
   heistPort: number,
-): Promise<{ signUp(referralCode?: string): Promise<Player>; kill(): Promise<void> }> {
+): Promise<{
+  signUp(referralCode?: string): Promise<Player>;
+  stop(): Promise<number | null>;
+  kill(): Promise<void>;
+}> {
   const child = spawn(process.execPath, ["--import", "tsx", "src/main.ts"], {
     cwd: packageFolder,
     env: {
@@ -251,6 +255,10 @@ export async function spawnAuthService(
   const url = await firstLine(child.stdout!, (line) => line.split("listening on ")[1]);
   return {
     signUp: (referralCode) => signUpAt(url, referralCode),
+    stop: async () => {
+      await end(child, "SIGTERM");
+      return child.exitCode;
+    },
     kill: () => end(child, "SIGKILL"),
   };
 }

@@ -281,6 +281,23 @@ describe("crashes", () => {
     assert.deepEqual(await database.tokensOf(referrer), oneToken);
   });
 
+  it("auth service stopped in the middle of the call: it ends by itself, and another one delivers", async () => {
+    const silent = await startSilentServer(cleanup);
+    const stopped = await spawnAuthService(cleanup, database, silent.port);
+    const referrer = await stopped.signUp();
+    const referred = await stopped.signUp(referrer.referralCode);
+
+    assert.equal(await stopped.stop(), 0);
+
+    const { lastError } = await database.outboxRow(referred);
+    assert.match(lastError ?? "", /DEADLINE_EXCEEDED/, "it waited for what became of the call");
+    const heist = await Heist.start(cleanup, database);
+    await AuthService.start(cleanup, database, heist.port);
+    await database.makeDue();
+    await database.settled(referred);
+    assert.deepEqual(await database.tokensOf(referrer), oneToken);
+  });
+
   it("heist killed before it has committed: exactly one token", async () => {
     const heist = await Heist.start(cleanup, database);
     const auth = await AuthService.start(cleanup, database, heist.port);

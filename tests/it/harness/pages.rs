@@ -104,6 +104,6 @@ where
     for token in tokens {
         let refused = request.clone().with_token(&token).page(world).await;
         let status = refused.expect_err(&token);
-        super::Refusal::from(status).is_about_the_page_token();
+        super::Refusal::from(status).names_the_page_token();
     }
 }

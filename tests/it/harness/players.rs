@@ -19,7 +19,6 @@ pub type Answer<T> = Result<T, Status>;
 #[derive(Clone)]
 pub struct Player {
     pub id: i32,
-    pub name: String,
     world: World,
 }
 
@@ -184,14 +183,14 @@ impl NewPlayers {
     }
 
     async fn create(self) -> Vec<Player> {
-        let rows: Vec<(i32, String)> = sqlx::query_as(
+        let ids: Vec<i32> = sqlx::query_scalar(
             r#"
             WITH player AS (
                 INSERT INTO "User" ("name", "monthlyPoints", "referredByUserId")
                 SELECT given.name, $2, $4
                 FROM unnest($1) WITH ORDINALITY AS given (name, place)
                 ORDER BY given.place
-                RETURNING "id", "name"
+                RETURNING "id"
             ),
             start AS (
                 INSERT INTO test.start ("userId", "points") SELECT "id", $2 FROM player
@@ -207,7 +206,7 @@ impl NewPlayers {
                 INSERT INTO "HeistToken" ("userId", "balance", "totalEarned")
                 SELECT "id", $3, $3 FROM player WHERE $3 > 0
             )
-            SELECT "id", "name" FROM player ORDER BY "id"
+            SELECT "id" FROM player ORDER BY "id"
             "#,
         )
         .bind(&self.names)
@@ -217,10 +216,9 @@ impl NewPlayers {
         .fetch_all(&self.world.pool)
         .await
         .unwrap();
-        rows.into_iter()
-            .map(|(id, name)| Player {
+        ids.into_iter()
+            .map(|id| Player {
                 id,
-                name,
                 world: self.world.clone(),
             })
             .collect()

@@ -3,9 +3,9 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{
-        LazyLock,
+        LazyLock, Once,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -58,8 +58,7 @@ impl Database {
     }
 
     async fn copy_of(template: &str) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(1);
-        let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
         let shared = &*SHARED;
         execute(
             shared,
@@ -151,30 +150,45 @@ impl Shared {
     }
 }
 
-/// A folder in memory where there is such a thing. Nothing drops it, because what is static is
-/// never dropped: a shell that waits for our end removes it, and what a shell that was killed
-/// too left behind is removed by the next test process.
+/// A folder in memory where there is such a thing. What is static is never dropped, so a shell
+/// that waits for the end of this value or of our process removes it; what a shell that was
+/// killed too left behind is removed by the next test process.
 pub struct Directory {
     pub path: PathBuf,
-    /// Locked for as long as this process lives.
+    /// Locked for as long as somebody needs the folder.
     _lock: File,
+    /// Its standard input is the pipe that tells it of our end.
+    _undertaker: Child,
 }
+
+static LEFTOVERS: Once = Once::new();
+static DIRECTORIES: AtomicU32 = AtomicU32::new(1);
+static DATABASES: AtomicU32 = AtomicU32::new(1);
 
 impl Directory {
     pub fn create() -> Self {
         let parent = Some(PathBuf::from("/dev/shm"))
             .filter(|memory| memory.is_dir())
             .unwrap_or_else(std::env::temp_dir);
-        remove_leftovers(&parent);
+        LEFTOVERS.call_once(|| remove_leftovers(&parent));
 
-        static NUMBER: AtomicU32 = AtomicU32::new(1);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let number = DIRECTORIES.fetch_add(1, Ordering::Relaxed);
         let path = parent.join(format!("heist-tests-{}-{number}", std::process::id()));
         let lock_path = path.with_extension("lock");
-        let lock = File::create(&lock_path).expect("the folder can be written");
-        lock.lock().expect("nobody else has our process id");
-        remove_at_our_end(&path, &lock_path);
-        Self { path, _lock: lock }
+        let lock = loop {
+            let lock = File::create(&lock_path).expect("the folder can be written");
+            lock.lock().expect("nobody else has our process id");
+            // Another process may have taken it for a leftover before it was locked.
+            if lock_path.exists() {
+                break lock;
+            }
+        };
+        let undertaker = start_undertaker(&path, &lock_path);
+        Self {
+            path,
+            _lock: lock,
+            _undertaker: undertaker,
+        }
     }
 }
 
@@ -189,17 +203,15 @@ for attempt in 1 2 3 4 5 6 7 8 9 10; do
 done
 rm -rf "$1" "$2""#;
 
-fn remove_at_our_end(path: &Path, lock_path: &Path) {
-    let mut undertaker = Command::new("sh")
+fn start_undertaker(path: &Path, lock_path: &Path) -> Child {
+    Command::new("sh")
         .args(["-c", UNDERTAKER, "heist-tests"])
         .args([path, lock_path])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .expect("there is a shell");
-    // Open until we end.
-    std::mem::forget(undertaker.stdin.take());
+        .expect("there is a shell")
 }
 
 fn remove_leftovers(parent: &Path) {
@@ -211,8 +223,11 @@ fn remove_leftovers(parent: &Path) {
         if !name.starts_with("heist-tests-") || !name.ends_with(".lock") {
             continue;
         }
-        // A lock that can be had is that of a process that has ended.
-        if File::open(&path).is_ok_and(|lock| lock.try_lock().is_ok()) {
+        // A lock that can be had is that of a process that has ended. It is held until all is gone.
+        let Ok(lock) = File::open(&path) else {
+            continue;
+        };
+        if lock.try_lock().is_ok() {
             let _ = fs::remove_dir_all(path.with_extension(""));
             let _ = fs::remove_file(&path);
         }

@@ -132,6 +132,15 @@ impl Serving {
     }
 }
 
+/// A test that fails shows what the server had to say.
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("heist said:\n{}", joined(&self.stderr));
+        }
+    }
+}
+
 impl Ended {
     /// The one line in which it says why it ended; everything else in its log is JSON.
     #[track_caller]

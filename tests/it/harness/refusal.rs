@@ -63,14 +63,14 @@ impl Refusal {
 
     /// Checks that the page token is called wrong.
     #[track_caller]
-    pub fn is_about_the_page_token(self) {
+    pub fn names_the_page_token(self) {
         let refusal = self.is(Code::InvalidArgument, "INVALID_PAGE_TOKEN");
         assert_eq!(refusal.fields(), ["page_token"]);
     }
 
     /// Checks that nothing is told but an id to look up.
     #[track_caller]
-    pub fn is_internal(self) {
+    pub fn tells_only_an_incident(self) {
         assert_eq!(self.status.code(), Code::Internal, "{:?}", self.status);
         let incident = (self.status.message())
             .strip_prefix("Internal error ")

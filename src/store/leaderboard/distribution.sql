@@ -1,0 +1,6 @@
+SELECT
+    player."monthlyPoints" AS "monthly_points!",
+    count(*) AS "players!"
+FROM "User" AS player
+GROUP BY player."monthlyPoints"
+ORDER BY player."monthlyPoints" DESC
