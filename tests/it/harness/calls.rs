@@ -34,3 +34,29 @@ calls! {
     tokens.list_token_events(ListTokenEventsRequest) -> ListTokenEventsResponse;
     tokens.adjust_balance(AdjustBalanceRequest) -> AdjustBalanceResponse;
 }
+
+impl World {
+    /// What the first can do to the second.
+    pub async fn eligibility(&self, attacker_id: i32, victim_id: i32) -> pb::Eligibility {
+        let request = pb::CheckEligibilityRequest {
+            attacker_id,
+            victim_id,
+        };
+        let answer = self.check_eligibility(request).await.unwrap();
+        answer.eligibility.expect("an answer has an eligibility")
+    }
+
+    /// What the first can do to the others, in their order.
+    pub async fn eligibilities(
+        &self,
+        attacker_id: i32,
+        victim_ids: &[i32],
+    ) -> Vec<pb::Eligibility> {
+        let request = pb::BatchCheckEligibilityRequest {
+            attacker_id,
+            victim_ids: victim_ids.to_vec(),
+        };
+        let answer = self.batch_check_eligibility(request).await.unwrap();
+        answer.eligibilities
+    }
+}
