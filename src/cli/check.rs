@@ -44,6 +44,7 @@ impl Check {
                 println!("The books are in order.");
                 Ok(())
             }
+            1 => bail!("1 thing is wrong with the books"),
             count => bail!("{count} things are wrong with the books"),
         }
     }

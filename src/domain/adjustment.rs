@@ -94,14 +94,14 @@ fn decide_one(
             AdjustmentOutcome::RequestIdReused
         };
     }
-    let adjusted = match account.adjusted(order.delta) {
-        Some(adjusted) if adjusted.balance < 0 => {
-            return AdjustmentOutcome::InsufficientTokens {
-                balance: account.balance,
-            };
-        }
-        Some(adjusted) => adjusted,
-        None => return AdjustmentOutcome::BalanceOutOfRange,
+    // First, so that a revocation of too many tokens is called so however many they are.
+    if i64::from(account.balance) + i64::from(order.delta) < 0 {
+        return AdjustmentOutcome::InsufficientTokens {
+            balance: account.balance,
+        };
+    }
+    let Some(adjusted) = account.adjusted(order.delta) else {
+        return AdjustmentOutcome::BalanceOutOfRange;
     };
     *account = adjusted;
     let adjustment = Adjustment {

@@ -18,8 +18,8 @@ pub struct TokenAccount {
 }
 
 impl TokenAccount {
-    /// The account after `delta` tokens were granted, or where negative, revoked; its balance
-    /// may be below 0. `None` where a number passes what it can hold.
+    /// The account after `delta` tokens were granted, or where negative, revoked, whether there
+    /// are as many or not. `None` where a number passes what it can hold.
     #[must_use]
     pub fn adjusted(&self, delta: i32) -> Option<Self> {
         let granted = delta.max(0);

@@ -5,7 +5,7 @@ use prost::Message as _;
 use tonic::Code;
 
 use crate::harness::{
-    Player, World, all_at_once, new_request_id,
+    Player, World, all_at_once, new_request_id, pages,
     wire::{self, Method, methods_of_the_contract},
 };
 
@@ -212,33 +212,8 @@ fn a_page_token_cannot_be_made_up() {
             page_size: 1,
             ..Default::default()
         };
-        let good = (world.list_notifications(request.clone()).await.unwrap()).next_page_token;
-
-        let mut forged: Vec<String> = ["x", "0", "AAAA", "1 OR 1=1", "🦊", "\0", "===="]
-            .map(str::to_owned)
-            .to_vec();
-        forged.push("A".repeat(good.len()));
-        forged.push("A".repeat(50_000));
-        forged.push(format!("{good}A"));
-        forged.push(format!("{good}="));
-        forged.push(format!(" {good}"));
-        forged.push(good[..good.len() - 1].to_owned());
-        for place in 0..good.len() - 1 {
-            let other = if &good[place..=place] == "A" {
-                "B"
-            } else {
-                "A"
-            };
-            forged.push([&good[..place], other, &good[place + 1..]].concat());
-        }
-        for page_token in forged {
-            let request = pb::ListNotificationsRequest {
-                page_token,
-                ..request.clone()
-            };
-            let refused = world.list_notifications(request).await.unwrap_err();
-            crate::harness::Refusal::from(refused).names_the_page_token();
-        }
+        let good = pages::next_token(world, request.clone()).await;
+        pages::refuses_tokens(world, request, pages::forgeries_of(&good)).await;
     });
 }
 

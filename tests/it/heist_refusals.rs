@@ -7,7 +7,7 @@ use tonic::Code::{AlreadyExists, FailedPrecondition, InvalidArgument, NotFound};
 
 use crate::harness::{Player, World, all_at_once, new_request_id};
 
-const NOBODY: i32 = 1_000_000;
+pub const NOBODY: i32 = 1_000_000;
 const HOUR: Duration = Duration::from_hours(1);
 
 fn heist(attacker_id: i32, victim_id: i32) -> pb::ExecuteHeistRequest {
@@ -19,7 +19,7 @@ fn heist(attacker_id: i32, victim_id: i32) -> pb::ExecuteHeistRequest {
 }
 
 /// Somebody with a token who has just robbed somebody.
-async fn resting(world: &World) -> Player {
+pub async fn resting(world: &World) -> Player {
     let robber = world.player("Resting").tokens(2).await;
     let other = world.player("Other").points(20).await;
     robber.robs(&other).await.unwrap();
@@ -27,7 +27,7 @@ async fn resting(world: &World) -> Player {
 }
 
 /// Somebody with so many points left who was robbed as often as the rules allow.
-async fn protected(world: &World, points_left: i32) -> Player {
+pub async fn protected(world: &World, points_left: i32) -> Player {
     // Each robbery steals one point at least.
     let points_at_first = (points_left + 10..10_000)
         .find(|points| (0..10).fold(*points, |left, _| left - left * 5 / 100) == points_left)

@@ -29,4 +29,5 @@ mod list_notifications;
 mod lost_commits;
 mod mark_notifications_read;
 mod migrations;
+mod plans;
 mod request_ids;

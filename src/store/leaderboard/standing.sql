@@ -1,5 +1,6 @@
 -- A player's standing, and how many have more points, counted up to $2: beyond, counting would
--- cost more the lower the player stands.
+-- cost more the lower the player stands. From the top down, so that it is read from the index
+-- whatever share of the table seems to have more points.
 SELECT
     player."name" AS "name!",
     player."monthlyPoints" AS "monthly_points!",
@@ -10,6 +11,7 @@ SELECT
             SELECT 1
             FROM "User" AS better
             WHERE better."monthlyPoints" > player."monthlyPoints"
+            ORDER BY better."monthlyPoints" DESC
             LIMIT $2
         ) AS counted
     ) AS "above!"

@@ -14,6 +14,8 @@
 //! When the body is over, the server is stopped as SIGTERM would, and the books are checked.
 
 mod books;
+mod calls;
+pub mod pages;
 mod players;
 pub mod postgres;
 pub mod process;
