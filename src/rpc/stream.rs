@@ -85,6 +85,8 @@ impl<T> Stream for Reader<T> {
         };
         let ending = ready!(Pin::new(ended).poll(context));
         self.ended = None;
-        Poll::Ready(ending.ok().map(Err))
+        // A stream that a panic cut short has to look like one.
+        let status = ending.unwrap_or_else(|_| status::internal("a stream broke off", "streaming"));
+        Poll::Ready(Some(Err(status)))
     }
 }
