@@ -276,6 +276,7 @@ mod tests {
 
     const US: u64 = 1;
     const OTHER: u64 = 2;
+    const MOMENT: Duration = Duration::from_millis(1);
 
     fn says(replica: u64, sequence: u64, body: Body) -> Signal {
         Signal {
@@ -310,12 +311,12 @@ mod tests {
     async fn one_who_dies_without_a_word_is_missed_once() {
         let mut peers = Peers::new(US);
         peers.hear(&says(OTHER, 1, Body::Alive));
-        advance(SILENCE - Duration::from_millis(1)).await;
+        advance(SILENCE.saturating_sub(MOMENT)).await;
         assert!(!peers.somebody_fell_silent());
         peers.hear(&says(OTHER, 2, Body::Alive));
-        advance(SILENCE - Duration::from_millis(1)).await;
+        advance(SILENCE.saturating_sub(MOMENT)).await;
         assert!(!peers.somebody_fell_silent());
-        advance(Duration::from_millis(1)).await;
+        advance(MOMENT).await;
         assert!(peers.somebody_fell_silent());
         assert!(!peers.somebody_fell_silent());
     }
@@ -339,15 +340,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_does_not_hear_itself_is_deaf() {
         let mut peers = Peers::new(US);
-        advance(SILENCE - Duration::from_millis(1)).await;
+        advance(SILENCE.saturating_sub(MOMENT)).await;
         assert!(!peers.we_fell_silent());
         assert_eq!(peers.hear(&says(US, 4, Body::Alive)), Heard::Ourselves);
         // Gaps in our own numbers mean nothing: we were there.
         assert_eq!(peers.hear(&says(US, 9, Body::Alive)), Heard::Ourselves);
-        advance(SILENCE - Duration::from_millis(1)).await;
+        advance(SILENCE.saturating_sub(MOMENT)).await;
         peers.hear(&says(OTHER, 1, Body::Alive));
         assert!(!peers.we_fell_silent());
-        advance(Duration::from_millis(1)).await;
+        advance(MOMENT).await;
         assert!(peers.we_fell_silent());
     }
 }

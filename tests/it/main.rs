@@ -7,6 +7,9 @@
 )]
 
 mod harness;
+/// The core of `examples/leaderboard_cache`.
+#[path = "../../examples/leaderboard_cache/board.rs"]
+mod leaderboard_cache;
 
 mod architecture;
 mod award_token;
@@ -31,3 +34,5 @@ mod mark_notifications_read;
 mod migrations;
 mod plans;
 mod request_ids;
+mod stream_notifications;
+mod watch_points;

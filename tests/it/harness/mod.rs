@@ -21,6 +21,7 @@ pub mod postgres;
 pub mod process;
 mod refusal;
 mod snapshot;
+pub mod streams;
 pub mod wire;
 
 use std::{
