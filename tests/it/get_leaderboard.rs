@@ -355,3 +355,45 @@ fn a_page_token_cannot_be_made_up_or_changed() {
         }
     });
 }
+
+#[test]
+fn a_viewer_far_down_the_board_learns_their_rank_too() {
+    World::run(async |world| {
+        // Three on each step, so that a tie lies across the ten-thousandth place.
+        sqlx::query(
+            r#"
+            WITH player AS (
+                INSERT INTO "User" ("name", "monthlyPoints")
+                SELECT 'Player ' || number, 5000 - number / 3
+                FROM generate_series(1, 12000) AS number
+                RETURNING "id", "monthlyPoints"
+            )
+            INSERT INTO test.start ("userId", "points") SELECT "id", "monthlyPoints" FROM player"#,
+        )
+        .execute(&world.pool)
+        .await
+        .unwrap();
+        let expected = as_sql_orders(&world.pool).await;
+        let places = [
+            0, 1, 2, 5000, 9997, 9998, 9999, 10_000, 10_001, 10_002, 10_003, 11_500, 11_999,
+        ];
+        for place in places {
+            let (rank, viewer_id, points) = expected[place];
+            let request = GetLeaderboardRequest {
+                viewer_id,
+                ..board(1)
+            };
+            let own = world
+                .get_leaderboard(request)
+                .await
+                .unwrap()
+                .viewer
+                .unwrap();
+            assert_eq!(
+                (own.rank, own.monthly_points),
+                (rank, points),
+                "at place {place}"
+            );
+        }
+    });
+}

@@ -8,6 +8,7 @@
 
 mod harness;
 
+mod adjust_balance;
 mod architecture;
 mod award_token;
 mod bad_input;
@@ -34,8 +35,10 @@ mod heist_refusals;
 mod impatient_callers;
 mod list_heists;
 mod list_notifications;
+mod list_token_events;
 mod lost_commits;
 mod mark_notifications_read;
 mod migrations;
 mod plans;
 mod request_ids;
+mod statement_counts;
