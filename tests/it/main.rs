@@ -30,6 +30,7 @@ mod get_heist;
 mod get_heist_stats;
 mod get_leaderboard;
 mod health_and_reflection;
+mod heist_check;
 mod heist_races;
 mod heist_refusals;
 mod impatient_callers;
