@@ -9,6 +9,7 @@
 //! | [`pb`] | the messages, clients and servers generated from `proto/` |
 //! | [`rpc`] | tonic: parses requests, calls inward, renders answers; one file per RPC |
 //! | [`engine`] | batches: queues orders and runs each batch as one transaction |
+//! | [`events`] | who is listening to what; signals between replicas |
 //! | [`domain`] | the rules, as pure functions over plain data |
 //! | [`store`] | SQL and the application's tables |
 //! | [`embedded`] | the PostgreSQL that runs when no `DATABASE_URL` is given |
@@ -38,6 +39,7 @@ pub mod config;
 pub mod domain;
 pub mod embedded;
 pub mod engine;
+pub mod events;
 pub mod rpc;
 pub mod server;
 pub mod settings;

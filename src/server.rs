@@ -11,7 +11,8 @@ use tonic::{service::Routes, transport::server::TcpIncoming};
 use tonic_health::server::HealthReporter;
 
 use crate::{
-    engine::{Engine, Limits, Workers},
+    engine::{Engine, Limits, OnCommit, Workers},
+    events::{Events, Tasks},
     pb::{self, heist_service_server, notification_service_server, token_service_server},
     rpc::{Api, PageTokenKey},
     settings::Settings,
@@ -38,6 +39,11 @@ const SERVICES: [&str; 4] = [
 /// others of its process their answers.
 const MAX_UNSEEN_RESETS: usize = 1024;
 
+/// How often a connection is asked for a sign of life, so that the streams of a caller who is
+/// gone without a word do not stay open.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What a server needs to run.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -57,6 +63,8 @@ pub struct Server {
     stop_accepting: oneshot::Sender<()>,
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
     workers: Workers,
+    events: Events,
+    event_tasks: Tasks,
     pool: PgPool,
 }
 
@@ -97,13 +105,19 @@ impl Server {
             cause,
         })?;
 
-        let (engine, workers) = Engine::start(pool.clone(), options.limits);
+        // Listening takes a connection for good, so not one of those that calls share.
+        let listener_pool = pool::connect_lazy(connect_options.clone(), 1);
+        let (events, event_tasks) = Events::start(pool.clone(), listener_pool);
+        let publisher = events.clone();
+        let on_commit: OnCommit = Arc::new(move |changes| publisher.publish(changes));
+        let (engine, workers) = Engine::start(pool.clone(), options.limits, &on_commit);
         let api = Api {
             engine,
             pool: pool.clone(),
             settings: Arc::new(options.settings),
             page_token_key,
             ranks: Ranks::new(pool.clone()),
+            events: events.clone(),
         };
         let (health, health_service) = tonic_health::server::health_reporter();
         set_health(&health, tonic_health::ServingStatus::Serving).await;
@@ -115,6 +129,8 @@ impl Server {
         let (stop_accepting, stopped) = oneshot::channel();
         let serving = tonic::transport::Server::builder()
             .http2_max_pending_accept_reset_streams(Some(MAX_UNSEEN_RESETS))
+            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, async {
                 // Also when the sender is dropped.
@@ -126,6 +142,8 @@ impl Server {
             stop_accepting,
             serving: tokio::spawn(serving),
             workers,
+            events,
+            event_tasks,
             pool,
         })
     }
@@ -145,12 +163,13 @@ impl Server {
         }
     }
 
-    /// Ends in order: reports itself as not serving, accepts no more connections, lets calls
-    /// in progress finish, settles what the engine accepted, closes the database. Takes
+    /// Ends in order: reports itself as not serving, ends streams, accepts no more connections,
+    /// lets calls in progress finish, settles what the engine accepted, closes the database. Takes
     /// `grace` at the most; what is still running then is cut off.
     pub async fn stop(mut self, grace: Duration) {
         let until = Instant::now() + grace;
         set_health(&self.health, tonic_health::ServingStatus::NotServing).await;
+        self.events.end_streams();
         let _ = self.stop_accepting.send(());
         if timeout_at(until, &mut self.serving).await.is_err() {
             tracing::warn!("cutting off calls that outlasted the grace period");
@@ -158,6 +177,10 @@ impl Server {
         }
         if timeout_at(until, self.workers.finish()).await.is_err() {
             tracing::warn!("leaving orders that outlasted the grace period");
+        }
+        self.events.stop();
+        if timeout_at(until, self.event_tasks.finish()).await.is_err() {
+            tracing::warn!("the other replicas were not told everything");
         }
         let _ = timeout_at(until, self.pool.close()).await;
     }

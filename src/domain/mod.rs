@@ -5,6 +5,7 @@
 
 pub mod adjustment;
 pub mod award;
+pub mod change;
 pub mod eligibility;
 pub mod heist;
 pub mod ids;

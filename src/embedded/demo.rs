@@ -18,7 +18,7 @@ use crate::{
         ids::{RequestId, UserId},
         rules::Rules,
     },
-    engine::{Engine, EngineError, Limits},
+    engine::{Engine, EngineError, Limits, OnCommit},
     store::schema::{self, SchemaError},
 };
 
@@ -106,7 +106,8 @@ async fn make_history(pool: &PgPool) -> Result<(), DemoError> {
     .filter(|(referred, _)| !LEFT_TO_AWARD.contains(referred))
     .collect();
 
-    let (engine, workers) = Engine::start(pool.clone(), Limits::default());
+    let nobody_listens: OnCommit = Arc::new(|_| ());
+    let (engine, workers) = Engine::start(pool.clone(), Limits::default(), &nobody_listens);
     for (referred, referrer) in referrals {
         let order = AwardOrder {
             referrer: UserId(referrer),

@@ -4,7 +4,10 @@ use sqlx::PgConnection;
 
 use super::queue::Operation;
 use crate::{
-    domain::adjustment::{AdjustmentOrder, AdjustmentOutcome, decide},
+    domain::{
+        adjustment::{AdjustmentOrder, AdjustmentOutcome, decide},
+        change::Changes,
+    },
     store::{StoreError, adjustments},
 };
 
@@ -30,6 +33,9 @@ impl Operation for Adjustments {
     fn wrote(outcome: &AdjustmentOutcome) -> bool {
         matches!(outcome, AdjustmentOutcome::Adjusted { .. })
     }
+
+    /// Nobody is told of an adjustment.
+    fn add_changes(_: &mut Changes, _: &AdjustmentOutcome) {}
 
     fn reconcile(earlier: AdjustmentOutcome, again: AdjustmentOutcome) -> AdjustmentOutcome {
         match (&earlier, &again) {

@@ -4,7 +4,10 @@ use sqlx::PgConnection;
 
 use super::queue::Operation;
 use crate::{
-    domain::award::{AwardOrder, AwardOutcome, decide},
+    domain::{
+        award::{AwardOrder, AwardOutcome, decide},
+        change::Changes,
+    },
     store::{StoreError, awards},
 };
 
@@ -29,6 +32,10 @@ impl Operation for Awards {
 
     fn wrote(outcome: &AwardOutcome) -> bool {
         matches!(outcome, AwardOutcome::Awarded { .. })
+    }
+
+    fn add_changes(changes: &mut Changes, outcome: &AwardOutcome) {
+        changes.add_award(outcome);
     }
 
     fn reconcile(earlier: AwardOutcome, again: AwardOutcome) -> AwardOutcome {

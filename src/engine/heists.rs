@@ -4,7 +4,10 @@ use sqlx::PgConnection;
 
 use super::queue::Operation;
 use crate::{
-    domain::heist::{HeistOrder, HeistOutcome, decide},
+    domain::{
+        change::Changes,
+        heist::{HeistOrder, HeistOutcome, decide},
+    },
     store::{StoreError, heists},
 };
 
@@ -29,6 +32,10 @@ impl Operation for Heists {
 
     fn wrote(outcome: &HeistOutcome) -> bool {
         matches!(outcome, HeistOutcome::Executed { .. })
+    }
+
+    fn add_changes(changes: &mut Changes, outcome: &HeistOutcome) {
+        changes.add_heist(outcome);
     }
 
     fn reconcile(earlier: HeistOutcome, again: HeistOutcome) -> HeistOutcome {

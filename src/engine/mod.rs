@@ -23,7 +23,10 @@ use tokio::{task::JoinSet, time::Instant};
 use uuid::Uuid;
 
 use self::queue::Queue;
-pub use self::{mark_read::Marked, queue::Limits};
+pub use self::{
+    mark_read::Marked,
+    queue::{Limits, OnCommit},
+};
 use crate::domain::{
     adjustment::{AdjustmentOrder, AdjustmentOutcome},
     award::{AwardOrder, AwardOutcome},
@@ -65,14 +68,14 @@ pub enum EngineError {
 }
 
 impl Engine {
-    /// Starts the workers.
+    /// Starts the workers. `on_commit` is told what changed.
     #[must_use]
-    pub fn start(pool: PgPool, limits: Limits) -> (Self, Workers) {
+    pub fn start(pool: PgPool, limits: Limits, on_commit: &OnCommit) -> (Self, Workers) {
         let mut workers = JoinSet::new();
         let engine = Self {
-            heists: Queue::start(&pool, limits, &mut workers),
-            awards: Queue::start(&pool, limits, &mut workers),
-            adjustments: Queue::start(&pool, limits, &mut workers),
+            heists: Queue::start(&pool, limits, on_commit, &mut workers),
+            awards: Queue::start(&pool, limits, on_commit, &mut workers),
+            adjustments: Queue::start(&pool, limits, on_commit, &mut workers),
             pool,
         };
         (engine, Workers(workers))

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{EngineError, retry};
-use crate::store::StoreError;
+use crate::{domain::change::Changes, store::StoreError};
 
 /// How much one queue takes on.
 #[derive(Clone, Copy, Debug)]
@@ -48,9 +48,23 @@ pub(super) trait Operation: 'static {
     /// Whether there is something to commit.
     fn wrote(outcome: &Self::Outcome) -> bool;
 
+    /// Adds what an outcome changed that somebody may listen for.
+    fn add_changes(changes: &mut Changes, outcome: &Self::Outcome);
+
     /// The commit that was to make `earlier` true may or may not have come through; the
     /// order was then run again, with `again` as its outcome. What is the answer?
     fn reconcile(earlier: Self::Outcome, again: Self::Outcome) -> Self::Outcome;
+}
+
+/// Told what a batch changed, after its commit and before its callers are answered. It must
+/// return at once.
+pub type OnCommit = Arc<dyn Fn(Changes) + Send + Sync>;
+
+/// What workers work with.
+#[derive(Clone)]
+struct Context {
+    pool: PgPool,
+    on_commit: OnCommit,
 }
 
 /// Where orders of one kind are handed in.
@@ -67,11 +81,20 @@ struct Job<O: Operation> {
 type Receiver<O> = Arc<Mutex<mpsc::Receiver<Job<O>>>>;
 
 impl<O: Operation> Queue<O> {
-    pub(super) fn start(pool: &PgPool, limits: Limits, workers: &mut JoinSet<()>) -> Self {
+    pub(super) fn start(
+        pool: &PgPool,
+        limits: Limits,
+        on_commit: &OnCommit,
+        workers: &mut JoinSet<()>,
+    ) -> Self {
         let (sender, receiver) = mpsc::channel(limits.queue);
         let receiver = Arc::new(Mutex::new(receiver));
         for _ in 0..limits.workers {
-            workers.spawn(work::<O>(pool.clone(), Arc::clone(&receiver), limits.batch));
+            let context = Context {
+                pool: pool.clone(),
+                on_commit: Arc::clone(on_commit),
+            };
+            workers.spawn(work::<O>(context, Arc::clone(&receiver), limits.batch));
         }
         Self { sender }
     }
@@ -102,7 +125,7 @@ impl<O: Operation> Queue<O> {
     }
 }
 
-async fn work<O: Operation>(pool: PgPool, receiver: Receiver<O>, batch_limit: usize) {
+async fn work<O: Operation>(context: Context, receiver: Receiver<O>, batch_limit: usize) {
     loop {
         let mut jobs = Vec::new();
         // Whoever holds the receiver waits for the first order and takes all that came with it.
@@ -115,7 +138,7 @@ async fn work<O: Operation>(pool: PgPool, receiver: Receiver<O>, batch_limit: us
             return;
         }
         // A task of its own, so that a panic costs one batch and not the worker.
-        let batch = tokio::spawn(settle(pool.clone(), jobs));
+        let batch = tokio::spawn(settle(context.clone(), jobs));
         if let Err(panic) = batch.await {
             tracing::error!(error = %panic, "a batch panicked");
         }
@@ -123,7 +146,7 @@ async fn work<O: Operation>(pool: PgPool, receiver: Receiver<O>, batch_limit: us
 }
 
 /// Runs a batch and answers everybody in it.
-async fn settle<O: Operation>(pool: PgPool, jobs: Vec<Job<O>>) {
+async fn settle<O: Operation>(context: Context, jobs: Vec<Job<O>>) {
     let now = Instant::now();
     // Whoever stopped waiting before their order was begun gets it not executed.
     let (mut jobs, late): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.deadline > now);
@@ -137,7 +160,12 @@ async fn settle<O: Operation>(pool: PgPool, jobs: Vec<Job<O>>) {
     };
     let (orders, replies): (Vec<_>, Vec<_>) =
         jobs.into_iter().map(|job| (job.order, job.reply)).unzip();
-    let results = retry::resolve::<O>(&pool, &orders, latest_deadline).await;
+    let results = retry::resolve::<O>(&context.pool, &orders, latest_deadline).await;
+    let mut changes = Changes::default();
+    for outcome in results.iter().flatten() {
+        O::add_changes(&mut changes, outcome);
+    }
+    (context.on_commit)(changes);
     for (reply, result) in replies.into_iter().zip(results) {
         // A caller that hung up meanwhile does not want to know.
         let _ = reply.send(result);

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     domain::ids::NotificationId,
     pb::{ListNotificationsRequest, ListNotificationsResponse},
-    store::notifications,
+    store::notifications::{self, Range},
 };
 
 const DEFAULT_PAGE_SIZE: u16 = 20;
@@ -37,10 +37,13 @@ pub(super) async fn handle(
 
     let read = async {
         let unread_count = notifications::unread_count(&api.pool, user_id).await?;
-        let before = page.after().map(|[id, _]| NotificationId(id));
+        let range = match page.after() {
+            None => Range::Newest,
+            Some([id, _]) => Range::Before(NotificationId(id)),
+        };
         let rows = page.rows_to_read();
         let notifications =
-            notifications::page(&api.pool, user_id, unread_only, before, rows).await?;
+            notifications::page(&api.pool, user_id, unread_only, range, rows).await?;
         Ok((unread_count, notifications))
     };
     let (unread_count, mut notifications) =

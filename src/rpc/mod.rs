@@ -24,6 +24,9 @@ mod paging;
 mod render;
 mod services;
 mod status;
+mod stream;
+mod stream_notifications;
+mod watch_points;
 
 use std::sync::Arc;
 
@@ -32,6 +35,7 @@ use tonic::service::Routes;
 pub use self::paging::PageTokenKey;
 use crate::{
     engine::Engine,
+    events::Events,
     pb::{
         heist_service_server::HeistServiceServer,
         notification_service_server::NotificationServiceServer,
@@ -55,6 +59,7 @@ pub struct Api {
     pub settings: Arc<Settings>,
     pub page_token_key: PageTokenKey,
     pub ranks: Ranks,
+    pub events: Events,
 }
 
 impl Api {

@@ -1,14 +1,12 @@
 //! The services of the contract: one line for each RPC.
 
-use std::pin::Pin;
-
-use tokio_stream::Stream;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
     Api, adjust_balance, award_token, batch_check_eligibility, batch_get_balances,
     check_eligibility, execute_heist, get_balance, get_heist, get_heist_stats, get_leaderboard,
     get_unread_count, list_heists, list_notifications, list_token_events, mark_notifications_read,
+    stream::Items, stream_notifications, watch_points,
 };
 use crate::pb::{
     self, heist_service_server::HeistService, notification_service_server::NotificationService,
@@ -16,7 +14,6 @@ use crate::pb::{
 };
 
 type Answer<T> = Result<Response<T>, Status>;
-type Items<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[async_trait]
 impl HeistService for Api {
@@ -73,9 +70,9 @@ impl HeistService for Api {
 
     async fn watch_points(
         &self,
-        _request: Request<pb::WatchPointsRequest>,
+        request: Request<pb::WatchPointsRequest>,
     ) -> Answer<Self::WatchPointsStream> {
-        Err(not_yet("WatchPoints"))
+        Ok(watch_points::handle(self, &request))
     }
 }
 
@@ -144,12 +141,8 @@ impl NotificationService for Api {
 
     async fn stream_notifications(
         &self,
-        _request: Request<pb::StreamNotificationsRequest>,
+        request: Request<pb::StreamNotificationsRequest>,
     ) -> Answer<Self::StreamNotificationsStream> {
-        Err(not_yet("StreamNotifications"))
+        stream_notifications::handle(self, request).await
     }
-}
-
-fn not_yet(rpc: &str) -> Status {
-    Status::unimplemented(format!("{rpc} is not implemented by this version."))
 }

@@ -13,7 +13,7 @@ use super::render;
 use crate::{
     domain::{
         award::AwardRefusal,
-        ids::{HeistId, UserId},
+        ids::{HeistId, NotificationId, UserId},
         rules::Refusal,
     },
     engine::EngineError,
@@ -188,6 +188,37 @@ pub(super) fn fault(error: &EngineError) -> Status {
             Status::internal(format!("Internal error {incident}."))
         }
     }
+}
+
+/// A stream that ends because the server stops.
+pub(super) fn shutting_down() -> Status {
+    refuse(
+        Code::Unavailable,
+        "SHUTTING_DOWN",
+        "The server stops. Open the stream again.",
+        &[],
+    )
+}
+
+/// A stream of notifications that ends because its reader does not keep up.
+pub(super) fn slow_reader(last_id: NotificationId) -> Status {
+    let NotificationId(last_id) = last_id;
+    refuse(
+        Code::Aborted,
+        "SLOW_READER",
+        &format!("The stream was not read. Open it again after notification {last_id}."),
+        &[("last_id", last_id.to_string())],
+    )
+}
+
+/// A stream of points that ends because its reader does not keep up.
+pub(super) fn slow_watcher() -> Status {
+    refuse(
+        Code::Aborted,
+        "SLOW_READER",
+        "The stream was not read. Open it again.",
+        &[],
+    )
 }
 
 /// A fault of ours that is not one of the database.

@@ -16,6 +16,7 @@ pub mod players;
 pub mod pool;
 pub mod schema;
 pub mod secrets;
+pub mod signals;
 pub mod tokens;
 
 pub use error::StoreError;

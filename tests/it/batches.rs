@@ -12,7 +12,7 @@ use heist::{
         heist::{HeistOrder, HeistOutcome},
         ids::{RequestId, UserId},
     },
-    engine::{Engine, EngineError, Limits},
+    engine::{Engine, EngineError, Limits, OnCommit},
 };
 use sqlx::{Executor as _, Postgres, Transaction};
 use tokio::time::Instant;
@@ -63,7 +63,8 @@ async fn in_one_batch(
         workers: 1,
         ..Limits::default()
     };
-    let (engine, workers) = Engine::start(world.pool.clone(), limits);
+    let nobody_listens: OnCommit = Arc::new(|_| ());
+    let (engine, workers) = Engine::start(world.pool.clone(), limits, &nobody_listens);
     let deadline = Instant::now() + PATIENCE;
 
     let bystander = world.player("Bystander").tokens(1).await;

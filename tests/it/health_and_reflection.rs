@@ -22,9 +22,6 @@ pub const SERVICES: [&str; 4] = [
     "heist.v1.TokenService",
 ];
 
-/// RPCs that the contract has and this version does not. Take out what becomes real.
-const LATER: [&str; 2] = ["StreamNotifications", "WatchPoints"];
-
 async fn health(world: &World, service: &str) -> Result<ServingStatus, Status> {
     let request = HealthCheckRequest {
         service: service.to_owned(),
@@ -104,27 +101,16 @@ fn reflection_describes_every_rpc() {
 }
 
 #[test]
-fn what_is_promised_for_later_says_so() {
+fn every_rpc_of_the_contract_is_there() {
     World::run(async |world| {
-        let methods = methods_of_the_contract();
-        for rpc in LATER {
-            let method = methods.iter().find(|method| method.name() == rpc).unwrap();
-            let refusal = world
-                .refuses(wire::call(&world.channel, method, vec![]))
-                .await;
-            assert_eq!(refusal.code(), Code::Unimplemented, "{rpc}");
-        }
-        for method in methods
-            .iter()
-            .filter(|method| !LATER.contains(&method.name()))
-        {
-            let answer = wire::call(&world.channel, method, vec![]).await;
+        for method in methods_of_the_contract() {
+            // It takes an empty request and never ends.
+            if method.name() == "WatchPoints" {
+                continue;
+            }
+            let answer = wire::call(&world.channel, &method, vec![]).await;
             let code = answer.err().map(|status| status.code());
-            assert_ne!(
-                code,
-                Some(Code::Unimplemented),
-                "{method:?} is not real: list it"
-            );
+            assert_ne!(code, Some(Code::Unimplemented), "{method:?}");
         }
     });
 }

@@ -9,8 +9,18 @@ use crate::domain::{
     notification::{Details, Notification},
 };
 
-/// A player's notifications, newest first, `limit` at the most, all of them older than
-/// `before`.
+/// Which of a player's notifications are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Range {
+    /// The newest.
+    Newest,
+    /// The newest of those before this one.
+    Before(NotificationId),
+    /// The oldest of those after this one.
+    After(NotificationId),
+}
+
+/// A player's notifications within a range, newest first, `limit` at the most.
 ///
 /// # Errors
 ///
@@ -19,22 +29,48 @@ pub async fn page(
     executor: impl PgExecutor<'_>,
     user_id: UserId,
     unread_only: bool,
-    before: Option<NotificationId>,
+    range: Range,
     limit: i64,
 ) -> Result<Vec<Notification>, StoreError> {
+    let (bound, is_after) = match range {
+        Range::Newest => (i64::MAX, false),
+        Range::Before(id) => (id.0, false),
+        Range::After(id) => (id.0, true),
+    };
     let rows = query_file_as!(
         NotificationRow,
         "src/store/notifications/page.sql",
         user_id.0,
         unread_only,
-        before.map_or(i64::MAX, |id| id.0),
+        bound,
         limit,
+        is_after,
     )
     .fetch_all(executor)
     .await?;
     Ok(rows
         .into_iter()
         .map(|row| row.into_notification(user_id))
+        .collect())
+}
+
+/// Of players whose newest notification is `known`, those who have a newer one, and it.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn newer(
+    executor: impl PgExecutor<'_>,
+    known: &[(UserId, NotificationId)],
+) -> Result<Vec<(UserId, NotificationId)>, StoreError> {
+    let (user_ids, ids): (Vec<i32>, Vec<i64>) =
+        known.iter().map(|(user_id, id)| (user_id.0, id.0)).unzip();
+    let rows = query_file!("src/store/notifications/newer.sql", &user_ids, &ids)
+        .fetch_all(executor)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (UserId(row.user_id), NotificationId(row.id)))
         .collect())
 }
 

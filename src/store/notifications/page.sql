@@ -1,4 +1,49 @@
--- One page, newest first, of those with an id below $3. Names are looked up as they are today.
+-- Up to $4 of a player's notifications, newest first: either the newest with an id below $3, or
+-- where $5, the oldest with an id above it. Names are looked up as they are today.
+WITH note AS (
+    (
+        SELECT
+            older."id",
+            older."type",
+            older."read",
+            older."ledgerId",
+            older."otherUserId",
+            older."points",
+            older."after",
+            older."protectionEndsAt",
+            older."createdAt"
+        FROM "HeistNotification" AS older
+        WHERE
+            NOT $5::boolean
+            AND older."userId" = $1
+            AND older."id" < $3
+            AND (NOT $2::boolean OR NOT older."read")
+        ORDER BY older."id" DESC
+        LIMIT $4
+    )
+    UNION ALL
+    (
+        SELECT
+            newer."id",
+            newer."type",
+            newer."read",
+            newer."ledgerId",
+            newer."otherUserId",
+            newer."points",
+            newer."after",
+            newer."protectionEndsAt",
+            newer."createdAt"
+        FROM "HeistNotification" AS newer
+        WHERE
+            $5::boolean
+            AND newer."userId" = $1
+            AND newer."id" > $3
+            AND (NOT $2::boolean OR NOT newer."read")
+        ORDER BY newer."id"
+        LIMIT $4
+    )
+)
+
 SELECT
     note."id" AS "id!",
     note."type" AS "notification_type!: NotificationType",
@@ -10,13 +55,8 @@ SELECT
     note."after" AS "after!",
     note."protectionEndsAt" AS "protection_ends_at?",
     note."createdAt" AS "created_at!"
-FROM "HeistNotification" AS note
+FROM note
 LEFT JOIN "User" AS other ON other."id" = note."otherUserId"
 LEFT JOIN "HeistTokenAward" AS award
     ON award."id" = note."ledgerId" AND note."type" = 'TOKEN_EARNED'
-WHERE
-    note."userId" = $1
-    AND note."id" < $3
-    AND (NOT $2::boolean OR NOT note."read")
 ORDER BY note."id" DESC
-LIMIT $4

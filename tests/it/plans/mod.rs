@@ -38,8 +38,18 @@ fn parameters(statement: &str) -> Vec<String> {
             .flat_map(|players| [0, 10, 1000].map(|robberies| format!("{players}, {robberies}")))
             .collect(),
         "notifications/page.sql" => (["true", "false"].iter())
-            .flat_map(|unread| positions.map(|id| format!("42, {unread}, {id}, 101")))
+            .flat_map(|unread| {
+                let older = positions.map(|id| format!("42, {unread}, {id}, 101, false"));
+                let newer = ["0", "700000"].map(|id| format!("42, {unread}, {id}, 100, true"));
+                [older, newer].concat()
+            })
             .collect(),
+        "notifications/newer.sql" => [1, 5000]
+            .map(|count| {
+                let known = array((0..count).map(|_| 700_000), "bigint");
+                format!("{}, {known}", players(count))
+            })
+            .to_vec(),
         "notifications/mark_read.sql" => vec![
             "42, '{1600042}', 0".to_owned(),
             format!(

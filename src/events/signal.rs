@@ -1,0 +1,150 @@
+//! What replicas tell each other, as the payload of a `NOTIFY`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    change::{Changes, PointsChange, PointsMoved},
+    ids::{HeistId, UserId},
+};
+
+/// Heists in one signal: a payload has to stay below 8000 bytes, and a heist takes at most
+/// 20 + 2 × (11 + 11 + 11) digits and 9 punctuation marks.
+const MAX_HEISTS: usize = 70;
+/// Other players in one signal, of 12 bytes each.
+const MAX_NOTIFIED: usize = 70;
+
+/// One signal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Signal {
+    /// Who says it: a number that each replica draws when it starts.
+    pub(super) replica: u64,
+    /// Counts the signals of a replica, so that a gap is noticed.
+    pub(super) sequence: u64,
+    pub(super) body: Body,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Body {
+    /// Players with a notification, and heists as id, attacker, points, change, victim,
+    /// points, change.
+    Changes(Vec<i32>, Vec<(i64, i32, i32, i32, i32, i32, i32)>),
+    /// Some signals were not sent.
+    Resync,
+    /// Nothing happened; the replica is alive.
+    Alive,
+    /// The replica stops: its silence from now on means nothing.
+    Bye,
+}
+
+/// The bodies of as many signals as it takes to tell these changes.
+pub(super) fn bodies(changes: &Changes) -> Vec<Body> {
+    let mut notified = changes.notified.chunks(MAX_NOTIFIED);
+    let mut heists = changes.heists.chunks(MAX_HEISTS);
+    let mut bodies = Vec::new();
+    loop {
+        match (notified.next(), heists.next()) {
+            (None, None) => return bodies,
+            (notified, heists) => bodies.push(Body::Changes(
+                notified.unwrap_or_default().iter().map(|id| id.0).collect(),
+                heists.unwrap_or_default().iter().map(flatten).collect(),
+            )),
+        }
+    }
+}
+
+impl Body {
+    /// The changes that it tells; `None` where it tells none.
+    pub(super) fn changes(self) -> Option<Changes> {
+        let Self::Changes(notified, heists) = self else {
+            return None;
+        };
+        Some(Changes {
+            notified: notified.into_iter().map(UserId).collect(),
+            heists: heists.into_iter().map(unflatten).collect(),
+        })
+    }
+}
+
+fn flatten(moved: &PointsMoved) -> (i64, i32, i32, i32, i32, i32, i32) {
+    let PointsMoved {
+        heist_id,
+        attacker,
+        victim,
+    } = moved;
+    (
+        heist_id.0,
+        attacker.user_id.0,
+        attacker.monthly_points,
+        attacker.delta,
+        victim.user_id.0,
+        victim.monthly_points,
+        victim.delta,
+    )
+}
+
+fn unflatten(
+    (heist_id, attacker_id, attacker_points, gain, victim_id, victim_points, loss): (
+        i64,
+        i32,
+        i32,
+        i32,
+        i32,
+        i32,
+        i32,
+    ),
+) -> PointsMoved {
+    PointsMoved {
+        heist_id: HeistId(heist_id),
+        attacker: PointsChange {
+            user_id: UserId(attacker_id),
+            monthly_points: attacker_points,
+            delta: gain,
+        },
+        victim: PointsChange {
+            user_id: UserId(victim_id),
+            monthly_points: victim_points,
+            delta: loss,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_signal_fits_a_payload() {
+        const PAYLOAD_BYTES: usize = 8000;
+        let longest = PointsChange {
+            user_id: UserId(i32::MIN),
+            monthly_points: i32::MIN,
+            delta: i32::MIN,
+        };
+        let moved = PointsMoved {
+            heist_id: HeistId(i64::MIN),
+            attacker: longest.clone(),
+            victim: longest,
+        };
+        let changes = Changes {
+            notified: vec![UserId(i32::MIN); 3 * MAX_NOTIFIED],
+            heists: vec![moved; 2 * MAX_HEISTS],
+        };
+        let bodies = bodies(&changes);
+        assert_eq!(bodies.len(), 3);
+        let mut told = Changes::default();
+        for body in bodies {
+            let signal = Signal {
+                replica: u64::MAX,
+                sequence: u64::MAX,
+                body,
+            };
+            let payload = serde_json::to_string(&signal).unwrap();
+            assert!(payload.len() < PAYLOAD_BYTES, "{}", payload.len());
+            let signal: Signal = serde_json::from_str(&payload).unwrap();
+            let part = signal.body.changes().unwrap();
+            told.notified.extend(part.notified);
+            told.heists.extend(part.heists);
+        }
+        assert_eq!(told, changes);
+    }
+}
