@@ -85,7 +85,7 @@ fn has_word(line: &str, word: &str) -> bool {
 }
 
 fn words(words: &[&dyn Display]) -> Vec<String> {
-    words.iter().map(|word| word.to_string()).collect()
+    words.iter().map(ToString::to_string).collect()
 }
 
 async fn run(world: &World, script: &str) {

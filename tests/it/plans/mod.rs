@@ -3,7 +3,10 @@
 //! A statement is planned in both ways that a prepared statement can be: for the values at
 //! hand, and once for all values. Neither may read a large table from end to end, or an index.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
@@ -150,25 +153,12 @@ fn save_adjustments(count: i32) -> String {
 fn statements() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
     let mut statements = Vec::new();
-    for folder in fs::read_dir(&root)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-    {
-        if !folder.is_dir() {
-            continue;
-        }
-        for file in fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-        {
-            let name = file
-                .strip_prefix(&root)
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .to_owned();
-            if name.ends_with(".sql") && !READ_EVERYTHING.contains(&name.as_str()) {
-                statements.push((name, fs::read_to_string(&file).unwrap()));
+    for folder in entries(&root).iter().filter(|path| path.is_dir()) {
+        for file in entries(folder) {
+            let name = file.strip_prefix(&root).unwrap().to_str().unwrap();
+            let is_sql = file.extension().is_some_and(|extension| extension == "sql");
+            if is_sql && !READ_EVERYTHING.contains(&name) {
+                statements.push((name.to_owned(), fs::read_to_string(&file).unwrap()));
             }
         }
     }
@@ -187,6 +177,12 @@ async fn run(connection: &mut PgConnection, statements: &str) {
         .execute(connection)
         .await
         .unwrap();
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    (fs::read_dir(folder).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .collect()
 }
 
 struct Plan {
