@@ -7,6 +7,7 @@ use crate::{
     load::{self, Call, Plan, Summary},
     options::{Effort, Options, Scenario},
     postgres::{Database, Postgres},
+    progress::say,
     report::{Limit, Report, Spread},
     scenarios,
     server::{self, Rules, Server},
@@ -27,7 +28,7 @@ pub struct Bench<'a> {
 
 /// Runs the scenarios that are asked for.
 pub async fn run(options: &Options, postgres: &Postgres) -> anyhow::Result<Report> {
-    eprintln!("loading {PLAYERS} players");
+    say(format_args!("loading {PLAYERS} players"));
     let mut bench = Bench {
         postgres,
         database: postgres.create(PLAYERS).await?,
@@ -97,7 +98,8 @@ impl Bench<'_> {
     ) -> anyhow::Result<(Summary, Cores)> {
         let outcome = load::run(plan, server.watched()).await?;
         let summary = outcome.of(call)?.clone();
-        eprintln!("  {}: {:.0} a second", call.name(), summary.per_second);
+        let name = call.name();
+        say(format_args!("  {name}: {:.0} a second", summary.per_second));
         if matches!(call, Call::Heist | Call::HotHeist | Call::Award) {
             server::check_books(&self.database).await?;
         }

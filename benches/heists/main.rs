@@ -28,7 +28,7 @@
 //! | `pgbench` | the raw side |
 //! | `postgres`, `server` | the processes that are measured |
 //! | `cpu` | what processes spend |
-//! | `report` | the table |
+//! | `report`, `progress` | the table; what happens meanwhile |
 //!
 //! Everything is on this machine, over loopback and a unix socket. No process and no file is
 //! left behind, however it ends, short of SIGKILL; what that leaves, the next run removes.
@@ -40,6 +40,7 @@ mod load;
 mod options;
 mod pgbench;
 mod postgres;
+mod progress;
 mod report;
 mod scenarios;
 mod server;
@@ -75,6 +76,7 @@ async fn lead() -> anyhow::Result<()> {
         return Ok(());
     }
     let home = Home::create()?;
+    progress::say("starting PostgreSQL");
     let mut interrupted = pin!(interrupted());
     let postgres = tokio::select! {
         postgres = Postgres::start(&home, options.statements) => postgres?,

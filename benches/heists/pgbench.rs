@@ -9,6 +9,7 @@ use crate::{
     cpu::{Cores, Meter, Watched},
     load::tally::percentile_ms,
     postgres::{Database, Postgres},
+    progress::say,
 };
 
 /// Threads of pgbench: as many as there are cores for its clients.
@@ -72,7 +73,9 @@ impl Raw<'_> {
         let mut best = (0, 0.0);
         for &clients in candidates {
             let per_second = self.run(clients, each, false).await?.per_second;
-            eprintln!("  raw with {clients} clients: {per_second:.0} a second");
+            say(format_args!(
+                "  raw with {clients} clients: {per_second:.0} a second"
+            ));
             if per_second > best.1 {
                 best = (clients, per_second);
             }

@@ -65,7 +65,7 @@ impl Report {
                 of(|summary| summary.p99_ms),
             ]),
             errors,
-            cores: cores(rounds.iter().map(|(_, cores)| *cores)),
+            cores: cores(&rounds.iter().map(|(_, cores)| *cores).collect::<Vec<_>>()),
         });
     }
 
@@ -79,7 +79,7 @@ impl Report {
             per_second: Spread::over(rounds.iter().map(|round| round.per_second)),
             latency_ms: timed.then(|| [50, 95, 99].map(percentile)),
             errors: BTreeMap::new(),
-            cores: cores(rounds.iter().map(|round| round.cores)),
+            cores: cores(&rounds.iter().map(|round| round.cores).collect::<Vec<_>>()),
         });
     }
 
@@ -99,9 +99,9 @@ impl Report {
     }
 }
 
-fn cores(rounds: impl Iterator<Item = Cores> + Clone) -> [Option<Spread>; 3] {
+fn cores(rounds: &[Cores]) -> [Option<Spread>; 3] {
     let of = |who: fn(&Cores) -> Option<f64>| {
-        let figures: Option<Vec<f64>> = rounds.clone().map(|cores| who(&cores)).collect();
+        let figures: Option<Vec<f64>> = rounds.iter().map(who).collect();
         figures.map(|figures| Spread::over(figures.into_iter()))
     };
     [

@@ -23,7 +23,7 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A check reads all tables, of which the largest has a million players.
-const CHECK_PATIENCE: Duration = Duration::from_secs(300);
+const CHECK_PATIENCE: Duration = Duration::from_mins(5);
 const LINES_KEPT: usize = 20;
 
 /// The rules of a scenario, on top of no cooldown.

@@ -3,6 +3,7 @@
 use crate::{
     bench::Bench,
     load::{Call, Plan},
+    progress::say,
     report::{Limit, Spread},
     server,
 };
@@ -13,7 +14,7 @@ const REFERRERS: i32 = 1000;
 const LIMIT_PER_SECOND: f64 = 1000.0;
 
 pub async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
-    eprintln!("awards");
+    say("awards");
     let database = bench.database.clone();
     let server = bench.serve(&database, server::UNIFORM).await?;
     let count = i32::try_from(bench.effort.rounds)?;

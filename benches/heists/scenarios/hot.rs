@@ -5,6 +5,7 @@ use crate::{
     bench::Bench,
     load::{Call, Plan},
     pgbench::{Raw, Victims},
+    progress::say,
     report::{Limit, Spread},
     server,
 };
@@ -17,7 +18,7 @@ const COMMITS: [(&str, &str); 2] = [("commit_delay", "DEFAULT"), ("commit_siblin
 const RICH: &str = r#"UPDATE "User" SET "monthlyPoints" = 2000000000 WHERE "id" = 1"#;
 
 pub async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
-    eprintln!("hot victim");
+    say("hot victim");
     bench.postgres.run(&bench.database.name, RICH).await?;
     bench.postgres.set(&SLOW_COMMITS).await?;
     measure(bench).await?;

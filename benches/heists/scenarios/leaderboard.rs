@@ -4,6 +4,7 @@ use crate::{
     bench::Bench,
     load::{Call, Plan},
     postgres::Database,
+    progress::say,
     report::{Limit, Spread},
     server,
 };
@@ -12,7 +13,7 @@ const PER_SECOND: f64 = 100.0;
 const LIMIT_MS: f64 = 10.0;
 
 pub async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
-    eprintln!("leaderboard");
+    say("leaderboard");
     let database = bench.database.clone();
     let server = bench.serve(&database, server::UNIFORM).await?;
     let plan = Plan::open(server.address, &[(Call::Leaderboard, PER_SECOND)])
@@ -76,6 +77,6 @@ async fn board(bench: &Bench<'_>, players: i32) -> anyhow::Result<Database> {
     if players == bench.database.players {
         return Ok(bench.database.clone());
     }
-    eprintln!("  loading {players} players");
+    say(format_args!("  loading {players} players"));
     bench.postgres.create(players).await
 }

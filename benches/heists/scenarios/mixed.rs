@@ -3,6 +3,7 @@
 use crate::{
     bench::Bench,
     load::{self, Call, Plan},
+    progress::say,
     report::{Limit, Spread},
     server,
 };
@@ -18,7 +19,7 @@ const CALLS: [(Call, f64); 5] = [
 const LIMIT_MS: f64 = 20.0;
 
 pub async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
-    eprintln!("mixed");
+    say("mixed");
     let database = bench.database.clone();
     let server = bench.serve(&database, server::UNIFORM).await?;
     let plan = Plan::open(server.address, &CALLS)

@@ -3,6 +3,7 @@
 use crate::{
     bench::Bench,
     load::{Call, Plan},
+    progress::say,
     report::{Limit, Spread},
     server,
 };
@@ -12,7 +13,7 @@ const PER_SECOND: f64 = 500.0;
 const LIMIT_MS: f64 = 5.0;
 
 pub async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
-    eprintln!("reads");
+    say("reads");
     let database = bench.database.clone();
     let server = bench.serve(&database, server::UNIFORM).await?;
     let mut rounds = CALLS.map(|call| (call, Vec::new()));

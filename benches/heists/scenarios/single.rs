@@ -4,12 +4,13 @@ use crate::{
     bench::Bench,
     load::{Call, Plan},
     pgbench::{Raw, Victims},
+    progress::say,
     report::{Limit, Spread},
     server,
 };
 
 pub async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
-    eprintln!("one caller");
+    say("one caller");
     let database = bench.database.clone();
     let effort = bench.effort;
     let server = bench.serve(&database, server::UNIFORM).await?;

@@ -4,6 +4,7 @@ use crate::{
     bench::Bench,
     load::{Call, Plan},
     pgbench::{Raw, Victims},
+    progress::say,
     report::{Limit, Spread},
     server,
 };
@@ -12,7 +13,7 @@ const CALLERS: usize = 64;
 const CLIENTS: [usize; 5] = [4, 8, 16, 32, 64];
 
 pub async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
-    eprintln!("uniform");
+    say("uniform");
     let database = bench.database.clone();
     let effort = bench.effort;
     let server = bench.serve(&database, server::UNIFORM).await?;
