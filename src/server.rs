@@ -14,7 +14,7 @@ use crate::{
     engine::{Engine, Limits, OnCommit, Workers},
     events::{Events, Tasks},
     pb::{self, heist_service_server, notification_service_server, token_service_server},
-    rpc::{Api, PageTokenKey},
+    rpc::{Api, PageTokenKey, StreamReads},
     settings::Settings,
     store::{
         PgPool, StoreError,
@@ -105,9 +105,7 @@ impl Server {
             cause,
         })?;
 
-        // Listening takes a connection for good, so not one of those that calls share.
-        let listener_pool = pool::connect_lazy(connect_options.clone(), 1);
-        let (events, event_tasks) = Events::start(pool.clone(), listener_pool);
+        let (events, event_tasks) = Events::start(pool.clone(), connect_options.clone());
         let publisher = events.clone();
         let on_commit: OnCommit = Arc::new(move |changes| publisher.publish(changes));
         let (engine, workers) = Engine::start(pool.clone(), options.limits, &on_commit);
@@ -118,6 +116,7 @@ impl Server {
             page_token_key,
             ranks: Ranks::new(pool.clone()),
             events: events.clone(),
+            stream_reads: StreamReads::with_connections(options.max_connections),
         };
         let (health, health_service) = tonic_health::server::health_reporter();
         set_health(&health, tonic_health::ServingStatus::Serving).await;

@@ -12,6 +12,8 @@ pub struct Changes {
     /// Players who have a new notification besides those of `heists`.
     pub notified: Vec<UserId>,
     pub heists: Vec<PointsMoved>,
+    /// Nobody knows what a commit whose connection was lost has changed besides, if anything.
+    pub in_doubt: bool,
 }
 
 /// The points that one heist moved.
@@ -54,7 +56,7 @@ impl Changes {
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.notified.is_empty() && self.heists.is_empty()
+        self.notified.is_empty() && self.heists.is_empty() && !self.in_doubt
     }
 
     /// Everybody who has a new notification; some perhaps more than once.

@@ -160,13 +160,16 @@ async fn settle<O: Operation>(context: Context, jobs: Vec<Job<O>>) {
     };
     let (orders, replies): (Vec<_>, Vec<_>) =
         jobs.into_iter().map(|job| (job.order, job.reply)).unzip();
-    let results = retry::resolve::<O>(&context.pool, &orders, latest_deadline).await;
-    let mut changes = Changes::default();
-    for outcome in results.iter().flatten() {
+    let resolved = retry::resolve::<O>(&context.pool, &orders, latest_deadline).await;
+    let mut changes = Changes {
+        in_doubt: resolved.in_doubt,
+        ..Changes::default()
+    };
+    for outcome in resolved.results.iter().flatten() {
         O::add_changes(&mut changes, outcome);
     }
     (context.on_commit)(changes);
-    for (reply, result) in replies.into_iter().zip(results) {
+    for (reply, result) in replies.into_iter().zip(resolved.results) {
         // A caller that hung up meanwhile does not want to know.
         let _ = reply.send(result);
     }

@@ -28,6 +28,15 @@ enum Failure<Outcome> {
     },
 }
 
+/// What became of a batch.
+pub(super) struct Resolved<Outcome> {
+    /// One for each order, in their order.
+    pub(super) results: Vec<Result<Outcome, EngineError>>,
+    /// Time was up before it could be found out whether a commit came through: what the results
+    /// call an error may have happened.
+    pub(super) in_doubt: bool,
+}
+
 /// Finds an answer to each order, at the latest when nobody waits any more.
 ///
 /// A fault that is not about conflicts or connections splits the batch and runs the halves
@@ -36,19 +45,32 @@ pub(super) async fn resolve<O: Operation>(
     pool: &PgPool,
     orders: &[O::Order],
     until: Instant,
-) -> Vec<Result<O::Outcome, EngineError>> {
-    match attempt_repeatedly::<O>(pool, orders, until).await {
-        Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+) -> Resolved<O::Outcome> {
+    // What attempts decided whose commit may have come through.
+    let mut unconfirmed = Vec::new();
+    match attempt_repeatedly::<O>(pool, orders, until, &mut unconfirmed).await {
+        Ok(outcomes) => Resolved {
+            results: reconcile_all::<O>(unconfirmed, outcomes)
+                .into_iter()
+                .map(Ok)
+                .collect(),
+            in_doubt: false,
+        },
         Err(StoreError::Database(error)) if orders.len() > 1 => {
             tracing::warn!(%error, batch.size = orders.len(), "splitting a batch that failed");
             let (first, second) = orders.split_at(orders.len() / 2);
-            let mut results = Box::pin(resolve::<O>(pool, first, until)).await;
-            results.extend(Box::pin(resolve::<O>(pool, second, until)).await);
-            results
+            let mut resolved = Box::pin(resolve::<O>(pool, first, until)).await;
+            let rest = Box::pin(resolve::<O>(pool, second, until)).await;
+            resolved.results.extend(rest.results);
+            resolved.in_doubt |= rest.in_doubt || !unconfirmed.is_empty();
+            resolved
         }
         Err(error) => {
             let error = EngineError::after(&error, "running a batch");
-            orders.iter().map(|_| Err(error.clone())).collect()
+            Resolved {
+                results: orders.iter().map(|_| Err(error.clone())).collect(),
+                in_doubt: !unconfirmed.is_empty(),
+            }
         }
     }
 }
@@ -57,17 +79,17 @@ async fn attempt_repeatedly<O: Operation>(
     pool: &PgPool,
     orders: &[O::Order],
     until: Instant,
+    unconfirmed: &mut Vec<Vec<O::Outcome>>,
 ) -> Result<Vec<O::Outcome>, StoreError> {
-    // What attempts decided whose commit may have come through. Running the same orders
-    // again finds out: request ids that are in the books already are not executed twice.
-    let mut unconfirmed: Vec<Vec<O::Outcome>> = Vec::new();
     let mut attempts = 0;
     loop {
         let error = match attempt::<O>(pool, orders).await {
-            Ok(outcomes) => return Ok(reconcile_all::<O>(unconfirmed, outcomes)),
+            Ok(outcomes) => return Ok(outcomes),
             Err(Failure::NotCommitted(error)) => error,
             Err(Failure::Unknown { decided, error }) => {
                 tracing::warn!(%error, batch.size = orders.len(), "finding out whether a commit came through");
+                // Running the same orders again finds out: request ids that are in the books
+                // already are not executed twice.
                 unconfirmed.push(decided);
                 error
             }

@@ -121,3 +121,66 @@ pub(super) async fn sweep(events: Events, pool: PgPool) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const ADA: UserId = UserId(1);
+    const BEN: UserId = UserId(2);
+
+    async fn is_woken(mailbox: &mut Mailbox) -> bool {
+        timeout(Duration::from_secs(1), mailbox.woken())
+            .await
+            .is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_stream_of_a_player_is_woken_and_nobody_elses() {
+        let mailboxes = Arc::default();
+        let mut first = Mailboxes::open(&mailboxes, ADA);
+        let mut second = Mailboxes::open(&mailboxes, ADA);
+        let mut other = Mailboxes::open(&mailboxes, BEN);
+        mailboxes.wake(ADA);
+        assert!(is_woken(&mut first).await);
+        assert!(is_woken(&mut second).await);
+        assert!(!is_woken(&mut other).await);
+        // Once is enough, and a signal while nobody waits is not lost.
+        assert!(!is_woken(&mut first).await);
+        mailboxes.wake_all();
+        for mailbox in [&mut first, &mut second, &mut other] {
+            assert!(is_woken(mailbox).await);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sweep_wakes_and_remembers() {
+        let mailboxes = Arc::default();
+        let mut mailbox = Mailboxes::open(&mailboxes, ADA);
+        assert_eq!(mailboxes.known(), [(ADA, NotificationId(0))]);
+        mailboxes.wake_up_to(ADA, NotificationId(7));
+        mailboxes.wake_up_to(BEN, NotificationId(8));
+        assert!(is_woken(&mut mailbox).await);
+        assert_eq!(mailboxes.known(), [(ADA, NotificationId(7))]);
+    }
+
+    #[tokio::test]
+    async fn who_stops_listening_leaves_nothing_behind() {
+        let mailboxes = Arc::default();
+        let open = |number: i32| Mailboxes::open(&mailboxes, UserId(number % 300));
+        let mut opened: Vec<Mailbox> = (0..1000).map(open).collect();
+        assert_eq!(mailboxes.lock().len(), 300);
+        // Those of player 0 are closed, all but the last.
+        let last = opened.remove(900);
+        for index in [600, 300, 0] {
+            drop(opened.remove(index));
+        }
+        assert_eq!(mailboxes.lock().len(), 300);
+        drop(last);
+        assert_eq!(mailboxes.lock().len(), 299);
+        drop(opened);
+        assert!(mailboxes.lock().is_empty());
+    }
+}

@@ -23,7 +23,7 @@ pub use self::mailboxes::Mailbox;
 use self::mailboxes::Mailboxes;
 use crate::{
     domain::{change::Changes, ids::UserId},
-    store::PgPool,
+    store::{PgConnectOptions, PgPool},
 };
 
 /// Commits that a watcher of points may be behind; one more and it has to resynchronise.
@@ -56,7 +56,23 @@ pub struct Tasks(JoinSet<()>);
 impl Events {
     /// Starts talking to the other replicas, on connections of its own to the database.
     #[must_use]
-    pub fn start(pool: PgPool, listener_pool: PgPool) -> (Self, Tasks) {
+    pub fn start(pool: PgPool, database: PgConnectOptions) -> (Self, Tasks) {
+        let (events, from_engine) = Self::without_tasks();
+        let mut tasks = JoinSet::new();
+        let replica = rand::random();
+        tasks.spawn(peers::tell(
+            events.clone(),
+            replica,
+            from_engine,
+            pool.clone(),
+        ));
+        tasks.spawn(peers::listen(events.clone(), replica, database));
+        tasks.spawn(mailboxes::sweep(events.clone(), pool));
+        (events, Tasks(tasks))
+    }
+
+    /// Nobody tells other replicas what it is told, nor hears them.
+    pub(crate) fn without_tasks() -> (Self, mpsc::Receiver<Arc<Changes>>) {
         let (to_peers, from_engine) = mpsc::channel(PEER_BACKLOG);
         let events = Self {
             mailboxes: Arc::default(),
@@ -66,23 +82,17 @@ impl Events {
             streams_end: CancellationToken::new(),
             stopped: CancellationToken::new(),
         };
-        let mut tasks = JoinSet::new();
-        let replica = rand::random();
-        tasks.spawn(peers::tell(
-            events.clone(),
-            replica,
-            from_engine,
-            pool.clone(),
-        ));
-        tasks.spawn(peers::listen(events.clone(), replica, listener_pool));
-        tasks.spawn(mailboxes::sweep(events.clone(), pool));
-        (events, Tasks(tasks))
+        (events, from_engine)
     }
 
     /// Says what a commit of this replica changed.
     pub fn publish(&self, changes: Changes) {
         if changes.is_empty() {
             return;
+        }
+        if changes.in_doubt {
+            self.resync();
+            self.peers_missed_some.note();
         }
         let changes = Arc::new(changes);
         self.deliver(Arc::clone(&changes));

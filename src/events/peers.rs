@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     domain::change::Changes,
-    store::{PgPool, StoreError, signals},
+    store::{PgConnectOptions, PgPool, StoreError, signals},
 };
 
 /// How often a replica says that it is alive, and looks whether the others are.
@@ -79,6 +79,9 @@ pub(super) async fn tell(
     while let Ok(changes) = from_engine.try_recv() {
         last_words.extend(signal::bodies(&changes));
     }
+    if events.peers_missed_some.take() {
+        last_words.push(Body::Resync);
+    }
     last_words.push(Body::Bye);
     if let Err(error) = voice.say(last_words).await {
         tracing::warn!(%error, "could not take leave of the other replicas");
@@ -120,37 +123,60 @@ impl Voice {
 }
 
 /// Hears what other replicas changed, until the server stops.
-pub(super) async fn listen(events: Events, replica: u64, pool: PgPool) {
+pub(super) async fn listen(events: Events, replica: u64, database: PgConnectOptions) {
     tokio::select! {
-        () = listen_forever(&events, replica, &pool) => {}
+        () = listen_forever(&events, replica, &database) => {}
         () = events.stopped.cancelled() => {}
     }
 }
 
-async fn listen_forever(events: &Events, replica: u64, pool: &PgPool) {
+async fn listen_forever(events: &Events, replica: u64, database: &PgConnectOptions) {
     loop {
-        if let Err(error) = listen_once(events, replica, pool).await {
-            tracing::warn!(%error, "cannot hear the other replicas");
+        match listen_once(events, replica, database).await {
+            Ok(End::Lost) => {
+                tracing::info!("the connection that listens was lost: listening anew");
+                continue;
+            }
+            Ok(End::Deaf) => {
+                tracing::warn!("hears nothing any more, not even itself: listening anew");
+            }
+            Err(error) => tracing::warn!(%error, "cannot hear the other replicas"),
         }
-        // Whatever was said meanwhile was missed.
-        sleep(PAUSE).await;
+        // Who cannot listen at all still says every now and then that there may be something.
         events.resync();
+        sleep(PAUSE).await;
     }
 }
 
-/// Hears until the connection is lost.
-async fn listen_once(events: &Events, replica: u64, pool: &PgPool) -> Result<(), StoreError> {
-    let mut listener = signals::Listener::connect(pool).await?;
+/// Why somebody hears no longer.
+enum End {
+    /// The connection is closed.
+    Lost,
+    /// The connection is open, and nothing comes through it: the other end has vanished, or a
+    /// pooler has given the session that listens to somebody else.
+    Deaf,
+}
+
+/// Hears until that does not work any more.
+async fn listen_once(
+    events: &Events,
+    replica: u64,
+    database: &PgConnectOptions,
+) -> Result<End, StoreError> {
+    let mut listener = signals::Listener::connect(database).await?;
     events.resync();
-    let mut peers = Peers::default();
+    let mut peers = Peers::new(replica);
     let mut look_around = interval(HEARTBEAT);
     loop {
         let payload = tokio::select! {
-            payload = listener.hear() => match payload? {
+            heard = listener.hear() => match heard? {
                 Some(payload) => payload,
-                None => return Ok(()),
+                None => return Ok(End::Lost),
             },
             _ = look_around.tick() => {
+                if peers.we_fell_silent() {
+                    return Ok(End::Deaf);
+                }
                 if peers.somebody_fell_silent() {
                     events.resync();
                 }
@@ -162,11 +188,10 @@ async fn listen_once(events: &Events, replica: u64, pool: &PgPool) -> Result<(),
             events.resync();
             continue;
         };
-        if signal.replica == replica {
-            continue;
-        }
-        if peers.missed_something_before(&signal) || signal.body == Body::Resync {
-            events.resync();
+        match peers.hear(&signal) {
+            Heard::Ourselves => continue,
+            Heard::All => {}
+            Heard::NotAll => events.resync(),
         }
         if let Some(changes) = signal.body.changes() {
             events.deliver(Arc::new(changes));
@@ -174,35 +199,155 @@ async fn listen_once(events: &Events, replica: u64, pool: &PgPool) -> Result<(),
     }
 }
 
-/// The other replicas, as far as they were heard.
-#[derive(Default)]
-struct Peers(HashMap<u64, Peer>);
+/// The replicas, as far as they were heard.
+struct Peers {
+    ourselves: u64,
+    we_were_heard: Instant,
+    others: HashMap<u64, Peer>,
+}
 
 struct Peer {
     last_sequence: u64,
     last_heard: Instant,
 }
 
+/// What a signal says of those before it.
+#[derive(Debug, PartialEq, Eq)]
+enum Heard {
+    /// We have said it.
+    Ourselves,
+    /// There is none that was not heard.
+    All,
+    /// There must have been some.
+    NotAll,
+}
+
 impl Peers {
-    /// Takes note of a signal; whether there must have been one before that was not heard.
-    fn missed_something_before(&mut self, signal: &Signal) -> bool {
-        if signal.body == Body::Bye {
-            let known = self.0.remove(&signal.replica);
-            return known.is_some_and(|peer| peer.last_sequence + 1 != signal.sequence);
+    fn new(ourselves: u64) -> Self {
+        Self {
+            ourselves,
+            we_were_heard: Instant::now(),
+            others: HashMap::new(),
         }
-        let now = Peer {
-            last_sequence: signal.sequence,
-            last_heard: Instant::now(),
+    }
+
+    /// Takes note of a signal.
+    fn hear(&mut self, signal: &Signal) -> Heard {
+        if signal.replica == self.ourselves {
+            self.we_were_heard = Instant::now();
+            return Heard::Ourselves;
+        }
+        let before = if signal.body == Body::Bye {
+            self.others.remove(&signal.replica)
+        } else {
+            let now = Peer {
+                last_sequence: signal.sequence,
+                last_heard: Instant::now(),
+            };
+            self.others.insert(signal.replica, now)
         };
-        let before = self.0.insert(signal.replica, now);
         // Of one who was there before us we cannot know; we have just resynchronised.
-        before.is_some_and(|peer| peer.last_sequence + 1 != signal.sequence)
+        let is_next = before.is_none_or(|peer| peer.last_sequence + 1 == signal.sequence);
+        if is_next && signal.body != Body::Resync {
+            Heard::All
+        } else {
+            Heard::NotAll
+        }
     }
 
     /// Forgets whoever was not heard for long; whether there was somebody.
     fn somebody_fell_silent(&mut self) -> bool {
-        let known = self.0.len();
-        self.0.retain(|_, peer| peer.last_heard.elapsed() < SILENCE);
-        self.0.len() < known
+        let known = self.others.len();
+        (self.others).retain(|_, peer| peer.last_heard.elapsed() < SILENCE);
+        self.others.len() < known
+    }
+
+    /// Whether we were not heard for long, who speak with every heartbeat.
+    fn we_fell_silent(&self) -> bool {
+        self.we_were_heard.elapsed() >= SILENCE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const US: u64 = 1;
+    const OTHER: u64 = 2;
+
+    fn says(replica: u64, sequence: u64, body: Body) -> Signal {
+        Signal {
+            replica,
+            sequence,
+            body,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gap_in_the_numbers_means_that_something_was_missed() {
+        let mut peers = Peers::new(US);
+        // The first that is heard may have any number.
+        assert_eq!(peers.hear(&says(OTHER, 7, Body::Alive)), Heard::All);
+        assert_eq!(peers.hear(&says(OTHER, 8, Body::Alive)), Heard::All);
+        assert_eq!(peers.hear(&says(OTHER, 10, Body::Alive)), Heard::NotAll);
+        assert_eq!(peers.hear(&says(OTHER, 11, Body::Alive)), Heard::All);
+        // Replicas count for themselves.
+        assert_eq!(peers.hear(&says(3, 1, Body::Alive)), Heard::All);
+        assert_eq!(peers.hear(&says(OTHER, 12, Body::Alive)), Heard::All);
+        assert_eq!(peers.hear(&says(3, 2, Body::Alive)), Heard::All);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replica_may_say_itself_that_something_was_missed() {
+        let mut peers = Peers::new(US);
+        assert_eq!(peers.hear(&says(OTHER, 1, Body::Resync)), Heard::NotAll);
+        assert_eq!(peers.hear(&says(OTHER, 2, Body::Alive)), Heard::All);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_dies_without_a_word_is_missed_once() {
+        let mut peers = Peers::new(US);
+        peers.hear(&says(OTHER, 1, Body::Alive));
+        advance(SILENCE - Duration::from_millis(1)).await;
+        assert!(!peers.somebody_fell_silent());
+        peers.hear(&says(OTHER, 2, Body::Alive));
+        advance(SILENCE - Duration::from_millis(1)).await;
+        assert!(!peers.somebody_fell_silent());
+        advance(Duration::from_millis(1)).await;
+        assert!(peers.somebody_fell_silent());
+        assert!(!peers.somebody_fell_silent());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_took_leave_is_not_missed() {
+        let mut peers = Peers::new(US);
+        peers.hear(&says(OTHER, 1, Body::Alive));
+        assert_eq!(peers.hear(&says(OTHER, 2, Body::Bye)), Heard::All);
+        advance(SILENCE).await;
+        assert!(!peers.somebody_fell_silent());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_takes_leave_after_words_that_were_not_heard_is_noticed() {
+        let mut peers = Peers::new(US);
+        peers.hear(&says(OTHER, 1, Body::Alive));
+        assert_eq!(peers.hear(&says(OTHER, 3, Body::Bye)), Heard::NotAll);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_hear_itself_is_deaf() {
+        let mut peers = Peers::new(US);
+        advance(SILENCE - Duration::from_millis(1)).await;
+        assert!(!peers.we_fell_silent());
+        assert_eq!(peers.hear(&says(US, 4, Body::Alive)), Heard::Ourselves);
+        // Gaps in our own numbers mean nothing: we were there.
+        assert_eq!(peers.hear(&says(US, 9, Body::Alive)), Heard::Ourselves);
+        advance(SILENCE - Duration::from_millis(1)).await;
+        peers.hear(&says(OTHER, 1, Body::Alive));
+        assert!(!peers.we_fell_silent());
+        advance(Duration::from_millis(1)).await;
+        assert!(peers.we_fell_silent());
     }
 }

@@ -61,6 +61,7 @@ impl Body {
         Some(Changes {
             notified: notified.into_iter().map(UserId).collect(),
             heists: heists.into_iter().map(unflatten).collect(),
+            in_doubt: false,
         })
     }
 }
@@ -128,6 +129,7 @@ mod tests {
         let changes = Changes {
             notified: vec![UserId(i32::MIN); 3 * MAX_NOTIFIED],
             heists: vec![moved; 2 * MAX_HEISTS],
+            in_doubt: false,
         };
         let bodies = bodies(&changes);
         assert_eq!(bodies.len(), 3);

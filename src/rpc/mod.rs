@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use tonic::service::Routes;
 
-pub use self::paging::PageTokenKey;
+pub use self::{paging::PageTokenKey, stream_notifications::StreamReads};
 use crate::{
     engine::Engine,
     events::Events,
@@ -60,6 +60,7 @@ pub struct Api {
     pub page_token_key: PageTokenKey,
     pub ranks: Ranks,
     pub events: Events,
+    pub stream_reads: StreamReads,
 }
 
 impl Api {

@@ -85,6 +85,111 @@ impl<T> Stream for Reader<T> {
         };
         let ending = ready!(Pin::new(ended).poll(context));
         self.ended = None;
-        Poll::Ready(ending.ok().map(Err))
+        // A stream that a panic cut short has to look like one.
+        let status = ending.unwrap_or_else(|_| status::internal("a stream broke off", "streaming"));
+        Poll::Ready(Some(Err(status)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::time::{Instant, sleep};
+    use tokio_stream::StreamExt as _;
+    use tonic::Code;
+    use tonic_types::StatusExt as _;
+
+    use super::*;
+
+    fn events() -> Events {
+        Events::without_tasks().0
+    }
+
+    fn reason(status: &Status) -> String {
+        status.get_details_error_info().unwrap().reason
+    }
+
+    async fn count_upwards(writer: Writer<u64>) -> Status {
+        for number in 0.. {
+            if let Err(TooSlow) = writer.send(number).await {
+                return status::slow_watcher();
+            }
+        }
+        unreachable!("numbers do not end")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_who_stops_reading_gets_what_was_queued_and_then_why() {
+        let begun = Instant::now();
+        let mut items = stream(&events(), count_upwards);
+        assert_eq!(items.next().await.unwrap().unwrap(), 0);
+        sleep(PATIENCE * 2).await;
+        let mut queued = 0;
+        let status = loop {
+            match items.next().await.unwrap() {
+                Ok(_) => queued += 1,
+                Err(status) => break status,
+            }
+        };
+        assert_eq!(queued, BACKLOG, "memory is bounded");
+        assert_eq!(status.code(), Code::Aborted);
+        assert_eq!(reason(&status), "SLOW_READER");
+        assert!(items.next().await.is_none());
+        assert_eq!(begun.elapsed(), PATIENCE * 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_who_comes_back_in_time_misses_nothing() {
+        let mut items = stream(&events(), count_upwards);
+        for expected in 0..100 {
+            assert_eq!(items.next().await.unwrap().unwrap(), expected);
+            if expected % 20 == 0 {
+                sleep(PATIENCE - Duration::from_millis(1)).await;
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_stops_ends_streams_after_what_is_queued() {
+        let events = events();
+        let mut items = stream(&events, |writer| async move {
+            let _ = writer.send(1).await;
+            pending().await
+        });
+        sleep(Duration::from_secs(1)).await;
+        events.end_streams();
+        assert_eq!(items.next().await.unwrap().unwrap(), 1);
+        let status = items.next().await.unwrap().unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable);
+        assert_eq!(reason(&status), "SHUTTING_DOWN");
+        assert!(items.next().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_opens_a_stream_of_a_server_that_stops_is_told_so() {
+        let events = events();
+        events.end_streams();
+        let mut items = stream::<u64, _>(&events, |_writer| pending());
+        let status = items.next().await.unwrap().unwrap_err();
+        assert_eq!(reason(&status), "SHUTTING_DOWN");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_feeds_a_stream_ends_with_its_reader() {
+        let (alive, ended) = oneshot::channel::<()>();
+        let items = stream::<u64, _>(&events(), |_writer| async move {
+            let _alive = alive;
+            pending().await
+        });
+        drop(items);
+        ended.await.unwrap_err();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_breaks_off_does_not_look_complete() {
+        let mut items = stream::<u64, _>(&events(), |_writer| async { panic!("on purpose") });
+        let status = items.next().await.unwrap().unwrap_err();
+        assert_eq!(status.code(), Code::Internal);
     }
 }

@@ -4,9 +4,12 @@
 //! sent, whenever somebody says that there may be something. So none is skipped, whichever
 //! signals are lost.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use tokio::time::sleep;
+use tokio::{
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -17,7 +20,10 @@ use super::{
     stream::{Items, TooSlow, Writer, stream},
 };
 use crate::{
-    domain::ids::{NotificationId, UserId},
+    domain::{
+        ids::{NotificationId, UserId},
+        notification::Notification,
+    },
     engine::EngineError,
     events::Mailbox,
     pb::{StreamNotificationsRequest, StreamNotificationsResponse},
@@ -30,10 +36,26 @@ use crate::{
 
 /// Rows read at a time.
 const ROWS: u8 = 100;
+/// How long a read may take before the database counts as away.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Before the next attempt where the database is away.
 const PAUSE: Duration = Duration::from_secs(1);
 
 type Item = StreamNotificationsResponse;
+
+/// Keeps streams from taking the connections that calls wait for: thousands of them may be woken
+/// at the same moment. Cheap to clone.
+#[derive(Clone)]
+pub struct StreamReads(Arc<Semaphore>);
+
+impl StreamReads {
+    /// Leaves most of so many connections to the calls.
+    #[must_use]
+    pub fn with_connections(connections: u32) -> Self {
+        let at_a_time = usize::try_from(connections / 4).unwrap_or(usize::MAX);
+        Self(Arc::new(Semaphore::new(at_a_time.max(1))))
+    }
+}
 
 pub(super) async fn handle(
     api: &Api,
@@ -51,23 +73,32 @@ pub(super) async fn handle(
     let mailbox = api.events.mailbox(user_id);
     let read = async {
         let exists = players::exists(&api.pool, user_id).await?;
-        let newest = notifications::page(&api.pool, user_id, false, Range::Newest, 1).await?;
-        Ok((exists, newest))
+        let cursor = match after {
+            Some(after) => after,
+            None => newest(&api.pool, user_id).await?,
+        };
+        Ok((exists, cursor))
     };
-    let (exists, newest) = read_within(deadline, "opening a stream", read).await?;
+    let (exists, cursor) = read_within(deadline, "opening a stream", read).await?;
     if !exists {
         return Err(status::user_not_found(user_id));
     }
-    let newest = newest.first().map_or(NotificationId(0), |newest| newest.id);
 
     let feed = Feed {
         user_id,
-        cursor: after.unwrap_or(newest),
+        cursor,
         mailbox,
         pool: api.pool.clone(),
+        reads: api.stream_reads.clone(),
     };
     let items = stream(&api.events, |writer| feed.run(writer));
     Ok(Response::new(items))
+}
+
+/// The last notification that a player has; 0 where there is none.
+async fn newest(pool: &PgPool, user_id: UserId) -> Result<NotificationId, StoreError> {
+    let page = notifications::page(pool, user_id, false, Range::Newest, 1).await?;
+    Ok(page.first().map_or(NotificationId(0), |newest| newest.id))
 }
 
 /// What keeps one stream supplied.
@@ -77,6 +108,7 @@ struct Feed {
     cursor: NotificationId,
     mailbox: Mailbox,
     pool: PgPool,
+    reads: StreamReads,
 }
 
 impl Feed {
@@ -92,23 +124,15 @@ impl Feed {
 
     async fn send_what_is_there(&mut self, writer: &Writer<Item>) -> Result<(), Status> {
         loop {
-            let range = Range::After(self.cursor);
-            let page = match notifications::page(
-                &self.pool,
-                self.user_id,
-                false,
-                range,
-                ROWS.into(),
-            )
-            .await
-            {
+            let page = match self.read().await {
                 Ok(page) => page,
-                Err(StoreError::Unavailable(error)) => {
-                    tracing::warn!(%error, "a stream waits for the database");
+                Err(Fault::DatabaseAway) => {
                     sleep(PAUSE).await;
                     continue;
                 }
-                Err(error) => return Err(status::fault(&EngineError::after(&error, "streaming"))),
+                Err(Fault::Other(error)) => {
+                    return Err(status::fault(&EngineError::after(&error, "streaming")));
+                }
             };
             let is_last = page.len() < usize::from(ROWS);
             for notification in page.into_iter().rev() {
@@ -125,4 +149,30 @@ impl Feed {
             }
         }
     }
+
+    /// The oldest notifications after the cursor, newest first.
+    async fn read(&self) -> Result<Vec<Notification>, Fault> {
+        let _permit = (self.reads.0.acquire().await).expect("the semaphore is never closed");
+        let range = Range::After(self.cursor);
+        let page = notifications::page(&self.pool, self.user_id, false, range, ROWS.into());
+        match timeout(READ_TIMEOUT, page).await {
+            Ok(Ok(page)) => Ok(page),
+            Ok(Err(StoreError::Unavailable(error))) => {
+                tracing::warn!(%error, "streams wait for the database");
+                Err(Fault::DatabaseAway)
+            }
+            Ok(Err(error)) => Err(Fault::Other(error)),
+            Err(_elapsed) => {
+                tracing::warn!("streams wait for the database, which does not answer");
+                Err(Fault::DatabaseAway)
+            }
+        }
+    }
+}
+
+/// Why nothing could be read.
+enum Fault {
+    /// Nothing is wrong that time does not put right.
+    DatabaseAway,
+    Other(StoreError),
 }

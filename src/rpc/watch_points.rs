@@ -61,3 +61,85 @@ fn change(change: &PointsChange) -> pb::PointsChange {
         delta: change.delta,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::StreamExt as _;
+
+    use super::*;
+    use crate::{
+        domain::{
+            change::Changes,
+            ids::{HeistId, UserId},
+        },
+        events::Events,
+    };
+
+    /// More commits than wait for a watcher.
+    const FLOOD: i64 = 5000;
+
+    fn watch(events: &Events) -> Items<WatchPointsResponse> {
+        let points = events.watch_points();
+        stream(events, |writer| feed(points, writer))
+    }
+
+    fn commit(number: i64) -> Changes {
+        let change = |user_id, delta| PointsChange {
+            user_id: UserId(user_id),
+            monthly_points: 500,
+            delta,
+        };
+        Changes {
+            heists: vec![PointsMoved {
+                heist_id: HeistId(number),
+                attacker: change(1, 50),
+                victim: change(2, -50),
+            }],
+            ..Changes::default()
+        }
+    }
+
+    async fn next(items: &mut Items<WatchPointsResponse>) -> WatchPointsResponse {
+        items.next().await.unwrap().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watcher_who_fell_behind_is_told_and_goes_on_with_the_newest() {
+        let (events, _from_engine) = Events::without_tasks();
+        let mut items = watch(&events);
+        assert!(next(&mut items).await.resync);
+        for number in 1..=FLOOD {
+            events.publish(commit(number));
+        }
+        let mut resyncs = 0;
+        let mut last = 0;
+        while last < FLOOD {
+            let item = next(&mut items).await;
+            if item.resync {
+                resyncs += 1;
+                continue;
+            }
+            assert!(item.heist_id > last);
+            assert!(
+                resyncs == 1 || item.heist_id == last + 1,
+                "something was left out without a word"
+            );
+            last = item.heist_id;
+        }
+        assert_eq!(resyncs, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_knows_what_a_commit_in_doubt_changed() {
+        let (events, mut from_engine) = Events::without_tasks();
+        let mut items = watch(&events);
+        assert!(next(&mut items).await.resync);
+        events.publish(Changes {
+            in_doubt: true,
+            ..commit(1)
+        });
+        assert!(next(&mut items).await.resync);
+        assert_eq!(next(&mut items).await.heist_id, 1);
+        assert_eq!(from_engine.recv().await.unwrap().heists.len(), 1);
+    }
+}

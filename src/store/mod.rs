@@ -20,7 +20,7 @@ pub mod signals;
 pub mod tokens;
 
 pub use error::StoreError;
-pub use sqlx::{PgConnection, PgPool};
+pub use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
 
 /// A number of things, as PostgreSQL takes it.
 fn count(things: usize) -> i64 {

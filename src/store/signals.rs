@@ -3,9 +3,13 @@
 //! Outside the transactions that execute heists: a `NOTIFY` inside one would make every commit
 //! of the database wait for every other.
 
-use sqlx::{PgPool, postgres::PgListener, query};
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgListener},
+    query,
+};
 
-use super::StoreError;
+use super::{StoreError, pool};
 
 /// The channel of all replicas on one database.
 const CHANNEL: &str = "heist_events";
@@ -30,13 +34,17 @@ pub async fn send(pool: &PgPool, payloads: &[String]) -> Result<(), StoreError> 
 pub struct Listener(PgListener);
 
 impl Listener {
-    /// Listens on a connection that it takes from `pool` for as long as it lives.
+    /// Listens on a connection of its own. Not on one of a pool that lives on: that of a listener
+    /// who heard nothing any more would be waited for until the operating system gives it up.
     ///
     /// # Errors
     ///
     /// Any [`StoreError`].
-    pub async fn connect(pool: &PgPool) -> Result<Self, StoreError> {
-        let mut listener = PgListener::connect_with(pool).await?;
+    pub async fn connect(database: &PgConnectOptions) -> Result<Self, StoreError> {
+        let pool = pool::connect_lazy(database.clone(), 1);
+        let mut listener = PgListener::connect_with(&pool).await?;
+        // Whoever waits for a signal may be cancelled, and must not be while reconnecting.
+        listener.eager_reconnect(false);
         listener.listen(CHANNEL).await?;
         Ok(Self(listener))
     }
