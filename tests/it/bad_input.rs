@@ -293,6 +293,11 @@ fn text_that_is_no_text_is_refused() {
             ("/heist.v1.HeistService/ExecuteHeist", 3),
             ("/heist.v1.TokenService/AwardToken", 3),
             ("/heist.v1.NotificationService/ListNotifications", 4),
+            ("/heist.v1.HeistService/ListHeists", 4),
+            ("/heist.v1.HeistService/GetLeaderboard", 3),
+            ("/heist.v1.TokenService/ListTokenEvents", 3),
+            ("/heist.v1.TokenService/AdjustBalance", 3),
+            ("/heist.v1.TokenService/AdjustBalance", 4),
         ] {
             let method = Method::named(path);
             let call = wire::call(&world.channel, &method, invalid_utf8(field));
@@ -364,5 +369,276 @@ fn bytes_that_are_not_http_2_never_harm_the_server() {
         let silent = tokio::net::TcpStream::connect(world.address).await.unwrap();
         ada.robs(&ben).await.unwrap();
         drop(silent);
+    });
+}
+
+#[test]
+fn who_asks_and_who_is_asked_about_have_positive_ids() {
+    World::run(async |world| {
+        let (ada, ben) = players(world).await;
+        for no_id in NO_IDS {
+            for (attacker_id, victim_id, fields) in [
+                (no_id, ben.id, &["attacker_id"][..]),
+                (ada.id, no_id, &["victim_id"]),
+                (no_id, no_id, &["attacker_id", "victim_id"]),
+            ] {
+                let request = pb::CheckEligibilityRequest {
+                    attacker_id,
+                    victim_id,
+                };
+                world
+                    .refuses(world.check_eligibility(request))
+                    .await
+                    .names(fields);
+            }
+            for (attacker_id, victim_ids, fields) in [
+                (no_id, vec![ben.id], &["attacker_id"][..]),
+                (no_id, vec![], &["attacker_id", "victim_ids"]),
+                (
+                    no_id,
+                    vec![no_id, ben.id, no_id],
+                    &["attacker_id", "victim_ids[0]", "victim_ids[2]"],
+                ),
+                (ada.id, vec![ada.id, no_id], &["victim_ids[1]"]),
+            ] {
+                let request = pb::BatchCheckEligibilityRequest {
+                    attacker_id,
+                    victim_ids,
+                };
+                world
+                    .refuses(world.batch_check_eligibility(request))
+                    .await
+                    .names(fields);
+            }
+            let request = pb::BatchGetBalancesRequest {
+                user_ids: vec![ada.id, no_id, ben.id, no_id],
+            };
+            world
+                .refuses(world.batch_get_balances(request))
+                .await
+                .names(&["user_ids[1]", "user_ids[3]"]);
+        }
+    });
+}
+
+#[test]
+fn of_two_hundred_bad_players_the_first_ten_are_named() {
+    World::run(async |world| {
+        let named = |field: &str| -> Vec<String> {
+            (0..10).map(|index| format!("{field}[{index}]")).collect()
+        };
+        let request = pb::BatchGetBalancesRequest {
+            user_ids: vec![i32::MIN; 200],
+        };
+        let refusal = world.refuses(world.batch_get_balances(request)).await;
+        refusal.names(
+            &named("user_ids")
+                .iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>(),
+        );
+        let request = pb::BatchCheckEligibilityRequest {
+            attacker_id: 1,
+            victim_ids: vec![i32::MIN; 200],
+        };
+        let refusal = world.refuses(world.batch_check_eligibility(request)).await;
+        refusal.names(
+            &named("victim_ids")
+                .iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>(),
+        );
+    });
+}
+
+#[test]
+fn whose_heists_and_tokens_are_meant_is_a_positive_id() {
+    World::run(async |world| {
+        for user_id in NO_IDS {
+            let call = world.list_heists(pb::ListHeistsRequest {
+                user_id,
+                ..Default::default()
+            });
+            world.refuses(call).await.names(&["user_id"]);
+            let call = world.get_heist_stats(pb::GetHeistStatsRequest { user_id });
+            world.refuses(call).await.names(&["user_id"]);
+            let call = world.list_token_events(pb::ListTokenEventsRequest {
+                user_id,
+                ..Default::default()
+            });
+            world.refuses(call).await.names(&["user_id"]);
+        }
+        for heist_id in [0, -1, i64::MIN] {
+            let call = world.get_heist(pb::GetHeistRequest { heist_id });
+            world.refuses(call).await.names(&["heist_id"]);
+        }
+        // 0 is nobody in particular.
+        for viewer_id in [-1, i32::MIN] {
+            let call = world.get_leaderboard(pb::GetLeaderboardRequest {
+                viewer_id,
+                ..Default::default()
+            });
+            world.refuses(call).await.names(&["viewer_id"]);
+        }
+    });
+}
+
+#[test]
+fn a_role_is_one_of_the_contract() {
+    World::run(async |world| {
+        let (ada, _) = players(world).await;
+        for role in [3, -1, 100, i32::MAX, i32::MIN] {
+            let call = world.list_heists(pb::ListHeistsRequest {
+                user_id: ada.id,
+                role,
+                ..Default::default()
+            });
+            world.refuses(call).await.names(&["role"]);
+        }
+    });
+}
+
+#[test]
+fn the_pages_of_heists_token_events_and_the_leaderboard_have_their_sizes() {
+    World::run(async |world| {
+        let (ada, _) = players(world).await;
+        for page_size in [-1, 101, 65_536, 65_637, i32::MAX, i32::MIN] {
+            let call = world.list_heists(pb::ListHeistsRequest {
+                user_id: ada.id,
+                page_size,
+                ..Default::default()
+            });
+            world.refuses(call).await.names(&["page_size"]);
+            let call = world.list_token_events(pb::ListTokenEventsRequest {
+                user_id: ada.id,
+                page_size,
+                ..Default::default()
+            });
+            world.refuses(call).await.names(&["page_size"]);
+        }
+        for page_size in [-1, 201, 65_536, 65_737, i32::MAX, i32::MIN] {
+            let call = world.get_leaderboard(pb::GetLeaderboardRequest {
+                viewer_id: ada.id,
+                page_size,
+                ..Default::default()
+            });
+            world.refuses(call).await.names(&["page_size"]);
+        }
+    });
+}
+
+#[test]
+fn everything_wrong_with_a_list_is_said_at_once_before_its_page_token() {
+    World::run(async |world| {
+        let call = world.list_heists(pb::ListHeistsRequest {
+            user_id: 0,
+            role: 9,
+            page_size: -1,
+            page_token: "?".to_owned(),
+        });
+        let refusal = world.refuses(call).await;
+        refusal.names(&["user_id", "role", "page_size"]);
+        let call = world.list_token_events(pb::ListTokenEventsRequest {
+            user_id: -1,
+            page_size: 101,
+            page_token: "?".to_owned(),
+        });
+        world.refuses(call).await.names(&["user_id", "page_size"]);
+        let call = world.get_leaderboard(pb::GetLeaderboardRequest {
+            viewer_id: -1,
+            page_size: 201,
+            page_token: "?".to_owned(),
+        });
+        world.refuses(call).await.names(&["viewer_id", "page_size"]);
+    });
+}
+
+/// An adjustment that would be fine.
+fn adjustment(player: &Player) -> pb::AdjustBalanceRequest {
+    pb::AdjustBalanceRequest {
+        user_id: player.id,
+        delta: 1,
+        reason: "for the story".to_owned(),
+        request_id: new_request_id(),
+    }
+}
+
+#[test]
+fn an_adjustment_names_a_player_and_is_not_nothing() {
+    World::run(async |world| {
+        let (ada, _) = players(world).await;
+        for user_id in NO_IDS {
+            let call = world.adjust_balance(pb::AdjustBalanceRequest {
+                user_id,
+                ..adjustment(&ada)
+            });
+            world.refuses(call).await.names(&["user_id"]);
+        }
+        let call = world.adjust_balance(pb::AdjustBalanceRequest {
+            delta: 0,
+            ..adjustment(&ada)
+        });
+        world.refuses(call).await.names(&["delta"]);
+    });
+}
+
+#[test]
+fn an_adjustment_has_a_request_id() {
+    World::run(async |world| {
+        let (ada, _) = players(world).await;
+        for no_uuid in NO_UUIDS.into_iter().chain([""]) {
+            let call = world.adjust_balance(pb::AdjustBalanceRequest {
+                request_id: no_uuid.to_owned(),
+                ..adjustment(&ada)
+            });
+            world.refuses(call).await.names(&["request_id"]);
+        }
+    });
+}
+
+#[test]
+fn an_adjustment_has_a_reason_of_one_to_five_hundred_printable_characters() {
+    World::run(async |world| {
+        let (ada, _) = players(world).await;
+        let because = |reason: &str| {
+            world.adjust_balance(pb::AdjustBalanceRequest {
+                reason: reason.to_owned(),
+                ..adjustment(&ada)
+            })
+        };
+        let too_long = "x".repeat(501);
+        let far_too_long = "x".repeat(60_000);
+        for reason in [
+            "",
+            " ",
+            "\t\n\u{a0}\u{2003}",
+            "\0",
+            "a\0b",
+            "a\nb",
+            "a\rb",
+            "\u{1b}[2Jgone",
+            "a\u{9b}b",
+            &too_long,
+            &far_too_long,
+        ] {
+            world.refuses(because(reason)).await.names(&["reason"]);
+        }
+        // Characters count, not bytes, and blanks around it do not.
+        for reason in [
+            "x",
+            &format!("  {} ", "🦊".repeat(500)),
+            "'; DROP TABLE \"User\"; --",
+        ] {
+            because(reason).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn everything_wrong_with_an_adjustment_is_said_at_once() {
+    World::run(async |world| {
+        let call = world.adjust_balance(pb::AdjustBalanceRequest::default());
+        let refusal = world.refuses(call).await;
+        refusal.names(&["user_id", "delta", "reason", "request_id"]);
     });
 }

@@ -1,15 +1,18 @@
 //! The rules as pure functions: what holds for every batch, whatever players do.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
 use heist::domain::{
+    adjustment::{self, AdjustmentFacts, AdjustmentOrder, AdjustmentOutcome},
     award::{self, AwardFacts, AwardOrder, AwardOutcome},
+    eligibility::Snapshot,
     heist::{Heist, HeistFacts, HeistOrder, HeistOutcome, decide},
-    ids::{AwardId, HeistId, RequestId, UserId},
+    ids::{AdjustmentId, AwardId, HeistId, RequestId, UserId},
+    leaderboard::{Distribution, PageEnd, Place, Standing, rank},
     rules::{Player, Protection, Refusal, Rules},
     tokens::TokenAccount,
 };
@@ -381,6 +384,246 @@ proptest! {
                 }
                 AwardOutcome::BalanceOutOfRange => prop_assert!(false, "nobody is that rich"),
             }
+        }
+    }
+}
+
+fn adjustments() -> impl Strategy<Value = Vec<AdjustmentOrder>> {
+    let delta = prop_oneof![
+        8 => (-5..=5).prop_filter("not nothing", |delta| *delta != 0),
+        1 => select(vec![i32::MIN, -i32::MAX, i32::MAX, i32::MAX - 3]),
+    ];
+    let reason = select(vec!["goodwill", "fraud"]);
+    let order = (1..=PLAYERS, delta, reason, 1..=REQUEST_IDS * 2);
+    vec(order, 1..40).prop_map(|orders| {
+        (orders.into_iter())
+            .map(|(user_id, delta, reason, request_id)| AdjustmentOrder {
+                user_id: UserId(user_id),
+                delta,
+                reason: reason.to_owned(),
+                actor: "support".to_owned(),
+                request_id: RequestId(Uuid::from_u128(request_id)),
+            })
+            .collect()
+    })
+}
+
+/// All players but the last, with a few tokens, or almost as many as there can be.
+fn accounts() -> impl Strategy<Value = HashMap<UserId, TokenAccount>> {
+    let account = prop_oneof![
+        8 => (0..6, 0..6),
+        1 => (0..=i32::MAX / 2, 0..=i32::MAX / 2),
+        1 => (i32::MAX - 4..=i32::MAX, Just(0)),
+        1 => (Just(0), i32::MAX - 4..=i32::MAX),
+    ];
+    vec(account, usize::try_from(PLAYERS - 1).unwrap()).prop_map(|accounts| {
+        (1..)
+            .map(UserId)
+            .zip(
+                accounts
+                    .into_iter()
+                    .map(|(balance, total_spent)| TokenAccount {
+                        balance,
+                        total_earned: balance + total_spent,
+                        total_spent,
+                        ..TokenAccount::default()
+                    }),
+            )
+            .collect()
+    })
+}
+
+fn adjust_all(
+    orders: &[AdjustmentOrder],
+    accounts: &HashMap<UserId, TokenAccount>,
+    made: &HashMap<RequestId, adjustment::Adjustment>,
+    first_id: i64,
+) -> Vec<AdjustmentOutcome> {
+    let facts = AdjustmentFacts {
+        now: NOW,
+        accounts: accounts.clone(),
+        made: made.clone(),
+        fresh_ids: (first_id..).take(orders.len()).map(AdjustmentId).collect(),
+    };
+    adjustment::decide(orders, facts)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 512,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn a_batch_of_adjustments_decides_as_if_they_came_one_by_one(
+        orders in adjustments(), mut accounts in accounts()
+    ) {
+        let mut made = HashMap::new();
+        let together = adjust_all(&orders, &accounts, &made, 1);
+        prop_assert_eq!(together.len(), orders.len());
+        for (id, (order, expected)) in (1..).zip(orders.iter().zip(&together)) {
+            let order = std::slice::from_ref(order);
+            let alone = adjust_all(order, &accounts, &made, id).remove(0);
+            prop_assert_eq!(&alone, expected);
+            if let AdjustmentOutcome::Adjusted { adjustment, account } = alone {
+                accounts.insert(adjustment.user_id, account);
+                made.insert(adjustment.request_id, adjustment);
+            }
+        }
+    }
+
+    #[test]
+    fn no_adjustment_takes_a_balance_below_zero_and_totals_add_up(
+        orders in adjustments(), mut accounts in accounts()
+    ) {
+        for (order, outcome) in orders.iter().zip(adjust_all(&orders, &accounts, &HashMap::new(), 1)) {
+            let before = accounts.get(&order.user_id).cloned();
+            match outcome {
+                AdjustmentOutcome::Adjusted { adjustment, account } => {
+                    let before = before.unwrap();
+                    prop_assert_eq!(adjustment.delta, order.delta);
+                    prop_assert_eq!(account.balance, before.balance + order.delta);
+                    prop_assert_eq!(adjustment.balance_after, account.balance);
+                    prop_assert!(account.balance >= 0);
+                    prop_assert_eq!(account.total_earned, before.total_earned + order.delta.max(0));
+                    prop_assert_eq!(account.total_spent, before.total_spent - order.delta.min(0));
+                    prop_assert_eq!(account.balance, account.total_earned - account.total_spent);
+                    accounts.insert(order.user_id, account);
+                }
+                AdjustmentOutcome::InsufficientTokens { balance } => {
+                    prop_assert_eq!(balance, before.unwrap().balance);
+                    prop_assert!(i64::from(balance) + i64::from(order.delta) < 0);
+                }
+                AdjustmentOutcome::BalanceOutOfRange => {
+                    let before = before.unwrap();
+                    let left = i64::from(before.balance) + i64::from(order.delta);
+                    prop_assert!(left >= 0);
+                    let total = if order.delta > 0 { before.total_earned } else { before.total_spent };
+                    let total = i64::from(total) + i64::from(order.delta).abs();
+                    prop_assert!(total > i64::from(i32::MAX));
+                }
+                AdjustmentOutcome::UserNotFound => prop_assert_eq!(before, None),
+                AdjustmentOutcome::Replayed(account) => prop_assert_eq!(Some(account), before),
+                AdjustmentOutcome::RequestIdReused => {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_repeated_adjustment_is_a_replay_and_another_one_with_its_id_is_not(
+        orders in adjustments(), accounts in accounts()
+    ) {
+        let mut first: HashMap<RequestId, &AdjustmentOrder> = HashMap::new();
+        for (order, outcome) in orders.iter().zip(adjust_all(&orders, &accounts, &HashMap::new(), 1)) {
+            let asks_the_same = first.get(&order.request_id).map(|earlier| {
+                (earlier.user_id, earlier.delta, &earlier.reason)
+                    == (order.user_id, order.delta, &order.reason)
+            });
+            match outcome {
+                AdjustmentOutcome::Adjusted { .. } => {
+                    prop_assert_eq!(asks_the_same, None);
+                    first.insert(order.request_id, order);
+                }
+                AdjustmentOutcome::Replayed(_) => prop_assert_eq!(asks_the_same, Some(true)),
+                AdjustmentOutcome::RequestIdReused => prop_assert_eq!(asks_the_same, Some(false)),
+                AdjustmentOutcome::UserNotFound => {
+                    prop_assert!(!accounts.contains_key(&order.user_id));
+                }
+                _ => prop_assert_eq!(asks_the_same, None),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_assessed_is_what_is_decided(
+        attacker in 1..=PLAYERS, victim in 1..=PLAYERS, rules in rules(), facts in facts()
+    ) {
+        let (attacker, victim) = (UserId(attacker), UserId(victim));
+        let snapshot = Snapshot { now: NOW, players: facts.players.clone() };
+        let assessed = snapshot.assess(&rules, attacker, victim);
+        let order = HeistOrder {
+            attacker,
+            victim,
+            request_id: RequestId(Uuid::from_u128(1)),
+            caller_address: None,
+            rules: Arc::new(rules.clone()),
+        };
+        match decide_all(&[order], &facts).remove(0) {
+            HeistOutcome::Executed { heist, .. } => {
+                prop_assert_eq!(assessed.verdict, Ok(heist.points_stolen));
+                prop_assert_eq!(assessed.victim_points, heist.victim.points_before);
+                prop_assert_eq!(assessed.tokens_available, heist.tokens_remaining + 1);
+                prop_assert_eq!(assessed.victim_name, heist.victim.name);
+                prop_assert_eq!(assessed.cooldown_ends_at, None);
+                prop_assert_eq!(assessed.protection_ends_at, None);
+            }
+            HeistOutcome::Refused { refusal, at } => {
+                prop_assert_eq!(at, NOW);
+                if let Refusal::CooldownActive { ends_at } = refusal {
+                    prop_assert_eq!(assessed.cooldown_ends_at, Some(ends_at));
+                }
+                if let Refusal::TargetProtected { ends_at } = refusal {
+                    prop_assert_eq!(assessed.protection_ends_at, Some(ends_at));
+                }
+                prop_assert_eq!(assessed.verdict, Err(refusal));
+            }
+            HeistOutcome::PointsOutOfRange => {
+                // Allowed by the rules; only the attacker's column cannot hold it.
+                let points = facts.players[&attacker].points;
+                let after = i64::from(points) + i64::from(assessed.verdict.unwrap());
+                prop_assert!(!(0..=i64::from(i32::MAX)).contains(&after));
+            }
+            other => prop_assert!(false, "{other:?}"),
+        }
+        prop_assert_eq!(assessed.victim_id, victim);
+    }
+
+    #[test]
+    fn ranks_are_counted_alike_in_one_page_and_in_many(
+        points in vec(-3..6_i32, 0..60), page_size in 1..12_usize
+    ) {
+        let mut points = points;
+        points.sort_unstable_by(|a, b| b.cmp(a));
+        let standings: Vec<Standing> = (points.iter().zip(0..))
+            .map(|(points, place)| Standing {
+                user_id: UserId(1000 - place),
+                name: String::new(),
+                monthly_points: *points,
+                token_balance: 0,
+            })
+            .collect();
+        let whole: Vec<Place> = rank(standings.clone(), None).into_iter().map(|(place, _)| place).collect();
+        for (place, standing) in whole.iter().zip(&standings) {
+            let above = points.iter().filter(|other| **other > standing.monthly_points).count();
+            prop_assert_eq!(usize::try_from(place.rank).unwrap(), above + 1);
+            prop_assert_eq!(&place.standing, standing);
+        }
+        let mut end: Option<PageEnd> = None;
+        let mut in_pages = Vec::new();
+        for page in standings.chunks(page_size) {
+            for (place, page_end) in rank(page.to_vec(), end) {
+                in_pages.push(place);
+                end = Some(page_end);
+            }
+        }
+        prop_assert_eq!(in_pages, whole);
+    }
+
+    #[test]
+    fn a_distribution_knows_how_many_have_more(
+        players in vec(points(), 0..60), asked in points(), at_least in 0..20_i64
+    ) {
+        let mut by_points: BTreeMap<i32, i64> = BTreeMap::new();
+        for points in &players {
+            *by_points.entry(*points).or_default() += 1;
+        }
+        let distribution = Distribution::new(by_points.into_iter().rev());
+        for asked in players.iter().copied().chain([asked, i32::MIN, i32::MAX]) {
+            let more = players.iter().filter(|points| **points > asked).count();
+            let more = i64::try_from(more).unwrap();
+            prop_assert_eq!(distribution.players_above(asked, 0), more);
+            prop_assert_eq!(distribution.players_above(asked, at_least), more.max(at_least));
         }
     }
 }

@@ -3,7 +3,10 @@
 //! A statement is planned in both ways that a prepared statement can be: for the values at
 //! hand, and once for all values. Neither may read a large table from end to end, or an index.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
@@ -38,8 +41,18 @@ fn parameters(statement: &str) -> Vec<String> {
             .flat_map(|players| [0, 10, 1000].map(|robberies| format!("{players}, {robberies}")))
             .collect(),
         "notifications/page.sql" => (["true", "false"].iter())
-            .flat_map(|unread| positions.map(|id| format!("42, {unread}, {id}, 101")))
+            .flat_map(|unread| {
+                let older = positions.map(|id| format!("42, {unread}, {id}, 101, false"));
+                let newer = ["0", "700000"].map(|id| format!("42, {unread}, {id}, 100, true"));
+                [older, newer].concat()
+            })
             .collect(),
+        "notifications/newer.sql" => [1, 5000]
+            .map(|count| {
+                let known = array((0..count).map(|_| 700_000), "bigint");
+                format!("{}, {known}", players(count))
+            })
+            .to_vec(),
         "notifications/mark_read.sql" => vec![
             "42, '{1600042}', 0".to_owned(),
             format!(
@@ -140,25 +153,12 @@ fn save_adjustments(count: i32) -> String {
 fn statements() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
     let mut statements = Vec::new();
-    for folder in fs::read_dir(&root)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-    {
-        if !folder.is_dir() {
-            continue;
-        }
-        for file in fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-        {
-            let name = file
-                .strip_prefix(&root)
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .to_owned();
-            if name.ends_with(".sql") && !READ_EVERYTHING.contains(&name.as_str()) {
-                statements.push((name, fs::read_to_string(&file).unwrap()));
+    for folder in entries(&root).iter().filter(|path| path.is_dir()) {
+        for file in entries(folder) {
+            let name = file.strip_prefix(&root).unwrap().to_str().unwrap();
+            let is_sql = file.extension().is_some_and(|extension| extension == "sql");
+            if is_sql && !READ_EVERYTHING.contains(&name) {
+                statements.push((name.to_owned(), fs::read_to_string(&file).unwrap()));
             }
         }
     }
@@ -177,6 +177,12 @@ async fn run(connection: &mut PgConnection, statements: &str) {
         .execute(connection)
         .await
         .unwrap();
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    (fs::read_dir(folder).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .collect()
 }
 
 struct Plan {

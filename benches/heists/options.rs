@@ -1,0 +1,77 @@
+//! The command line.
+
+use std::time::Duration;
+
+/// Measures the release server against raw PostgreSQL.
+#[derive(Debug, clap::Parser)]
+#[command(name = "cargo bench --")]
+pub struct Options {
+    /// More and longer rounds, and a million players: several minutes instead of one
+    #[arg(long)]
+    full: bool,
+
+    /// Only these scenarios
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "SCENARIO")]
+    only: Vec<Scenario>,
+
+    /// Also print which statements took PostgreSQL's time; counting them costs it a little
+    #[arg(long)]
+    pub statements: bool,
+
+    /// Cargo passes it for `cargo bench`, and not for `cargo test`
+    #[arg(long, hide = true)]
+    pub bench: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Scenario {
+    /// 64 callers, any player robs any other, beside raw PostgreSQL
+    Uniform,
+    /// 64 callers rob one victim, and each commit takes 5 ms, beside raw PostgreSQL
+    Hot,
+    /// One caller and a quiet server, beside raw PostgreSQL
+    Single,
+    /// 100 heists a second beside 500 reads, as they come
+    Mixed,
+    /// Balance, unread count and eligibility
+    Reads,
+    /// The leaderboard of 50 for a viewer, and how it grows with the players
+    Leaderboard,
+    /// A campaign: 64 callers award the referred of 1,000 referrers
+    Awards,
+}
+
+/// How long things are measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    pub rounds: usize,
+    /// Each number of clients that raw PostgreSQL is tried with.
+    pub trial: Duration,
+    pub round: Duration,
+    /// Players of the smallest and the largest leaderboard.
+    pub boards: [i32; 2],
+}
+
+impl Options {
+    pub fn includes(&self, scenario: Scenario) -> bool {
+        self.only.is_empty() || self.only.contains(&scenario)
+    }
+
+    pub fn effort(&self) -> Effort {
+        if self.full {
+            Effort {
+                rounds: 5,
+                trial: Duration::from_secs(4),
+                round: Duration::from_secs(10),
+                boards: [10_000, 1_000_000],
+            }
+        } else {
+            Effort {
+                rounds: 3,
+                trial: Duration::from_secs(1),
+                round: Duration::from_secs(2),
+                boards: [10_000, 100_000],
+            }
+        }
+    }
+}
