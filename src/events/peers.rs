@@ -1,6 +1,6 @@
 //! Tells the other replicas what changed here, and hears what changed there.
 //!
-//! Changes that happen while a signal is on its way go together in the next one. Whoever hears
+//! Changes that happen shortly after a signal go together in the next one. Whoever hears
 //! a gap in the numbers of a replica, or nothing of it any more, has missed something.
 
 use std::{
@@ -28,6 +28,9 @@ use crate::{
 
 /// How often a replica says that it is alive, and looks whether the others are.
 const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Between signals, so that a busy replica says much at a time: each `NOTIFY` is a commit, which
+/// the heists' own would have to share the disk with.
+const PACE: Duration = Duration::from_millis(50);
 /// A replica that was not heard for so long may have died with something untold.
 const SILENCE: Duration = Duration::from_secs(7);
 /// Between attempts to reach the database.
@@ -74,6 +77,7 @@ pub(super) async fn tell(
             tracing::warn!(%error, "could not tell the other replicas what changed");
             events.peers_missed_some.note();
         }
+        sleep(PACE).await;
     }
     let mut last_words: Vec<Body> = Vec::new();
     while let Ok(changes) = from_engine.try_recv() {

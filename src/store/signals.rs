@@ -6,7 +6,7 @@
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgListener},
-    query,
+    query_file,
 };
 
 use super::{StoreError, pool};
@@ -20,13 +20,9 @@ const CHANNEL: &str = "heist_events";
 ///
 /// Any [`StoreError`].
 pub async fn send(pool: &PgPool, payloads: &[String]) -> Result<(), StoreError> {
-    query!(
-        "SELECT pg_notify($1, payload) FROM unnest($2::text[]) WITH ORDINALITY AS signal (payload, position) ORDER BY position",
-        CHANNEL,
-        payloads,
-    )
-    .execute(pool)
-    .await?;
+    query_file!("src/store/signals.sql", CHANNEL, payloads)
+        .execute(pool)
+        .await?;
     Ok(())
 }
 
