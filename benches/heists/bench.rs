@@ -21,6 +21,7 @@ pub struct Bench<'a> {
     pub database: Database,
     pub effort: Effort,
     pub report: Report,
+    variables: &'a [(String, String)],
     starts_ms: Vec<f64>,
     idle_mib: Vec<f64>,
     peaks_mib: Vec<f64>,
@@ -34,6 +35,7 @@ pub async fn run(options: &Options, postgres: &Postgres) -> anyhow::Result<Repor
         database: postgres.create(PLAYERS).await?,
         effort: options.effort(),
         report: Report::default(),
+        variables: &options.variables,
         starts_ms: Vec::new(),
         idle_mib: Vec::new(),
         peaks_mib: Vec::new(),
@@ -76,7 +78,7 @@ impl Bench<'_> {
     }
 
     pub async fn serve(&mut self, database: &Database, rules: Rules) -> anyhow::Result<Server> {
-        let server = Server::start(self.postgres, database, rules).await?;
+        let server = Server::start(self.postgres, database, rules, self.variables).await?;
         self.starts_ms.push(server.start.as_secs_f64() * 1000.0);
         self.idle_mib
             .extend(server.idle.map(|memory| memory.now_mib));

@@ -28,6 +28,7 @@
 //! | `pgbench` | the raw side |
 //! | `postgres`, `server` | the processes that are measured |
 //! | `cpu` | what processes spend |
+//! | `machine` | what the figures depend on |
 //! | `report`, `progress` | the table; what happens meanwhile |
 //!
 //! Everything is on this machine, over loopback and a unix socket. No process and no file is
@@ -37,6 +38,7 @@ mod bench;
 mod cpu;
 mod home;
 mod load;
+mod machine;
 mod options;
 mod pgbench;
 mod postgres;
@@ -82,15 +84,20 @@ async fn lead() -> anyhow::Result<()> {
         postgres = Postgres::start(&home, options.statements) => postgres?,
         error = &mut interrupted => return Err(error),
     };
-    let machine = machine(&postgres);
     // Dropping what runs ends its processes.
     let result = tokio::select! {
-        report = bench::run(&options, &postgres) => report,
+        report = measure(&options, &postgres) => report,
         error = &mut interrupted => Err(error),
     };
     postgres.stop().await?;
-    println!("\n{machine}\n\n{}", result?);
+    println!("\n{}", result?);
     Ok(())
+}
+
+async fn measure(options: &Options, postgres: &Postgres) -> anyhow::Result<String> {
+    let machine = machine::describe(postgres, &options.variables).await?;
+    let report = bench::run(options, postgres).await?;
+    Ok(format!("{machine}\n\n{report}"))
 }
 
 async fn interrupted() -> anyhow::Error {
@@ -104,14 +111,4 @@ async fn interrupted() -> anyhow::Error {
         _ = wait_for(SignalKind::hangup()) => {},
     }
     anyhow::anyhow!("interrupted")
-}
-
-/// What the figures depend on.
-fn machine(postgres: &Postgres) -> String {
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    format!(
-        "{cores} cores, PostgreSQL {}, {}",
-        postgres.version,
-        Postgres::settings()
-    )
 }

@@ -18,6 +18,10 @@ pub struct Options {
     #[arg(long)]
     pub statements: bool,
 
+    /// Start the server with this variable in its environment, such as `HEIST_WORKERS=4`
+    #[arg(long = "set", value_parser = variable, value_name = "NAME=VALUE")]
+    pub variables: Vec<(String, String)>,
+
     /// Cargo passes it for `cargo bench`, and not for `cargo test`
     #[arg(long, hide = true)]
     pub bench: bool,
@@ -74,4 +78,9 @@ impl Options {
             }
         }
     }
+}
+
+fn variable(value: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = value.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }

@@ -4,18 +4,23 @@ use std::{
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use heist::{
     embedded::{APPLICATION_SCHEMA, Embedded, Options},
     store::schema,
 };
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, raw_sql};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, raw_sql};
+use tokio::process::Command;
 
-use crate::home::Home;
+use crate::{home::Home, load::tally::percentile_ms};
 
 const PLAYERS: &str = include_str!("players.sql");
 const RAW_HEIST: &str = include_str!("raw_heist.sql");
+
+/// Transactions that [`Postgres::commit_ms`] times.
+const PROBES: usize = 50;
 
 /// The same for both sides. Durability is spelled out, so that no default can weaken it.
 const SETTINGS: [(&str, &str); 10] = [
@@ -155,8 +160,32 @@ impl Postgres {
         settings.join(" ")
     }
 
+    /// The median time of a small transaction that writes, in ms: what one commit takes here.
+    pub async fn commit_ms(&self) -> anyhow::Result<f64> {
+        let mut connection = PgConnection::connect(&self.server.url("postgres")).await?;
+        (connection.execute("CREATE TABLE commit_probe (number integer)")).await?;
+        let mut times = Vec::new();
+        for _ in 0..PROBES {
+            let begun = Instant::now();
+            (connection.execute("INSERT INTO commit_probe VALUES (1)")).await?;
+            times.push(begun.elapsed());
+        }
+        connection.close().await?;
+        times.sort_unstable();
+        Ok(percentile_ms(&times, 50))
+    }
+
+    /// At once: nobody needs the data any more, so nothing has to be written to disk for it.
     pub async fn stop(self) -> anyhow::Result<()> {
-        Ok(self.server.stop().await?)
+        if let Some(postmaster) = self.postmaster {
+            Command::new("sh")
+                .args(["-c", r#"kill -s QUIT "$1""#, "sh", &postmaster.to_string()])
+                .status()
+                .await?;
+        }
+        // It complains that the server has ended by itself.
+        let _ = self.server.stop().await;
+        Ok(())
     }
 }
 

@@ -58,6 +58,7 @@ impl Server {
         postgres: &Postgres,
         database: &Database,
         rules: Rules,
+        variables: &[(String, String)],
     ) -> anyhow::Result<Self> {
         let begun = Instant::now();
         let mut child = heist("serve", database)
@@ -66,6 +67,7 @@ impl Server {
             .env("HEIST_COOLDOWN", "0s")
             .envs(rules.iter().copied())
             .env("RUST_LOG", "warn,heist::cli=info")
+            .envs(variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
