@@ -23,6 +23,8 @@ pub struct Cores {
     pub server: Option<f64>,
     pub postgres: Option<f64>,
     pub load: Option<f64>,
+    /// Whatever else ran on the machine: the kernel's threads, and who disturbed us.
+    pub other: Option<f64>,
 }
 
 /// Measures from its start.
@@ -37,6 +39,7 @@ struct Spent {
     server: Option<Duration>,
     postgres: Option<Duration>,
     load: Option<Duration>,
+    machine: Option<Duration>,
 }
 
 impl Meter {
@@ -54,10 +57,18 @@ impl Meter {
         let cores = |before: Option<Duration>, after: Option<Duration>| {
             Some(after?.saturating_sub(before?).as_secs_f64() / elapsed_s)
         };
+        let [server, postgres, load, machine] = [
+            cores(self.before.server, after.server),
+            cores(self.before.postgres, after.postgres),
+            cores(self.before.load, after.load),
+            cores(self.before.machine, after.machine),
+        ];
+        let ours = [server, postgres, load].into_iter().flatten().sum::<f64>();
         Cores {
-            server: cores(self.before.server, after.server),
-            postgres: cores(self.before.postgres, after.postgres),
-            load: cores(self.before.load, after.load),
+            server,
+            postgres,
+            load,
+            other: machine.map(|machine| (machine - ours).max(0.0)),
         }
     }
 }
@@ -69,8 +80,22 @@ impl Spent {
             server: watched.server.and_then(alone),
             postgres: watched.postmaster.and_then(with_children),
             load: watched.load.and_then(with_reaped),
+            machine: machine(),
         }
     }
+}
+
+/// All processes and the kernel, since the machine was started.
+fn machine() -> Option<Duration> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let ticks: Option<Vec<u32>> = (text.lines().next()?.split_whitespace().skip(1))
+        .map(|word| word.parse().ok())
+        .collect();
+    // user, nice, system, (idle, waiting for disks,) interrupts in two kinds.
+    let [user, nice, system, _, _, hard, soft, ..] = ticks?[..] else {
+        return None;
+    };
+    Some(TICK * user + TICK * nice + TICK * system + TICK * hard + TICK * soft)
 }
 
 /// A process with its children that ended.

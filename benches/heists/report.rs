@@ -28,7 +28,7 @@ struct Row {
     per_second: Spread,
     latency_ms: Option<[Spread; 3]>,
     errors: BTreeMap<String, u64>,
-    cores: [Option<Spread>; 3],
+    cores: [Option<Spread>; 4],
 }
 
 /// What a figure has to be.
@@ -99,7 +99,7 @@ impl Report {
     }
 }
 
-fn cores(rounds: &[Cores]) -> [Option<Spread>; 3] {
+fn cores(rounds: &[Cores]) -> [Option<Spread>; 4] {
     let of = |who: fn(&Cores) -> Option<f64>| {
         let figures: Option<Vec<f64>> = rounds.iter().map(who).collect();
         figures.map(|figures| Spread::over(figures.into_iter()))
@@ -108,6 +108,7 @@ fn cores(rounds: &[Cores]) -> [Option<Spread>; 3] {
         of(|cores| cores.server),
         of(|cores| cores.postgres),
         of(|cores| cores.load),
+        of(|cores| cores.other),
     ]
 }
 
@@ -155,9 +156,10 @@ const WHAT_WIDTH: usize = 46;
 
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:>101}", "cores kept busy by")?;
         writeln!(
             f,
-            "{:<WHAT_WIDTH$} {:>9} {:>15}  {:>7} {:>7} {:>7}  {:>6} {:>8} {:>5}  errors",
+            "{:<WHAT_WIDTH$} {:>9} {:>15}  {:>7} {:>7} {:>7}  {:>6} {:>8} {:>5} {:>5}  errors",
             "medians of rounds",
             "a second",
             "(min–max)",
@@ -167,6 +169,7 @@ impl Display for Report {
             "server",
             "postgres",
             "load",
+            "other",
         )?;
         for row in &self.rows {
             writeln!(f, "{row}")?;
@@ -200,7 +203,7 @@ impl Display for Row {
             let latency = self.latency_ms.map(|latency| latency[place].median);
             write!(f, " {:>7}", latency.map_or("–".to_owned(), figure))?;
         }
-        for (spread, width) in self.cores.iter().zip([7, 9, 6]) {
+        for (spread, width) in self.cores.iter().zip([8, 9, 6, 6]) {
             let cores = spread.map_or("–".to_owned(), |cores| format!("{:.2}", cores.median));
             write!(f, "{cores:>width$}")?;
         }
