@@ -24,9 +24,14 @@ use tokio::{
 
 use crate::harness::{PATIENCE, World, connect, options};
 
-/// The messages that make PostgreSQL run a statement.
+/// The message that gives a statement its values, and those that make PostgreSQL run one.
+const BIND: u8 = b'B';
 const EXECUTE: u8 = b'E';
 const SIMPLE_QUERY: u8 = b'Q';
+
+/// The channel on which replicas say every now and then that they are alive, which is no part
+/// of an answer.
+const SIGNALS: &[u8] = b"heist_events";
 
 /// How many statements have passed.
 #[derive(Clone, Default)]
@@ -90,12 +95,16 @@ async fn count_and_pass_on(
     Count(count): Count,
 ) -> std::io::Result<()> {
     let mut kind = None;
+    let mut is_signal = false;
     loop {
         let length = server.read_u32().await?;
         let mut content = vec![0; usize::try_from(length - 4).unwrap()];
         server.read_exact(&mut content).await?;
         if let Some(kind) = kind {
-            if matches!(kind, EXECUTE | SIMPLE_QUERY) {
+            if kind == BIND {
+                is_signal = content.windows(SIGNALS.len()).any(|part| part == SIGNALS);
+            }
+            if kind == SIMPLE_QUERY || kind == EXECUTE && !is_signal {
                 count.fetch_add(1, Ordering::SeqCst);
             }
             postgres.write_u8(kind).await?;
