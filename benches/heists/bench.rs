@@ -32,7 +32,7 @@ pub async fn run(options: &Options, postgres: &Postgres) -> anyhow::Result<Repor
     say(format_args!("loading {PLAYERS} players"));
     let mut bench = Bench {
         postgres,
-        database: postgres.create(PLAYERS).await?,
+        database: postgres.create("heists", PLAYERS).await?,
         effort: options.effort(),
         report: Report::default(),
         variables: &options.variables,
@@ -75,6 +75,13 @@ impl Bench<'_> {
         }
         self.report_servers();
         Ok(())
+    }
+
+    /// A fresh database with so many players.
+    pub async fn load(&self, players: i32) -> anyhow::Result<Database> {
+        say(format_args!("  loading {players} players"));
+        let name = format!("players_{players}");
+        self.postgres.create(&name, players).await
     }
 
     pub async fn serve(&mut self, database: &Database, rules: Rules) -> anyhow::Result<Server> {

@@ -95,22 +95,25 @@ impl Postgres {
     }
 
     /// A database with the application's tables, ours, and so many players.
-    pub async fn create(&self, players: i32) -> anyhow::Result<Database> {
-        let name = format!("players_{players}");
+    pub async fn create(&self, name: &str, players: i32) -> anyhow::Result<Database> {
         self.run("postgres", &format!("CREATE DATABASE {name}"))
             .await?;
-        self.run(&name, APPLICATION_SCHEMA).await?;
-        let url = self.server.url(&name);
+        self.run(name, APPLICATION_SCHEMA).await?;
+        let url = self.server.url(name);
         schema::migrate(&url.parse()?).await?;
-        self.run(&name, &PLAYERS.replace("$PLAYERS", &players.to_string()))
+        self.run(name, &PLAYERS.replace("$PLAYERS", &players.to_string()))
             .await?;
-        self.run(&name, &raw_heist(&url).await?).await?;
+        self.run(name, &raw_heist(&url).await?).await?;
         if self.counts_statements {
-            (self.run(&name, "CREATE EXTENSION pg_stat_statements")).await?;
+            (self.run(name, "CREATE EXTENSION pg_stat_statements")).await?;
         }
-        self.run(&name, "VACUUM ANALYZE").await?;
-        self.run(&name, "CHECKPOINT").await?;
-        Ok(Database { name, url, players })
+        self.run(name, "VACUUM ANALYZE").await?;
+        self.run(name, "CHECKPOINT").await?;
+        Ok(Database {
+            name: name.to_owned(),
+            url,
+            players,
+        })
     }
 
     /// Runs statements, each in a transaction of its own where there is one.
