@@ -35,17 +35,21 @@ impl Serve {
         let config = self.config;
         let mut stop = StopSignals::listen()?;
 
+        ensure!(
+            config.auth.is_some() || config.database_url.is_none(),
+            "HEIST_AUTH is not set: jwt asks for bearer tokens; none lets whoever can connect rob any player and award tokens"
+        );
+        let auth = config.auth.unwrap_or(Auth::None);
+        let security = config.security.clone().resolve(auth);
+        let (auth_options, tls) = security.map_err(anyhow::Error::msg)?;
+
         let (database, private) = if let Some(url) = &config.database_url {
-            ensure!(
-                config.auth.is_some(),
-                "HEIST_AUTH is not set: HEIST_AUTH=none lets whoever can connect rob any player and award tokens"
-            );
             (url.clone(), None)
         } else {
             let (database, postgres) = start_private(&config).await?;
             (database, Some(postgres))
         };
-        if config.auth.is_none_or(|auth| auth == Auth::None) {
+        if auth == Auth::None {
             tracing::warn!("no authentication: whoever can connect may do everything");
         }
 
@@ -54,6 +58,8 @@ impl Serve {
             max_connections: config.database_max_connections,
             listen: config.listen,
             reflection: config.reflection,
+            auth: auth_options,
+            tls,
             settings: config.rules.into(),
             limits: config.engine.into(),
         };
