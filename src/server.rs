@@ -15,8 +15,8 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::{service::Routes, transport::server::TcpIncoming};
 use tonic_health::server::HealthReporter;
 
-pub use self::tls::TlsOptions;
 use self::connection::Connection;
+pub use self::tls::TlsOptions;
 use crate::{
     auth::{self, Authenticator},
     engine::{Engine, Limits, OnCommit, Workers},

@@ -114,7 +114,9 @@ mod tests {
             other => panic!("{other:?}"),
         };
         let award: Scopes = [Scope::TokenAward].into_iter().collect();
-        let web: Scopes = [Scope::HeistExecute, Scope::HeistRead].into_iter().collect();
+        let web: Scopes = [Scope::HeistExecute, Scope::HeistRead]
+            .into_iter()
+            .collect();
         assert_eq!(
             scopes(&["auth.internal"]),
             Some(("auth.internal".to_owned(), award))
@@ -123,7 +125,12 @@ mod tests {
             scopes(&["other", "spiffe://prod/web?a=b", "auth.internal"]),
             Some(("spiffe://prod/web?a=b".to_owned(), web.union(award)))
         );
-        for nobody in [&[][..], &["internal"], &["x.auth.internal"], &["AUTH.INTERNAL"]] {
+        for nobody in [
+            &[][..],
+            &["internal"],
+            &["x.auth.internal"],
+            &["AUTH.INTERNAL"],
+        ] {
             assert_eq!(scopes(nobody), None);
         }
     }

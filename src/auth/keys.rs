@@ -175,7 +175,8 @@ fn algorithm_of(jwk: &Jwk) -> Result<Option<Algorithm>, String> {
         }
         _ => return Ok(None),
     };
-    let signs = !matches!(&jwk.common.public_key_use, Some(other) if *other != PublicKeyUse::Signature);
+    let signs =
+        !matches!(&jwk.common.public_key_use, Some(other) if *other != PublicKeyUse::Signature);
     let is_ours = jwk.common.key_algorithm.is_none_or(|other| other == named);
     Ok((signs && is_ours).then_some(algorithm))
 }
@@ -191,9 +192,9 @@ fn check_strength(key: &DecodingKey, algorithm: Algorithm) -> Result<(), String>
             Err("expected elliptic curve keys to be P-256".to_owned())
         }
         // A modulus, or it and the exponent.
-        Algorithm::RS256 if bytes.len() * 8 < MIN_RSA_BITS => Err(format!(
-            "expected RSA keys of at least {MIN_RSA_BITS} bits"
-        )),
+        Algorithm::RS256 if bytes.len() * 8 < MIN_RSA_BITS => {
+            Err(format!("expected RSA keys of at least {MIN_RSA_BITS} bits"))
+        }
         _ => Ok(()),
     }
 }

@@ -260,7 +260,14 @@ mod tests {
 
     #[test]
     fn names_are_services() {
-        for name in ["auth", "auth@example.com", "3f2504e0-4f89-11d3", "1e3", "auth0|42", "-1a"] {
+        for name in [
+            "auth",
+            "auth@example.com",
+            "3f2504e0-4f89-11d3",
+            "1e3",
+            "auth0|42",
+            "-1a",
+        ] {
             let Who::Service { name: read, scopes } =
                 read(name, Some("heist.read email heist.reading token.award")).unwrap()
             else {
@@ -276,11 +283,30 @@ mod tests {
     fn what_could_be_taken_for_either_is_neither() {
         let long = "a".repeat(MAX_SUBJECT_BYTES + 1);
         for sub in [
-            "", "0", "042", "00", "-1", "+42", " 42", "42 ", "4 2", "42\n", "2147483648",
-            "99999999999999999999", "４２", "auth service", "auth\n42", "é", "---", &long,
+            "",
+            "0",
+            "042",
+            "00",
+            "-1",
+            "+42",
+            " 42",
+            "42 ",
+            "4 2",
+            "42\n",
+            "2147483648",
+            "99999999999999999999",
+            "４２",
+            "auth service",
+            "auth\n42",
+            "é",
+            "---",
+            &long,
         ] {
             for scope in [None, Some("heist.execute")] {
-                assert!(matches!(read(sub, scope), Err(TokenError::Subject)), "{sub:?}");
+                assert!(
+                    matches!(read(sub, scope), Err(TokenError::Subject)),
+                    "{sub:?}"
+                );
             }
         }
         for scope in ["heist.execute", "openid notification.read"] {

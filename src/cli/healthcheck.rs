@@ -44,7 +44,9 @@ impl Healthcheck {
             .connect_timeout(TIMEOUT)
             .timeout(TIMEOUT);
         let channel = if self.target.tls_cert_file.is_some() {
-            endpoint.connect_with_connector(tls::connector(address)).await
+            endpoint
+                .connect_with_connector(tls::connector(address))
+                .await
         } else {
             endpoint.connect().await
         };

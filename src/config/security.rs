@@ -86,7 +86,10 @@ impl SecurityConfig {
     fn nothing_for_tokens(&self) -> Result<(), String> {
         let set = [
             ("HEIST_JWT_SECRET_FILE", self.jwt.jwt_secret_file.is_some()),
-            ("HEIST_JWT_PUBLIC_KEY_FILE", self.jwt_public_key_file.is_some()),
+            (
+                "HEIST_JWT_PUBLIC_KEY_FILE",
+                self.jwt_public_key_file.is_some(),
+            ),
             ("HEIST_JWKS_FILE", self.jwks_file.is_some()),
             ("HEIST_JWT_ISSUER", self.jwt.jwt_issuer.is_some()),
             ("HEIST_JWT_AUDIENCE", self.jwt.jwt_audience.is_some()),

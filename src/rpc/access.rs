@@ -111,9 +111,7 @@ impl Rpc {
 /// Refuses a call that is about somebody whom the caller may not act for.
 pub(super) fn check<T: Access>(request: &Request<T>) -> Result<(), Status> {
     match caller(request).who {
-        Who::Player(player) if !request.get_ref().is_own(player) => {
-            Err(status::only_for_oneself())
-        }
+        Who::Player(player) if !request.get_ref().is_own(player) => Err(status::only_for_oneself()),
         _ => Ok(()),
     }
 }
@@ -146,9 +144,15 @@ pub(super) fn verify_table() {
     for service in services {
         for method in &service.method {
             let path = format!("/heist.v1.{}/{}", service.name(), method.name());
-            assert!(Rpc::at(&path).is_some(), "rpc/access.rs does not say who may call {path}");
+            assert!(
+                Rpc::at(&path).is_some(),
+                "rpc/access.rs does not say who may call {path}"
+            );
             missing.retain(|line| *line != path);
         }
     }
-    assert!(missing.is_empty(), "rpc/access.rs names what there is not: {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "rpc/access.rs names what there is not: {missing:?}"
+    );
 }

@@ -80,7 +80,9 @@ impl Attempt {
         Some(Arc::new(Self {
             kind,
             begun,
-            caller: caller.map(|caller| caller.who.to_string()).unwrap_or_default(),
+            caller: caller
+                .map(|caller| caller.who.to_string())
+                .unwrap_or_default(),
             ip_address: (tcp.and_then(TcpConnectInfo::remote_addr))
                 .map(|address| address.ip().to_string()),
             record: Mutex::default(),
@@ -151,7 +153,10 @@ macro_rules! write_line {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        let record = self.record.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let record = self
+            .record
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
         let record = std::mem::take(record);
         let (done, refused, abandoned) = self.kind.events();
         match &record.outcome {
@@ -159,7 +164,13 @@ impl Drop for Attempt {
                 write_line!(tracing::Level::INFO, self, record, done, None::<&str>);
             }
             Some(Outcome::Refused { reason }) => {
-                write_line!(tracing::Level::WARN, self, record, refused, Some(reason.as_str()));
+                write_line!(
+                    tracing::Level::WARN,
+                    self,
+                    record,
+                    refused,
+                    Some(reason.as_str())
+                );
             }
             None => {
                 write_line!(tracing::Level::WARN, self, record, abandoned, None::<&str>);

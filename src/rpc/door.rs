@@ -123,9 +123,7 @@ where
     }
 }
 
-fn answer(
-    status: Status,
-) -> Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>> {
+fn answer(status: Status) -> Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>> {
     Box::pin(async { Ok(status.into_http()) })
 }
 

@@ -200,7 +200,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_breaks_off_does_not_look_complete() {
-        let mut items = stream::<u64, _>(&events(), &Caller::ANYBODY, |_writer| async { panic!("on purpose") });
+        let mut items = stream::<u64, _>(&events(), &Caller::ANYBODY, |_writer| async {
+            panic!("on purpose")
+        });
         let status = items.next().await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::Internal);
     }
