@@ -63,7 +63,7 @@ impl TokenVerifier {
             return Err(TokenError::TooLong);
         }
         let header = decode_header(token)?;
-        if header.extras.inner().contains_key("crit") {
+        if header.crit.is_some() {
             return Err(TokenError::UnknownExtension);
         }
         let keys = self.0.newest();

@@ -87,7 +87,6 @@ fn a_token_has_to_be_signed_current_and_for_us() {
             json!({"exp": now - 10}),
             json!({"nbf": now + 10}),
             json!({"exp": 4_102_444_800_u64}),
-            json!({"exp": 1e300}),
             json!({"aud": ["another", AUDIENCE]}),
             json!({"sub": "42", "scope": null}),
         ] {
@@ -102,6 +101,7 @@ fn a_token_has_to_be_signed_current_and_for_us() {
             (json!({"exp": null}), not_valid),
             (json!({"exp": "never"}), not_valid),
             (json!({"exp": -1}), not_valid),
+            (json!({"exp": 1e300}), not_valid),
             (json!({"exp": [now + 600]}), not_valid),
             (json!({"nbf": now + 60}), "not valid yet"),
             (json!({"nbf": "soon"}), not_valid),
@@ -147,7 +147,6 @@ fn what_is_no_token_is_refused() {
             ".".to_owned(),
             "..".to_owned(),
             "a.b.c".to_owned(),
-            "🦊".to_owned(),
             head.to_owned(),
             format!("{head}."),
             format!("{good}.x"),
@@ -172,11 +171,8 @@ fn what_is_no_token_is_refused() {
             ),
             hs256(&hs256_header, &json!("claims"), &secret),
         ] {
-            let outcome = if bad.is_ascii() {
-                knock(&channel, &bad).await
-            } else {
-                continue;
-            };
+            let outcome = knock(&channel, &bad).await;
+            assert!(outcome.is_err(), "{bad} counted");
             is_refused(outcome, "");
         }
         // A good one of the longest size, and one that is a little longer.
