@@ -228,11 +228,6 @@ fn auth(value: &str) -> Result<Auth, String> {
     }
 }
 
-/// How long a token of `heist token` may be valid.
-pub(crate) fn token_lifetime(value: &str) -> Result<Duration, String> {
-    parse::duration(value)
-}
-
 fn log_format(value: &str) -> Result<LogFormat, String> {
     LogFormat::from_str(value, false).map_err(|_| "expected json or text".to_owned())
 }

@@ -6,7 +6,8 @@ use anyhow::{Context as _, bail, ensure};
 
 use crate::{
     auth::{Grant, Scope, Scopes, SigningKey},
-    config::{JwtConfig, LogConfig, token_lifetime},
+    config::{JwtConfig, LogConfig},
+    settings::parse,
 };
 
 const EXAMPLES: &str = "\
@@ -38,7 +39,7 @@ pub(super) struct Token {
     scope: Option<String>,
 
     /// How long the token is valid
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = token_lifetime)]
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse::duration)]
     expires_in: Duration,
 
     /// The private key to sign with, instead of the secret
