@@ -42,11 +42,9 @@ pub enum WatchedError {
     Unusable(String),
 }
 
-/// The contents of files, in the order in which they were named.
-pub type Contents = Vec<Vec<u8>>;
-
 impl<T: Send + Sync + 'static> Watched<T> {
-    /// Reads `files`, and goes on looking at them. What does not parse later is logged once and
+    /// Reads `files`, and goes on looking at them. `parse` gets their contents in the same order.
+    /// What does not parse later is logged once and
     /// changes nothing. `what` they are goes to the log.
     ///
     /// # Errors
@@ -55,7 +53,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
     pub async fn open(
         what: &'static str,
         files: Vec<PathBuf>,
-        parse: impl Fn(&Contents) -> Result<T, String> + Send + Sync + 'static,
+        parse: impl Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync + 'static,
     ) -> Result<Self, WatchedError> {
         let contents = read_all(&files).await?;
         let first = parse(&contents).map_err(WatchedError::Unusable)?;
@@ -80,8 +78,8 @@ impl<T> Clone for Watched<T> {
 async fn follow<T>(
     what: &'static str,
     files: Vec<PathBuf>,
-    mut known: Contents,
-    parse: impl Fn(&Contents) -> Result<T, String>,
+    mut known: Vec<Vec<u8>>,
+    parse: impl Fn(&[Vec<u8>]) -> Result<T, String>,
     newest: watch::Sender<Arc<T>>,
 ) {
     let mut ticks = interval(INTERVAL);
@@ -122,7 +120,7 @@ async fn follow<T>(
     }
 }
 
-async fn read_all(files: &[PathBuf]) -> Result<Contents, WatchedError> {
+async fn read_all(files: &[PathBuf]) -> Result<Vec<Vec<u8>>, WatchedError> {
     let mut contents = Vec::with_capacity(files.len());
     for file in files {
         contents.push(read(file).await?);

@@ -74,7 +74,7 @@ impl Authenticator {
                 client_scopes,
             }) => {
                 let file: PathBuf = keys.path().to_owned();
-                let parse = move |contents: &Vec<Vec<u8>>| {
+                let parse = move |contents: &[Vec<u8>]| {
                     KeySet::parse(&keys, &contents[0], &issuer, &audience)
                         .map_err(|error| format!("{}: {error}", keys.path().display()))
                 };

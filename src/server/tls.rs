@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 
 use super::connection::Connection;
-use crate::watched::{Contents, Watched, WatchedError};
+use crate::watched::{Watched, WatchedError};
 
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,11 +57,11 @@ pub(super) async fn open(options: TlsOptions) -> Result<Watched<ServerConfig>, W
     let names: Vec<String> = (files.iter())
         .map(|file| file.display().to_string())
         .collect();
-    let parse = move |contents: &Contents| server_config(contents, &names);
+    let parse = move |contents: &[Vec<u8>]| server_config(contents, &names);
     Watched::open("the certificates of TLS", files, parse).await
 }
 
-fn server_config(contents: &Contents, names: &[String]) -> Result<ServerConfig, String> {
+fn server_config(contents: &[Vec<u8>], names: &[String]) -> Result<ServerConfig, String> {
     let chain = certificates(&contents[0]).map_err(|error| format!("{}: {error}", names[0]))?;
     let key = PrivateKeyDer::from_pem_slice(&contents[1])
         .map_err(|error| format!("{}: expected a private key in PEM: {error}", names[1]))?;

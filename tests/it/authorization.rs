@@ -95,13 +95,7 @@ fn table(heist_id: i64) -> Vec<Row> {
         row(
             "AdjustBalance",
             "token.adjust",
-            pb::AdjustBalanceRequest {
-                user_id: ADA,
-                delta: 1,
-                reason: "a present".to_owned(),
-                request_id: new_request_id(),
-            }
-            .encode_to_vec(),
+            present().encode_to_vec(),
             Refused,
         ),
         row(
@@ -134,6 +128,15 @@ fn table(heist_id: i64) -> Vec<Row> {
             Themselves,
         ),
     ]
+}
+
+fn present() -> pb::AdjustBalanceRequest {
+    pb::AdjustBalanceRequest {
+        user_id: ADA,
+        delta: 1,
+        reason: "a present".to_owned(),
+        request_id: new_request_id(),
+    }
 }
 
 /// Streams say nothing as long as nothing happens: it is enough that they open.
@@ -305,16 +308,11 @@ fn the_books_say_which_service_adjusted_a_balance() {
         let ada = world.player("Ada").await;
         let issuer = Issuer::new();
         let (server, channel) = world.guarded(issuer.options()).await;
-        let request = pb::AdjustBalanceRequest {
-            user_id: ada.id,
-            delta: 2,
-            reason: "a present".to_owned(),
-            request_id: new_request_id(),
-        };
+        assert_eq!(ada.id, ADA);
         let mut client = pb::token_service_client::TokenServiceClient::new(channel);
         let token = issuer.service("token.adjust");
         client
-            .adjust_balance(bearer(request, &token))
+            .adjust_balance(bearer(present(), &token))
             .await
             .unwrap();
         let request = pb::ListTokenEventsRequest {
