@@ -44,8 +44,8 @@ pub enum WatchedError {
 
 impl<T: Send + Sync + 'static> Watched<T> {
     /// Reads `files`, and goes on looking at them. `parse` gets their contents in the same order.
-    /// What does not parse later is logged once and
-    /// changes nothing. `what` they are goes to the log.
+    /// What does not parse later is logged once and changes nothing. `what` they are goes to the
+    /// log.
     ///
     /// # Errors
     ///
