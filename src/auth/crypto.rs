@@ -21,8 +21,8 @@ use ring::{
 };
 
 static RING: CryptoProvider = CryptoProvider {
-    signer_factory,
-    verifier_factory,
+    signer_factory: |algorithm, key| signer(*algorithm, key),
+    verifier_factory: |algorithm, key| verifier(*algorithm, key),
     // We read keys and never write them.
     key_utils: KeyUtils::new_unimplemented(),
 };
@@ -61,10 +61,7 @@ enum SignatureKey {
     Ed25519(Ed25519KeyPair),
 }
 
-fn verifier_factory(
-    algorithm: &Algorithm,
-    key: &DecodingKey,
-) -> Result<Box<dyn JwtVerifier>, Error> {
+fn verifier(algorithm: Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>, Error> {
     let key = match (algorithm, key.family(), key.kind()) {
         (Algorithm::HS256, AlgorithmFamily::Hmac, DecodingKeyKind::SecretOrDer(secret)) => {
             VerifyingKey::Secret(hmac::Key::new(hmac::HMAC_SHA256, secret))
@@ -86,10 +83,7 @@ fn verifier_factory(
         }
         _ => return Err(ErrorKind::InvalidAlgorithm.into()),
     };
-    Ok(Box::new(RingVerifier {
-        algorithm: *algorithm,
-        key,
-    }))
+    Ok(Box::new(RingVerifier { algorithm, key }))
 }
 
 impl Verifier<Vec<u8>> for RingVerifier {
@@ -114,7 +108,7 @@ impl JwtVerifier for RingVerifier {
     }
 }
 
-fn signer_factory(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>, Error> {
+fn signer(algorithm: Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>, Error> {
     let bytes = key.as_bytes();
     let key = match (algorithm, key.family()) {
         (Algorithm::HS256, AlgorithmFamily::Hmac) => {
@@ -138,10 +132,7 @@ fn signer_factory(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn Jw
         ),
         _ => return Err(ErrorKind::InvalidAlgorithm.into()),
     };
-    Ok(Box::new(RingSigner {
-        algorithm: *algorithm,
-        key,
-    }))
+    Ok(Box::new(RingSigner { algorithm, key }))
 }
 
 impl Signer<Vec<u8>> for RingSigner {
