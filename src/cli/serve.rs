@@ -56,6 +56,7 @@ impl Serve {
             reflection: config.reflection,
             settings: config.rules.into(),
             limits: config.engine.into(),
+            traffic: config.traffic.into(),
         };
         let mut server = Server::start(options).await?;
         let address = server.address();

@@ -4,7 +4,8 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Api,
-    deadline::{self, read_within},
+    admission::admit,
+    deadline::read_within,
     fields::{Fields, MAX_BATCH},
     render,
 };
@@ -17,7 +18,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<BatchCheckEligibilityRequest>,
 ) -> Result<Response<BatchCheckEligibilityResponse>, Status> {
-    let deadline = deadline::of(&request);
+    let deadline = admit(api, &request)?;
     let message = request.get_ref();
     let mut fields = Fields::default();
     let attacker = fields.user_id("attacker_id", message.attacker_id);

@@ -2,10 +2,12 @@
 //! wrong, call inward, render the answer. One file per RPC.
 
 mod adjust_balance;
+mod admission;
 mod audit;
 mod award_token;
 mod batch_check_eligibility;
 mod batch_get_balances;
+mod calls;
 mod check_eligibility;
 mod deadline;
 mod execute_heist;
@@ -16,23 +18,30 @@ mod get_heist;
 mod get_heist_stats;
 mod get_leaderboard;
 mod get_unread_count;
+mod limiters;
 mod list_heists;
 mod list_notifications;
 mod list_token_events;
 mod mark_notifications_read;
 mod paging;
+mod rate_limiter;
 mod render;
 mod services;
 mod status;
 mod stream;
 mod stream_notifications;
+mod stream_slots;
 mod watch_points;
 
 use std::sync::Arc;
 
 use tonic::service::Routes;
 
-pub use self::{paging::PageTokenKey, stream_notifications::StreamReads};
+pub use self::{
+    limiters::{Limiters, TrafficLimits},
+    paging::PageTokenKey,
+    stream_notifications::StreamReads,
+};
 use crate::{
     engine::Engine,
     events::Events,
@@ -61,6 +70,7 @@ pub struct Api {
     pub ranks: Ranks,
     pub events: Events,
     pub stream_reads: StreamReads,
+    pub limiters: Arc<Limiters>,
 }
 
 impl Api {
@@ -68,14 +78,15 @@ impl Api {
     #[must_use]
     pub fn into_routes(self) -> Routes {
         let gate = gate::FeatureGate::new(Arc::clone(&self.settings));
-        Routes::new(gate.guard(
+        let calls = self.limiters.calls.clone();
+        Routes::new(gate.guard(calls.limit(
             HeistServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST_BYTES),
-        ))
-        .add_service(gate.guard(
+        )))
+        .add_service(gate.guard(calls.limit(
             TokenServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST_BYTES),
-        ))
-        .add_service(gate.guard(
+        )))
+        .add_service(gate.guard(calls.limit(
             NotificationServiceServer::new(self).max_decoding_message_size(MAX_REQUEST_BYTES),
-        ))
+        )))
     }
 }

@@ -13,7 +13,7 @@ use tokio::{
 use tokio_stream::Stream;
 use tonic::Status;
 
-use super::status;
+use super::{status, stream_slots::StreamSlot};
 use crate::events::Events;
 
 /// Items that wait for a reader. It bounds the memory of a stream together with HTTP/2's flow
@@ -42,9 +42,14 @@ impl<T> Writer<T> {
     }
 }
 
-/// A stream that `feed` writes until it returns how the stream ends, the reader is gone, or the
-/// server stops.
-pub(super) fn stream<T, F>(events: &Events, feed: impl FnOnce(Writer<T>) -> F) -> Items<T>
+/// A stream that `feed` writes until it returns how the stream ends, the reader is gone, the
+/// stream is too old, or the server stops. Its place is free when nothing is written any more,
+/// whether or not the reader takes what was.
+pub(super) fn stream<T, F>(
+    events: &Events,
+    slot: StreamSlot,
+    feed: impl FnOnce(Writer<T>) -> F,
+) -> Items<T>
 where
     T: Send + 'static,
     F: Future<Output = Status> + Send + 'static,
@@ -56,9 +61,11 @@ where
     tokio::spawn(async move {
         let status = tokio::select! {
             status = feed => status,
+            () = slot.too_old() => status::stream_too_old(),
             () = events.streams_end() => status::shutting_down(),
             () = items.closed() => return,
         };
+        drop(slot);
         // A reader that has just gone does not want to know.
         let _ = ending.send(status);
     });
@@ -101,9 +108,19 @@ mod tests {
     use tonic_types::StatusExt as _;
 
     use super::*;
+    use crate::rpc::{TrafficLimits, stream_slots::StreamSlots};
 
     fn events() -> Events {
         Events::without_tasks().0
+    }
+
+    /// A place without a limit.
+    fn slot() -> StreamSlot {
+        let limits = TrafficLimits {
+            connection_age: None,
+            ..TrafficLimits::default()
+        };
+        StreamSlots::new(limits).take(None).unwrap()
     }
 
     fn reason(status: &Status) -> String {
@@ -122,7 +139,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_reader_who_stops_reading_gets_what_was_queued_and_then_why() {
         let begun = Instant::now();
-        let mut items = stream(&events(), count_upwards);
+        let mut items = stream(&events(), slot(), count_upwards);
         assert_eq!(items.next().await.unwrap().unwrap(), 0);
         sleep(PATIENCE * 2).await;
         let mut queued = 0;
@@ -141,7 +158,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_reader_who_comes_back_in_time_misses_nothing() {
-        let mut items = stream(&events(), count_upwards);
+        let mut items = stream(&events(), slot(), count_upwards);
         for expected in 0..100 {
             assert_eq!(items.next().await.unwrap().unwrap(), expected);
             if expected % 20 == 0 {
@@ -153,7 +170,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_server_that_stops_ends_streams_after_what_is_queued() {
         let events = events();
-        let mut items = stream(&events, |writer| async move {
+        let mut items = stream(&events, slot(), |writer| async move {
             let _ = writer.send(1).await;
             pending().await
         });
@@ -170,7 +187,7 @@ mod tests {
     async fn who_opens_a_stream_of_a_server_that_stops_is_told_so() {
         let events = events();
         events.end_streams();
-        let mut items = stream::<u64, _>(&events, |_writer| pending());
+        let mut items = stream::<u64, _>(&events, slot(), |_writer| pending());
         let status = items.next().await.unwrap().unwrap_err();
         assert_eq!(reason(&status), "SHUTTING_DOWN");
     }
@@ -178,7 +195,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_feeds_a_stream_ends_with_its_reader() {
         let (alive, ended) = oneshot::channel::<()>();
-        let items = stream::<u64, _>(&events(), |_writer| async move {
+        let items = stream::<u64, _>(&events(), slot(), |_writer| async move {
             let _alive = alive;
             pending().await
         });
@@ -188,7 +205,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_breaks_off_does_not_look_complete() {
-        let mut items = stream::<u64, _>(&events(), |_writer| async { panic!("on purpose") });
+        let mut items =
+            stream::<u64, _>(&events(), slot(), |_writer| async { panic!("on purpose") });
         let status = items.next().await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::Internal);
     }

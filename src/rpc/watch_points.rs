@@ -4,7 +4,9 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api, status,
+    Api,
+    admission::admit,
+    status,
     stream::{Items, TooSlow, Writer, stream},
 };
 use crate::{
@@ -15,10 +17,14 @@ use crate::{
 
 pub(super) fn handle(
     api: &Api,
-    _request: &Request<WatchPointsRequest>,
-) -> Response<Items<WatchPointsResponse>> {
+    request: &Request<WatchPointsRequest>,
+) -> Result<Response<Items<WatchPointsResponse>>, Status> {
+    // A stream has no deadline.
+    let _ = admit(api, request)?;
+    let slot = api.limiters.streams.take(None)?;
     let points = api.events.watch_points();
-    Response::new(stream(&api.events, |writer| feed(points, writer)))
+    let items = stream(&api.events, slot, |writer| feed(points, writer));
+    Ok(Response::new(items))
 }
 
 /// Sends until it has to end, and returns why.
@@ -73,6 +79,7 @@ mod tests {
             ids::{HeistId, UserId},
         },
         events::Events,
+        rpc::{TrafficLimits, stream_slots::StreamSlots},
     };
 
     /// More commits than wait for a watcher.
@@ -80,7 +87,10 @@ mod tests {
 
     fn watch(events: &Events) -> Items<WatchPointsResponse> {
         let points = events.watch_points();
-        stream(events, |writer| feed(points, writer))
+        let slots = StreamSlots::new(TrafficLimits::default());
+        stream(events, slots.take(None).unwrap(), |writer| {
+            feed(points, writer)
+        })
     }
 
     fn commit(number: i64) -> Changes {

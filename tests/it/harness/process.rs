@@ -50,9 +50,12 @@ impl Heist {
         Self { command }
     }
 
-    /// On any free port.
+    /// On any free port, and with any number of calls a minute.
     pub fn serve() -> Self {
-        Self::new(&["serve"]).env("HEIST_LISTEN", "127.0.0.1:0")
+        Self::new(&["serve"])
+            .env("HEIST_LISTEN", "127.0.0.1:0")
+            .env("HEIST_RATE_LIMIT_PER_MINUTE", "0")
+            .env("HEIST_READ_RATE_LIMIT_PER_MINUTE", "0")
     }
 
     pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
