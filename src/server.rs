@@ -1,6 +1,6 @@
 //! The only place that puts the parts together, and takes them apart again.
 
-mod connections;
+mod guard;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::server::TcpIncoming};
 use tonic_health::server::HealthReporter;
 
-use self::connections::Incoming;
+use self::guard::GuardedIncoming;
 use crate::{
     engine::{Engine, Limits, OnCommit, Workers},
     events::{Events, Tasks},
@@ -155,7 +155,7 @@ impl Server {
             connection_age,
             ..
         } = options.traffic;
-        let incoming = Incoming::new(
+        let incoming = GuardedIncoming::new(
             incoming,
             connections,
             connection_age,

@@ -145,3 +145,37 @@ impl http_body::Body for Arriving {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use http_body::Body as _;
+
+    use super::*;
+
+    /// A request of which nothing comes.
+    struct Nothing;
+
+    impl http_body::Body for Nothing {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_does_not_come_is_given_up() {
+        let begun = Instant::now();
+        let mut body = Arriving::new(Body::new(Nothing), begun + ARRIVAL);
+        let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+        let status = frame.unwrap().unwrap_err();
+        assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+        assert_eq!(begun.elapsed(), ARRIVAL);
+    }
+}

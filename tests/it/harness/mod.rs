@@ -15,6 +15,7 @@
 
 mod books;
 mod calls;
+pub mod contract;
 pub mod pages;
 mod players;
 pub mod postgres;

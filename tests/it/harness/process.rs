@@ -103,8 +103,12 @@ impl Heist {
 }
 
 impl Serving {
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it still runs")
+    }
+
     pub async fn signal(&self, signal: &str) {
-        let pid = self.child.id().expect("it still runs").to_string();
+        let pid = self.pid().to_string();
         let sent = Command::new("sh")
             .args(["-c", r#"kill -s "$1" "$2""#, "sh", signal, &pid])
             .status()

@@ -31,7 +31,7 @@ const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The connections that are accepted.
-pub(super) struct Incoming {
+pub(super) struct GuardedIncoming {
     listener: TcpIncoming,
     free: Arc<Semaphore>,
     /// The longest that a connection is open; `None`: for ever.
@@ -42,7 +42,7 @@ pub(super) struct Incoming {
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-impl Incoming {
+impl GuardedIncoming {
     /// `age` is after how long a connection is asked to close. It may take as long again, since
     /// streams that were opened just before it may be open for an `age` of their own. When `cut`
     /// is cancelled, every connection is closed at once.
@@ -63,14 +63,14 @@ impl Incoming {
     }
 
     /// The connection with its limits, or `None` where there are too many and it was closed.
-    fn admit(&mut self, io: TcpStream) -> Option<Connection> {
+    fn admit(&mut self, io: TcpStream) -> Option<Guarded> {
         let was_full = self.is_full;
         let slot = Arc::clone(&self.free).try_acquire_owned().ok();
         self.is_full = slot.is_none();
         if self.is_full && !was_full {
             tracing::warn!("refusing connections: as many are open as HEIST_CONNECTION_LIMIT says");
         }
-        Some(Connection {
+        Some(Guarded {
             io,
             _slot: slot?,
             accepted: Instant::now(),
@@ -82,8 +82,8 @@ impl Incoming {
     }
 }
 
-impl Stream for Incoming {
-    type Item = io::Result<Connection>;
+impl Stream for GuardedIncoming {
+    type Item = io::Result<Guarded>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
@@ -108,7 +108,7 @@ impl Stream for Incoming {
 }
 
 /// A connection with its limits.
-pub(super) struct Connection {
+pub(super) struct Guarded {
     io: TcpStream,
     _slot: OwnedSemaphorePermit,
     accepted: Instant,
@@ -119,7 +119,7 @@ pub(super) struct Connection {
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-impl Connection {
+impl Guarded {
     fn note_read(&mut self, bytes: usize) {
         if self.preface_left == 0 {
             return;
@@ -138,7 +138,7 @@ impl Connection {
     }
 }
 
-impl AsyncRead for Connection {
+impl AsyncRead for Guarded {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -160,7 +160,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for Guarded {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -190,10 +190,67 @@ impl AsyncWrite for Connection {
     }
 }
 
-impl Connected for Connection {
+impl Connected for Guarded {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {
         self.io.connect_info()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio_stream::StreamExt as _;
+
+    use super::*;
+
+    const AGE: Duration = Duration::from_hours(1);
+
+    /// A connection as both ends have it, with the switch that cuts it.
+    async fn connection() -> (Guarded, TcpStream, CancellationToken) {
+        let listener = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let cut = CancellationToken::new();
+        let mut incoming = GuardedIncoming::new(listener, 1, Some(AGE), cut.clone());
+        let caller = TcpStream::connect(address).await.unwrap();
+        (incoming.next().await.unwrap().unwrap(), caller, cut)
+    }
+
+    /// Reads until the connection ends, and returns after how long and how much that was.
+    async fn end_of(mut connection: Guarded) -> (Duration, usize) {
+        let begun = connection.accepted;
+        let mut read = Vec::new();
+        let error = connection.read_to_end(&mut read).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        (begun.elapsed(), read.len())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_begin_is_cut_off() {
+        for bytes in [0, 1, PREFACE_BYTES - 1] {
+            let (connection, mut caller, _cut) = connection().await;
+            caller.write_all(&vec![b'x'; bytes]).await.unwrap();
+            assert_eq!(end_of(connection).await.1, bytes);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_begins_may_stay_for_twice_the_age() {
+        let (connection, mut caller, _cut) = connection().await;
+        caller.write_all(&[b'x'; PREFACE_BYTES]).await.unwrap();
+        let (open, read) = end_of(connection).await;
+        assert_eq!(read, PREFACE_BYTES);
+        assert!(
+            open >= AGE * 2 && open < AGE * 2 + PREFACE_TIMEOUT,
+            "{open:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn all_are_cut_at_once() {
+        let (connection, _caller, cut) = connection().await;
+        cut.cancel();
+        assert!(end_of(connection).await.0 < PREFACE_TIMEOUT);
     }
 }
