@@ -61,6 +61,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// How long, when the server stops and every call has been answered, answers may take to leave and
 /// streams to take their last message. A stream whose reader does not read never does.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How often it is looked whether all calls have been answered.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What a server needs to run.
 #[derive(Clone, Debug)]
@@ -238,10 +240,16 @@ impl Server {
     }
 }
 
-/// Resolves when whoever reads has been told everything.
+/// Resolves when whoever reads has been told everything: no call has been in progress for long
+/// enough, not even one that was on its way when the server began to stop.
 async fn stuck_streams_alone_are_left(limiters: &Limiters) {
-    limiters.calls_answered().await;
-    sleep(LAST_WORDS).await;
+    let mut idle_since = Instant::now();
+    while idle_since.elapsed() < LAST_WORDS {
+        sleep(LOOK_INTERVAL).await;
+        if !limiters.is_idle() {
+            idle_since = Instant::now();
+        }
+    }
 }
 
 fn listen(address: SocketAddr) -> Result<TcpIncoming, ServerError> {

@@ -15,7 +15,7 @@ use std::{
 use http_body::Frame;
 use tokio::{
     sync::Semaphore,
-    time::{Instant, Sleep, sleep, sleep_until},
+    time::{Instant, Sleep, sleep_until},
 };
 use tonic::{
     Status,
@@ -28,8 +28,6 @@ use super::status;
 
 /// How long a request may take to arrive, from its headers to the end of its one message.
 const ARRIVAL: Duration = Duration::from_secs(10);
-/// How often it is looked whether all calls have been answered.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Places for calls in progress. Cheap to clone.
 #[derive(Clone)]
@@ -52,11 +50,8 @@ impl CallSlots {
         }
     }
 
-    /// Looks again and again, so as not to keep late calls out by queueing for all places.
-    pub(super) async fn all_answered(&self) {
-        while self.free.available_permits() < self.all {
-            sleep(LOOK_INTERVAL).await;
-        }
+    pub(super) fn are_all_free(&self) -> bool {
+        self.free.available_permits() == self.all
     }
 }
 

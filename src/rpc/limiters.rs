@@ -40,9 +40,10 @@ impl Limiters {
         }
     }
 
-    /// Resolves when every call has been answered. Streams that have begun do not count.
-    pub async fn calls_answered(&self) {
-        self.calls.all_answered().await;
+    /// Whether every call has been answered. Streams that have begun do not count.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.calls.are_all_free()
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use heist::{engine::Limits, server::Server};
+use heist::{engine::Limits, pb::GetBalanceRequest, server::Server};
 use sqlx::Connection as _;
 use tokio::time::Instant;
 use tonic::{
     Code::{ResourceExhausted, Unavailable},
+    Request,
     transport::Endpoint,
 };
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
@@ -117,6 +118,22 @@ fn a_connection_too_many_is_closed_at_once_and_those_there_are_go_on() {
             third.get_balance(ada.id).await.ok()
         })
         .await;
+    });
+}
+
+#[test]
+fn a_call_with_too_large_headers_is_refused_and_the_connection_stays() {
+    World::run(async |world| {
+        let ada = world.player("Ada").await;
+        let answer = async |header: String| {
+            let mut request = Request::new(GetBalanceRequest { user_id: ada.id });
+            (request.metadata_mut()).insert("x-header", header.parse().unwrap());
+            world.tokens.clone().get_balance(request).await
+        };
+        answer("x".repeat(10_000)).await.unwrap();
+        let refused = answer("x".repeat(20_000)).await.unwrap_err();
+        assert!(refused.message().contains("431"), "{refused:?}");
+        answer(String::new()).await.unwrap();
     });
 }
 
