@@ -36,6 +36,10 @@ enum Documented {
 use Documented::{Accepted, Named, Reason};
 
 /// What the contract says of a bad value, by RPC, field and value; `Named` for all others.
+#[expect(
+    clippy::match_same_arms,
+    reason = "what is accepted is accepted for different reasons"
+)]
 fn documented(rpc: &str, field: &str, what: &str) -> Documented {
     match (rpc, field, what) {
         // Fields that may be absent.

@@ -7,7 +7,7 @@ use tonic::Code;
 
 use crate::harness::{
     Player, World, all_at_once, new_request_id, pages,
-    wire::{self, Method, methods_of_the_contract},
+    wire::{self, methods_of_the_contract},
 };
 
 const NO_IDS: [i32; 3] = [0, -1, i32::MIN];
