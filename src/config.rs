@@ -15,6 +15,7 @@ pub use self::security::{JwtConfig, SecurityConfig};
 
 use crate::{
     engine::Limits,
+    rpc::TrafficLimits,
     settings::{RuleArgs, parse},
     store::pool::DatabaseUrl,
 };
@@ -55,6 +56,9 @@ pub struct ServeConfig {
     pub engine: EngineConfig,
 
     #[command(flatten)]
+    pub traffic: TrafficConfig,
+
+    #[command(flatten)]
     pub log: LogConfig,
 
     #[command(flatten)]
@@ -79,6 +83,31 @@ pub struct EngineConfig {
     /// Transactions at a time at the most, each on a connection of its own
     #[arg(long, env = "HEIST_WORKERS", value_name = "NUMBER", default_value = "4", value_parser = workers)]
     pub workers: usize,
+}
+
+/// How much a server takes on at a time, whoever calls.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Traffic")]
+pub struct TrafficConfig {
+    /// Connections at a time at the most; one more is closed at once
+    #[arg(long, env = "HEIST_CONNECTION_LIMIT", value_name = "NUMBER", default_value = "1000", value_parser = traffic)]
+    pub connection_limit: usize,
+
+    /// Calls in progress at a time at the most; one more is refused as overload
+    #[arg(long, env = "HEIST_CALL_LIMIT", value_name = "CALLS", default_value = "10000", value_parser = traffic)]
+    pub call_limit: usize,
+
+    /// Open streams at a time at the most; one more is refused as overload
+    #[arg(long, env = "HEIST_STREAM_LIMIT", value_name = "STREAMS", default_value = "10000", value_parser = traffic)]
+    pub stream_limit: usize,
+
+    /// Open streams of one player at a time at the most
+    #[arg(long, env = "HEIST_PLAYER_STREAM_LIMIT", value_name = "STREAMS", default_value = "10", value_parser = traffic)]
+    pub player_stream_limit: usize,
+
+    /// After so long a connection is asked to close, and a stream ends; 0s: never
+    #[arg(long, env = "HEIST_CONNECTION_AGE", value_name = "DURATION", default_value = "1h", value_parser = parse::duration)]
+    pub connection_age: Duration,
 }
 
 /// Where the log goes, and in which form.
@@ -159,6 +188,19 @@ impl From<EngineConfig> for Limits {
     }
 }
 
+impl From<TrafficConfig> for TrafficLimits {
+    fn from(config: TrafficConfig) -> Self {
+        let age = config.connection_age;
+        Self {
+            connections: config.connection_limit,
+            calls: config.call_limit,
+            streams: config.stream_limit,
+            player_streams: config.player_stream_limit,
+            connection_age: (!age.is_zero()).then_some(age),
+        }
+    }
+}
+
 impl EmbeddedConfig {
     /// Where the private PostgreSQL keeps its data: what was set, or `heist` in the user's
     /// data folder, or a folder that everybody can reach where the user has none or is root,
@@ -212,6 +254,10 @@ fn batch_limit(value: &str) -> Result<usize, String> {
 
 fn workers(value: &str) -> Result<usize, String> {
     parse::whole_number(value, 1..=100)
+}
+
+fn traffic(value: &str) -> Result<usize, String> {
+    parse::whole_number(value, 1..=1_000_000)
 }
 
 fn socket_address(value: &str) -> Result<SocketAddr, String> {

@@ -63,6 +63,7 @@ impl Serve {
             tls,
             settings: config.rules.into(),
             limits: config.engine.into(),
+            traffic: config.traffic.into(),
         };
         let mut server = Server::start(options).await?;
         let address = server.address();

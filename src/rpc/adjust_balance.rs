@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status};
 use tonic_types::FieldViolation;
 
-use super::{Api, access, audit::Attempt, deadline, fields::Fields, render, status};
+use super::{Api, access, admission::admit, audit::Attempt, fields::Fields, render, status};
 use crate::{
     domain::adjustment::{AdjustmentOrder, AdjustmentOutcome},
     pb::{AdjustBalanceRequest, AdjustBalanceResponse},
@@ -25,8 +25,7 @@ async fn adjust(
     api: &Api,
     request: &Request<AdjustBalanceRequest>,
 ) -> Result<AdjustBalanceResponse, Status> {
-    access::check(request)?;
-    let deadline = deadline::of(request);
+    let deadline = admit(api, request)?;
     let order = parse(request)?;
     let user_id = order.user_id;
     let outcome = (api.engine)

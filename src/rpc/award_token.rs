@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{Api, access, audit::Attempt, deadline, fields::Fields, render, status};
+use super::{Api, admission::admit, audit::Attempt, fields::Fields, render, status};
 use crate::{
     domain::award::{AwardOrder, AwardOutcome},
     pb::{AwardTokenRequest, AwardTokenResponse},
@@ -25,8 +25,7 @@ async fn award(
     api: &Api,
     request: &Request<AwardTokenRequest>,
 ) -> Result<AwardTokenResponse, Status> {
-    access::check(request)?;
-    let deadline = deadline::of(request);
+    let deadline = admit(api, request)?;
     let order = parse(request.get_ref())?;
     let referrer = order.referrer;
     let outcome = (api.engine)

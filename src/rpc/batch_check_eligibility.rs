@@ -3,8 +3,9 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api, access,
-    deadline::{self, read_within},
+    Api,
+    admission::admit,
+    deadline::read_within,
     fields::{Fields, MAX_BATCH},
     render,
 };
@@ -17,8 +18,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<BatchCheckEligibilityRequest>,
 ) -> Result<Response<BatchCheckEligibilityResponse>, Status> {
-    access::check(&request)?;
-    let deadline = deadline::of(&request);
+    let deadline = admit(api, &request)?;
     let message = request.get_ref();
     let mut fields = Fields::default();
     let attacker = fields.user_id("attacker_id", message.attacker_id);

@@ -3,8 +3,9 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api, access,
-    deadline::{self, read_within},
+    Api,
+    admission::admit,
+    deadline::read_within,
     fields::{Fields, MAX_BATCH},
     render, status,
 };
@@ -17,8 +18,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<BatchGetBalancesRequest>,
 ) -> Result<Response<BatchGetBalancesResponse>, Status> {
-    access::check(&request)?;
-    let deadline = deadline::of(&request);
+    let deadline = admit(api, &request)?;
     let mut fields = Fields::default();
     let user_ids = fields.user_ids("user_ids", &request.get_ref().user_ids, MAX_BATCH);
     fields.check()?;

@@ -2,12 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{
-    Api, access,
-    deadline::{self, read_within},
-    fields::Fields,
-    render,
-};
+use super::{Api, admission::admit, deadline::read_within, fields::Fields, render};
 use crate::{
     pb::{CheckEligibilityRequest, CheckEligibilityResponse},
     store::players,
@@ -17,8 +12,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<CheckEligibilityRequest>,
 ) -> Result<Response<CheckEligibilityResponse>, Status> {
-    access::check(&request)?;
-    let deadline = deadline::of(&request);
+    let deadline = admit(api, &request)?;
     let message = request.get_ref();
     let mut fields = Fields::default();
     let attacker = fields.user_id("attacker_id", message.attacker_id);

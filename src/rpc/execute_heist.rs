@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{Api, access, audit::Attempt, deadline, fields::Fields, render, status};
+use super::{Api, admission::admit, audit::Attempt, fields::Fields, render, status};
 use crate::{
     domain::{
         heist::{Heist, HeistOrder, HeistOutcome},
@@ -29,8 +29,7 @@ async fn execute(
     api: &Api,
     request: &Request<ExecuteHeistRequest>,
 ) -> Result<ExecuteHeistResponse, Status> {
-    access::check(request)?;
-    let deadline = deadline::of(request);
+    let deadline = admit(api, request)?;
     let order = parse(api, request)?;
     let outcome = (api.engine)
         .execute_heist(order.clone(), deadline)

@@ -2,12 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{
-    Api, access,
-    deadline::{self, read_within},
-    fields::Fields,
-    render, status,
-};
+use super::{Api, access, admission::admit, deadline::read_within, fields::Fields, render, status};
 use crate::{
     pb::{GetHeistRequest, GetHeistResponse},
     store::heists,
@@ -17,8 +12,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<GetHeistRequest>,
 ) -> Result<Response<GetHeistResponse>, Status> {
-    access::check(&request)?;
-    let deadline = deadline::of(&request);
+    let deadline = admit(api, &request)?;
     let mut fields = Fields::default();
     let id = fields.heist_id("heist_id", request.get_ref().heist_id);
     fields.check()?;

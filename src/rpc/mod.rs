@@ -3,10 +3,12 @@
 
 mod access;
 mod adjust_balance;
+mod admission;
 mod audit;
 mod award_token;
 mod batch_check_eligibility;
 mod batch_get_balances;
+mod calls;
 mod check_eligibility;
 mod deadline;
 mod door;
@@ -18,23 +20,31 @@ mod get_heist;
 mod get_heist_stats;
 mod get_leaderboard;
 mod get_unread_count;
+mod limiters;
 mod list_heists;
 mod list_notifications;
 mod list_token_events;
 mod mark_notifications_read;
 mod paging;
+mod rate_limiter;
 mod render;
 mod services;
 mod status;
 mod stream;
 mod stream_notifications;
+mod stream_slots;
 mod watch_points;
 
 use std::sync::Arc;
 
 use tonic::service::Routes;
 
-pub use self::{door::Peer, paging::PageTokenKey, stream_notifications::StreamReads};
+pub use self::{
+    door::Peer,
+    limiters::{Limiters, TrafficLimits},
+    paging::PageTokenKey,
+    stream_notifications::StreamReads,
+};
 use crate::{
     auth::Authenticator,
     engine::Engine,
@@ -64,6 +74,7 @@ pub struct Api {
     pub ranks: Ranks,
     pub events: Events,
     pub stream_reads: StreamReads,
+    pub limiters: Arc<Limiters>,
 }
 
 impl Api {
@@ -73,14 +84,15 @@ impl Api {
         access::verify_table();
         let door = door::Door::new(authenticator);
         let gate = gate::FeatureGate::new(Arc::clone(&self.settings));
+        let calls = self.limiters.calls.clone();
         let heists =
             HeistServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
         let tokens =
             TokenServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
         let notifications =
             NotificationServiceServer::new(self).max_decoding_message_size(MAX_REQUEST_BYTES);
-        Routes::new(door.guard(gate.guard(heists)))
-            .add_service(door.guard(gate.guard(tokens)))
-            .add_service(door.guard(gate.guard(notifications)))
+        Routes::new(door.guard(gate.guard(calls.limit(heists))))
+            .add_service(door.guard(gate.guard(calls.limit(tokens))))
+            .add_service(door.guard(gate.guard(calls.limit(notifications))))
     }
 }

@@ -3,7 +3,7 @@
 //! Every refusal carries `google.rpc.ErrorInfo` with a reason that programs can compare;
 //! messages are for people and may change.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
 use time::OffsetDateTime;
 use tonic::{Code, Status};
@@ -24,6 +24,8 @@ use crate::{
 const DOMAIN: &str = "heist.v1";
 /// When to come back to a full queue. It drains within milliseconds.
 const OVERLOAD_RETRY: Duration = Duration::from_millis(100);
+/// When to come back to a server with too many streams. They stay open for long.
+const STREAMS_RETRY: Duration = Duration::from_secs(5);
 
 type Facts<'a> = &'a [(&'a str, String)];
 
@@ -125,6 +127,47 @@ pub(super) fn request_id_reused() -> Status {
     )
 }
 
+/// A player has been called for too often.
+pub(super) fn rate_limited(limit_per_minute: NonZeroU32, wait: Duration) -> Status {
+    let facts = [("limit_per_minute", limit_per_minute.to_string())];
+    with_wait(
+        Code::ResourceExhausted,
+        &format!("More than {limit_per_minute} calls in a minute for this player."),
+        info("RATE_LIMITED", &facts),
+        wait,
+    )
+}
+
+/// A player has too many streams open.
+pub(super) fn too_many_streams(limit: usize) -> Status {
+    refuse(
+        Code::ResourceExhausted,
+        "TOO_MANY_STREAMS",
+        &format!("The player has {limit} streams open. Close one of them."),
+        &[("limit", limit.to_string())],
+    )
+}
+
+/// The server has as many calls in progress as it takes.
+pub(super) fn overloaded() -> Status {
+    with_wait(
+        Code::Unavailable,
+        "Too many calls are waiting. Try again, with the same request id.",
+        info("OVERLOADED", &[]),
+        OVERLOAD_RETRY,
+    )
+}
+
+/// The server has as many streams open as it takes.
+pub(super) fn overloaded_with_streams() -> Status {
+    with_wait(
+        Code::Unavailable,
+        "Too many streams are open.",
+        info("OVERLOADED", &[]),
+        STREAMS_RETRY,
+    )
+}
+
 /// Why a heist is not allowed, `now` being the time of the decision.
 pub(super) fn heist_refused(refusal: &Refusal, now: OffsetDateTime) -> Status {
     let message = render::refusal_message(refusal);
@@ -189,15 +232,7 @@ pub(super) fn award_refused(refusal: &AwardRefusal) -> Status {
 /// What a caller learns of a fault: whether to come back, and under which id it was logged.
 pub(super) fn fault(error: &EngineError) -> Status {
     match error {
-        EngineError::Overloaded => {
-            let mut details = info("OVERLOADED", &[]);
-            details.set_retry_info(Some(OVERLOAD_RETRY));
-            with_details(
-                Code::Unavailable,
-                "Too many calls are waiting. Try again, with the same request id.",
-                details,
-            )
-        }
+        EngineError::Overloaded => overloaded(),
         EngineError::Unavailable => refuse(
             Code::Unavailable,
             "DATABASE_UNAVAILABLE",
@@ -227,6 +262,21 @@ pub(super) fn shutting_down() -> Status {
         "The server stops. Open the stream again.",
         &[],
     )
+}
+
+/// A stream that ends because it has been open for long enough.
+pub(super) fn stream_too_old() -> Status {
+    refuse(
+        Code::Unavailable,
+        "STREAM_TOO_OLD",
+        "The stream was open for long. Open it again.",
+        &[],
+    )
+}
+
+/// A request whose bytes do not come.
+pub(super) fn request_too_late() -> Status {
+    Status::deadline_exceeded("The request took too long to arrive.")
 }
 
 /// A stream of notifications that ends because its reader does not keep up.
@@ -266,9 +316,14 @@ fn refuse_until(
     (fact, ends_at): (&str, OffsetDateTime),
     now: OffsetDateTime,
 ) -> Status {
-    let mut details = info(reason, &[(fact, render::rfc3339(ends_at))]);
-    details.set_retry_info(Some((ends_at - now).unsigned_abs()));
-    with_details(Code::FailedPrecondition, message, details)
+    let details = info(reason, &[(fact, render::rfc3339(ends_at))]);
+    let wait = (ends_at - now).unsigned_abs();
+    with_wait(Code::FailedPrecondition, message, details, wait)
+}
+
+fn with_wait(code: Code, message: &str, mut details: ErrorDetails, wait: Duration) -> Status {
+    details.set_retry_info(Some(wait));
+    with_details(code, message, details)
 }
 
 fn info(reason: &str, facts: Facts<'_>) -> ErrorDetails {

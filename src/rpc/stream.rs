@@ -14,7 +14,7 @@ use tokio::{
 use tokio_stream::Stream;
 use tonic::Status;
 
-use super::status;
+use super::{status, stream_slots::StreamSlot};
 use crate::{auth::Caller, events::Events};
 
 /// Items that wait for a reader. It bounds the memory of a stream together with HTTP/2's flow
@@ -44,10 +44,12 @@ impl<T> Writer<T> {
 }
 
 /// A stream that `feed` writes until it returns how the stream ends, the reader is gone, what says
-/// who the reader is expires, or the server stops.
+/// who the reader is expires, the stream is too old, or the server stops. Its place is free when nothing is written any more,
+/// whether or not the reader takes what was.
 pub(super) fn stream<T, F>(
     events: &Events,
     caller: &Caller,
+    slot: StreamSlot,
     feed: impl FnOnce(Writer<T>) -> F,
 ) -> Items<T>
 where
@@ -62,10 +64,12 @@ where
     tokio::spawn(async move {
         let status = tokio::select! {
             status = feed => status,
+            () = slot.too_old() => status::stream_too_old(),
             () = events.streams_end() => status::shutting_down(),
             () = expiry(valid_until) => status::unauthenticated("The token has expired."),
             () = items.closed() => return,
         };
+        drop(slot);
         // A reader that has just gone does not want to know.
         let _ = ending.send(status);
     });
@@ -113,9 +117,19 @@ mod tests {
     use tonic_types::StatusExt as _;
 
     use super::*;
+    use crate::rpc::{TrafficLimits, stream_slots::StreamSlots};
 
     fn events() -> Events {
         Events::without_tasks().0
+    }
+
+    /// A place without a limit.
+    fn slot() -> StreamSlot {
+        let limits = TrafficLimits {
+            connection_age: None,
+            ..TrafficLimits::default()
+        };
+        StreamSlots::new(limits).take(None).unwrap()
     }
 
     fn reason(status: &Status) -> String {
@@ -134,7 +148,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_reader_who_stops_reading_gets_what_was_queued_and_then_why() {
         let begun = Instant::now();
-        let mut items = stream(&events(), &Caller::ANYBODY, count_upwards);
+        let mut items = stream(&events(), &Caller::ANYBODY, slot(), count_upwards);
         assert_eq!(items.next().await.unwrap().unwrap(), 0);
         sleep(PATIENCE * 2).await;
         let mut queued = 0;
@@ -153,7 +167,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_reader_who_comes_back_in_time_misses_nothing() {
-        let mut items = stream(&events(), &Caller::ANYBODY, count_upwards);
+        let mut items = stream(&events(), &Caller::ANYBODY, slot(), count_upwards);
         for expected in 0..100 {
             assert_eq!(items.next().await.unwrap().unwrap(), expected);
             if expected % 20 == 0 {
@@ -165,7 +179,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_server_that_stops_ends_streams_after_what_is_queued() {
         let events = events();
-        let mut items = stream(&events, &Caller::ANYBODY, |writer| async move {
+        let mut items = stream(&events, &Caller::ANYBODY, slot(), |writer| async move {
             let _ = writer.send(1).await;
             pending().await
         });
@@ -182,7 +196,7 @@ mod tests {
     async fn who_opens_a_stream_of_a_server_that_stops_is_told_so() {
         let events = events();
         events.end_streams();
-        let mut items = stream::<u64, _>(&events, &Caller::ANYBODY, |_writer| pending());
+        let mut items = stream::<u64, _>(&events, &Caller::ANYBODY, slot(), |_writer| pending());
         let status = items.next().await.unwrap().unwrap_err();
         assert_eq!(reason(&status), "SHUTTING_DOWN");
     }
@@ -190,7 +204,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_feeds_a_stream_ends_with_its_reader() {
         let (alive, ended) = oneshot::channel::<()>();
-        let items = stream::<u64, _>(&events(), &Caller::ANYBODY, |_writer| async move {
+        let items = stream::<u64, _>(&events(), &Caller::ANYBODY, slot(), |_writer| async move {
             let _alive = alive;
             pending().await
         });
@@ -200,7 +214,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_breaks_off_does_not_look_complete() {
-        let mut items = stream::<u64, _>(&events(), &Caller::ANYBODY, |_writer| async {
+        let mut items = stream::<u64, _>(&events(), &Caller::ANYBODY, slot(), |_writer| async {
             panic!("on purpose")
         });
         let status = items.next().await.unwrap().unwrap_err();

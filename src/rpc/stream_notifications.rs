@@ -14,7 +14,8 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Api, access,
-    deadline::{self, read_within},
+    admission::admit,
+    deadline::read_within,
     fields::Fields,
     render, status,
     stream::{Items, TooSlow, Writer, stream},
@@ -61,8 +62,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<StreamNotificationsRequest>,
 ) -> Result<Response<Items<Item>>, Status> {
-    access::check(&request)?;
-    let deadline = deadline::of(&request);
+    let deadline = admit(api, &request)?;
     let message = request.get_ref();
     let mut fields = Fields::default();
     let user_id = fields.user_id("user_id", message.user_id);
@@ -70,6 +70,7 @@ pub(super) async fn handle(
         (message.after_id != 0).then(|| fields.notification_id("after_id", message.after_id));
     fields.check()?;
 
+    let slot = api.limiters.streams.take(Some(user_id))?;
     // Listens before it looks, so that nothing falls in between.
     let mailbox = api.events.mailbox(user_id);
     let read = async {
@@ -93,7 +94,7 @@ pub(super) async fn handle(
         reads: api.stream_reads.clone(),
     };
     let caller = access::caller(&request);
-    let items = stream(&api.events, caller, |writer| feed.run(writer));
+    let items = stream(&api.events, caller, slot, |writer| feed.run(writer));
     Ok(Response::new(items))
 }
 

@@ -4,7 +4,9 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api, access, status,
+    Api, access,
+    admission::admit,
+    status,
     stream::{Items, TooSlow, Writer, stream},
 };
 use crate::{
@@ -17,10 +19,12 @@ pub(super) fn handle(
     api: &Api,
     request: &Request<WatchPointsRequest>,
 ) -> Result<Response<Items<WatchPointsResponse>>, Status> {
-    access::check(request)?;
+    // A stream has no deadline.
+    let _ = admit(api, request)?;
+    let slot = api.limiters.streams.take(None)?;
     let points = api.events.watch_points();
     let caller = access::caller(request);
-    let items = stream(&api.events, caller, |writer| feed(points, writer));
+    let items = stream(&api.events, caller, slot, |writer| feed(points, writer));
     Ok(Response::new(items))
 }
 
@@ -77,6 +81,7 @@ mod tests {
             ids::{HeistId, UserId},
         },
         events::Events,
+        rpc::{TrafficLimits, stream_slots::StreamSlots},
     };
 
     /// More commits than wait for a watcher.
@@ -84,7 +89,11 @@ mod tests {
 
     fn watch(events: &Events) -> Items<WatchPointsResponse> {
         let points = events.watch_points();
-        stream(events, &Caller::ANYBODY, |writer| feed(points, writer))
+        let slots = StreamSlots::new(TrafficLimits::default());
+        let slot = slots.take(None).unwrap();
+        stream(events, &Caller::ANYBODY, slot, |writer| {
+            feed(points, writer)
+        })
     }
 
     fn commit(number: i64) -> Changes {

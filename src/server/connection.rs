@@ -7,26 +7,24 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
+use super::guard::Guarded;
 use crate::{auth::ClientCertificate, rpc::Peer};
 
 /// A connection, ready for HTTP/2.
 pub(super) enum Connection {
-    Plain(TcpStream),
+    Plain(Guarded),
     Tls {
-        stream: Box<TlsStream<TcpStream>>,
+        stream: Box<TlsStream<Guarded>>,
         certificate: Option<Arc<ClientCertificate>>,
     },
 }
 
 impl Connection {
-    pub(super) fn tls(stream: TlsStream<TcpStream>) -> Self {
+    pub(super) fn tls(stream: TlsStream<Guarded>) -> Self {
         let certificates = stream.get_ref().1.peer_certificates();
         let certificate = certificates.and_then(|chain| chain.first());
         Self::Tls {

@@ -11,14 +11,13 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use tokio::{
-    net::TcpStream,
     sync::{Semaphore, mpsc},
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 
-use super::connection::Connection;
+use super::{connection::Connection, guard::Guarded};
 use crate::watched::{Watched, WatchedError};
 
 /// How long a handshake may take.
@@ -116,7 +115,7 @@ fn roots_of(pem: &[u8]) -> Result<RootCertStore, String> {
 /// Connections whose handshake is done. Each is shaken hands with in a task of its own, by the
 /// certificates of that moment, so that nobody waits for one who is slow.
 pub(super) fn handshakes(
-    mut incoming: impl Stream<Item = io::Result<TcpStream>> + Send + Unpin + 'static,
+    mut incoming: impl Stream<Item = io::Result<Guarded>> + Send + Unpin + 'static,
     certificates: Watched<ServerConfig>,
 ) -> ReceiverStream<io::Result<Connection>> {
     let (ready, connections) = mpsc::channel(BACKLOG);

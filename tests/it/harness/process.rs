@@ -50,9 +50,12 @@ impl Heist {
         Self { command }
     }
 
-    /// On any free port.
+    /// On any free port, and with any number of calls a minute.
     pub fn serve() -> Self {
-        Self::new(&["serve"]).env("HEIST_LISTEN", "127.0.0.1:0")
+        Self::new(&["serve"])
+            .env("HEIST_LISTEN", "127.0.0.1:0")
+            .env("HEIST_RATE_LIMIT_PER_MINUTE", "0")
+            .env("HEIST_READ_RATE_LIMIT_PER_MINUTE", "0")
     }
 
     pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
@@ -105,8 +108,12 @@ impl Heist {
 }
 
 impl Serving {
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it still runs")
+    }
+
     pub async fn signal(&self, signal: &str) {
-        let pid = self.child.id().expect("it still runs").to_string();
+        let pid = self.pid().to_string();
         let sent = Command::new("sh")
             .args(["-c", r#"kill -s "$1" "$2""#, "sh", signal, &pid])
             .status()
