@@ -1,6 +1,8 @@
 //! Everything that comes from the environment, one documented field each. Nothing else in
 //! the crate reads an environment variable.
 
+mod telemetry;
+
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
@@ -9,6 +11,7 @@ use std::{
 
 use clap::ValueEnum;
 
+pub use self::telemetry::{Exporter, TelemetryConfig};
 use crate::{
     engine::Limits,
     settings::{RuleArgs, parse},
@@ -50,6 +53,9 @@ pub struct ServeConfig {
     pub log: LogConfig,
 
     #[command(flatten)]
+    pub telemetry: TelemetryConfig,
+
+    #[command(flatten)]
     pub embedded: EmbeddedConfig,
 
     #[command(flatten)]
@@ -81,7 +87,7 @@ pub struct LogConfig {
     pub log_format: Option<LogFormat>,
 
     /// What is logged, such as `warn` or `heist=debug,sqlx=warn`
-    #[arg(long = "log-filter", env = "RUST_LOG", value_name = "FILTER", default_value = "info,sqlx=warn", value_parser = log_filter, global = true)]
+    #[arg(long = "log-filter", env = "RUST_LOG", value_name = "FILTER", default_value = "info,sqlx=warn,opentelemetry=warn", value_parser = log_filter, global = true)]
     pub filter: String,
 }
 

@@ -14,7 +14,7 @@ use crate::{
     engine::{Engine, Limits, OnCommit, Workers},
     events::{Events, Tasks},
     pb::{self, heist_service_server, notification_service_server, token_service_server},
-    rpc::{Api, PageTokenKey, StreamReads},
+    rpc::{Api, Observe, PageTokenKey, StreamReads},
     settings::Settings,
     store::{
         PgPool, StoreError,
@@ -97,6 +97,7 @@ impl Server {
         let connect_options = options.database.connect_options();
         schema::check(connect_options).await?;
         let pool = pool::connect_lazy(connect_options.clone(), options.max_connections);
+        pool::watch(&pool);
         let page_token_key = PageTokenKey::new(&secrets::page_token_key(&pool).await?);
 
         let incoming = listen(options.listen)?;
@@ -130,6 +131,7 @@ impl Server {
             .http2_max_pending_accept_reset_streams(Some(MAX_UNSEEN_RESETS))
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .layer(Observe)
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, async {
                 // Also when the sender is dropped.

@@ -1,7 +1,8 @@
 //! The bounded queue of one kind of order, and the workers that empty it.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
+use opentelemetry::trace::Span as _;
 use sqlx::{PgConnection, PgPool};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
@@ -10,7 +11,15 @@ use tokio::{
 };
 
 use super::{EngineError, retry};
-use crate::{domain::change::Changes, store::StoreError};
+use crate::{
+    domain::change::Changes,
+    store::StoreError,
+    telemetry::{
+        metrics::{self, METRICS},
+        request::{self, Request},
+        traces,
+    },
+};
 
 /// How much one queue takes on.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +47,9 @@ pub(super) trait Operation: 'static {
     type Order: Clone + Send + Sync + 'static;
     type Outcome: Send + 'static;
 
+    /// What metrics and traces call it.
+    const NAME: &'static str;
+
     /// Loads, decides and saves, in the transaction of `connection`, which the caller
     /// commits. One outcome for each order, in their order.
     fn apply(
@@ -50,6 +62,9 @@ pub(super) trait Operation: 'static {
 
     /// Adds what an outcome changed that somebody may listen for.
     fn add_changes(changes: &mut Changes, outcome: &Self::Outcome);
+
+    /// Counts a decision that stands, and logs it for who wants to know every one.
+    fn observe(order: &Self::Order, outcome: &Self::Outcome);
 
     /// The commit that was to make `earlier` true may or may not have come through; the
     /// order was then run again, with `again` as its outcome. What is the answer?
@@ -75,6 +90,8 @@ pub(super) struct Queue<O: Operation> {
 struct Job<O: Operation> {
     order: O::Order,
     deadline: Instant,
+    submitted: Instant,
+    request: Option<Request>,
     reply: oneshot::Sender<Result<O::Outcome, EngineError>>,
 }
 
@@ -88,6 +105,11 @@ impl<O: Operation> Queue<O> {
         workers: &mut JoinSet<()>,
     ) -> Self {
         let (sender, receiver) = mpsc::channel(limits.queue);
+        let waiting = sender.downgrade();
+        metrics::watch_queue(O::NAME, move || {
+            let sender = waiting.upgrade();
+            sender.map_or(0, |sender| sender.max_capacity() - sender.capacity())
+        });
         let receiver = Arc::new(Mutex::new(receiver));
         for _ in 0..limits.workers {
             let context = Context {
@@ -108,6 +130,8 @@ impl<O: Operation> Queue<O> {
         let job = Job {
             order,
             deadline,
+            submitted: Instant::now(),
+            request: request::current(),
             reply,
         };
         self.sender.try_send(job).map_err(|refused| match refused {
@@ -158,15 +182,26 @@ async fn settle<O: Operation>(context: Context, jobs: Vec<Job<O>>) {
     let Some(latest_deadline) = jobs.iter().map(|job| job.deadline).max() else {
         return;
     };
-    let (orders, replies): (Vec<_>, Vec<_>) =
-        jobs.into_iter().map(|job| (job.order, job.reply)).unzip();
-    let resolved = retry::resolve::<O>(&context.pool, &orders, latest_deadline).await;
+    let waited: Vec<Duration> = jobs.iter().map(|job| now - job.submitted).collect();
+    let (orders, (requests, replies)): (Vec<_>, (Vec<_>, Vec<_>)) = (jobs.into_iter())
+        .map(|job| (job.order, (job.request, job.reply)))
+        .unzip();
+    METRICS.batch(O::NAME, &waited);
+    let span = traces::batch(O::NAME, &requests, &waited);
+    let place = span.as_ref().map(|span| span.span_context().clone());
+    let resolved = Request::batch(&requests, place)
+        .scope(retry::resolve::<O>(&context.pool, &orders, &requests, latest_deadline))
+        .await;
+    drop(span);
     let mut changes = Changes {
         in_doubt: resolved.in_doubt,
         ..Changes::default()
     };
-    for outcome in resolved.results.iter().flatten() {
-        O::add_changes(&mut changes, outcome);
+    for ((order, request), result) in orders.iter().zip(requests).zip(&resolved.results) {
+        if let Ok(outcome) = result {
+            O::add_changes(&mut changes, outcome);
+            request::scope_sync(request, || O::observe(order, outcome));
+        }
     }
     (context.on_commit)(changes);
     for (reply, result) in replies.into_iter().zip(resolved.results) {

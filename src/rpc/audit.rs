@@ -1,4 +1,5 @@
-//! One log line for each attempt to change the books, whatever came of it.
+//! One log line for each attempt to change the books, whatever came of it. The id of the request
+//! and its trace are added to it as to every line.
 //!
 //! What callers wrote is logged as values of fields, never as part of the message: both formats
 //! quote and escape those, so that a line break in one cannot pass for another line.
@@ -7,7 +8,7 @@ use tokio::time::Instant;
 use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
 
-use crate::pb;
+use crate::{pb, telemetry};
 
 /// An attempt that has begun.
 pub(super) struct Attempt {
@@ -17,6 +18,7 @@ pub(super) struct Attempt {
 
 impl Attempt {
     pub(super) fn begin<T>(request: &Request<T>) -> Self {
+        telemetry::request::is_audited();
         Self {
             begun: Instant::now(),
             ip_address: request
@@ -37,7 +39,7 @@ impl Attempt {
                 victimId = asked.victim_id,
                 pointsStolen = response.heist.as_ref().map(|heist| heist.points_stolen),
                 replayed = response.replayed,
-                requestId = asked.request_id,
+                idempotencyKey = asked.request_id,
                 ipAddress = self.ip_address,
                 duration_ms = self.duration_ms(),
             ),
@@ -46,7 +48,7 @@ impl Attempt {
                 reason = reason(status),
                 attackerId = asked.attacker_id,
                 victimId = asked.victim_id,
-                requestId = asked.request_id,
+                idempotencyKey = asked.request_id,
                 ipAddress = self.ip_address,
                 duration_ms = self.duration_ms(),
             ),
@@ -90,7 +92,7 @@ impl Attempt {
                 delta = asked.delta,
                 why = asked.reason,
                 replayed = response.replayed,
-                requestId = asked.request_id,
+                idempotencyKey = asked.request_id,
                 ipAddress = self.ip_address,
                 duration_ms = self.duration_ms(),
             ),
@@ -99,7 +101,7 @@ impl Attempt {
                 reason = reason(status),
                 userId = asked.user_id,
                 delta = asked.delta,
-                requestId = asked.request_id,
+                idempotencyKey = asked.request_id,
                 ipAddress = self.ip_address,
                 duration_ms = self.duration_ms(),
             ),

@@ -20,6 +20,7 @@ mod list_heists;
 mod list_notifications;
 mod list_token_events;
 mod mark_notifications_read;
+mod observe;
 mod paging;
 mod render;
 mod services;
@@ -32,7 +33,7 @@ use std::sync::Arc;
 
 use tonic::service::Routes;
 
-pub use self::{paging::PageTokenKey, stream_notifications::StreamReads};
+pub use self::{observe::Observe, paging::PageTokenKey, stream_notifications::StreamReads};
 use crate::{
     engine::Engine,
     events::Events,

@@ -14,7 +14,7 @@ use tokio_stream::Stream;
 use tonic::Status;
 
 use super::status;
-use crate::events::Events;
+use crate::{events::Events, telemetry::request};
 
 /// Items that wait for a reader. It bounds the memory of a stream together with HTTP/2's flow
 /// control.
@@ -51,7 +51,7 @@ where
 {
     let (items, queued) = mpsc::channel(BACKLOG);
     let (ending, ended) = oneshot::channel();
-    let feed = feed(Writer(items.clone()));
+    let feed = request::carry(request::current(), feed(Writer(items.clone())));
     let events = events.clone();
     tokio::spawn(async move {
         let status = tokio::select! {

@@ -17,9 +17,11 @@ pub mod pool;
 pub mod schema;
 pub mod secrets;
 pub mod signals;
+mod statement;
 pub mod tokens;
 
 pub use error::StoreError;
+pub(crate) use statement::Statement;
 pub use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
 
 /// A number of things, as PostgreSQL takes it.
