@@ -15,7 +15,8 @@
 //! | [`embedded`] | the PostgreSQL that runs when no `DATABASE_URL` is given |
 //! | [`settings`], [`config`] | the rules of the game; everything else from the environment |
 //! | [`server`] | how the parts are put together, and the order in which they stop |
-//! | [`cli`], [`telemetry`] | commands; logs |
+//! | [`cli`] | commands |
+//! | [`telemetry`] | logs, metrics and traces, which every room may use |
 //!
 //! # What always holds
 //!
@@ -32,6 +33,7 @@
 //! - A rule: a setting, a branch in [`domain::rules`], a refusal; the compiler then asks for
 //!   its status.
 //! - A notification: a variant in [`domain::notification`], its details in the proto.
+//! - A metric: `telemetry/metrics.rs`, and a line in `docs/metrics.md`.
 //! - A table or index: a migration with its down, and a line in `migrations/README.md`.
 
 pub mod cli;

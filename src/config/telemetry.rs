@@ -35,7 +35,12 @@ pub struct TelemetryConfig {
     pub traces_sampler_arg: f64,
 
     /// What the service is called in metrics and traces
-    #[arg(long, env = "OTEL_SERVICE_NAME", value_name = "NAME", default_value = "heist")]
+    #[arg(
+        long,
+        env = "OTEL_SERVICE_NAME",
+        value_name = "NAME",
+        default_value = "heist"
+    )]
     pub service_name: String,
 }
 

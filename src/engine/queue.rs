@@ -190,7 +190,12 @@ async fn settle<O: Operation>(context: Context, jobs: Vec<Job<O>>) {
     let span = traces::batch(O::NAME, &requests, &waited);
     let place = span.as_ref().map(|span| span.span_context().clone());
     let resolved = Request::batch(&requests, place)
-        .scope(retry::resolve::<O>(&context.pool, &orders, &requests, latest_deadline))
+        .scope(retry::resolve::<O>(
+            &context.pool,
+            &orders,
+            &requests,
+            latest_deadline,
+        ))
         .await;
     drop(span);
     let mut changes = Changes {

@@ -140,12 +140,7 @@ async fn attempt_repeatedly<O: Operation>(
 }
 
 /// Tells the operators.
-fn rolled_back<O: Operation>(
-    error: &StoreError,
-    batch_size: usize,
-    attempts: u32,
-    retrying: bool,
-) {
+fn rolled_back<O: Operation>(error: &StoreError, batch_size: usize, attempts: u32, retrying: bool) {
     let cause = error.cause();
     METRICS.transactions(1, O::NAME, "rolled_back");
     METRICS.rollbacks(1, O::NAME, cause);

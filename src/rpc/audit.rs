@@ -8,7 +8,10 @@ use tokio::time::Instant;
 use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
 
-use crate::{pb, telemetry};
+use crate::{
+    domain::{eligibility::Eligibility, ids::UserId, rules::Refusal},
+    pb, telemetry,
+};
 
 /// An attempt that has begun.
 pub(super) struct Attempt {
@@ -39,7 +42,7 @@ impl Attempt {
                 victimId = asked.victim_id,
                 pointsStolen = response.heist.as_ref().map(|heist| heist.points_stolen),
                 replayed = response.replayed,
-                idempotencyKey = asked.request_id,
+                idempotencyKey = given(&asked.request_id),
                 ipAddress = self.ip_address,
                 duration_ms = self.duration_ms(),
             ),
@@ -48,7 +51,7 @@ impl Attempt {
                 reason = reason(status),
                 attackerId = asked.attacker_id,
                 victimId = asked.victim_id,
-                idempotencyKey = asked.request_id,
+                idempotencyKey = given(&asked.request_id),
                 ipAddress = self.ip_address,
                 duration_ms = self.duration_ms(),
             ),
@@ -92,7 +95,7 @@ impl Attempt {
                 delta = asked.delta,
                 why = asked.reason,
                 replayed = response.replayed,
-                idempotencyKey = asked.request_id,
+                idempotencyKey = given(&asked.request_id),
                 ipAddress = self.ip_address,
                 duration_ms = self.duration_ms(),
             ),
@@ -101,7 +104,7 @@ impl Attempt {
                 reason = reason(status),
                 userId = asked.user_id,
                 delta = asked.delta,
-                idempotencyKey = asked.request_id,
+                idempotencyKey = given(&asked.request_id),
                 ipAddress = self.ip_address,
                 duration_ms = self.duration_ms(),
             ),
@@ -112,6 +115,22 @@ impl Attempt {
         const MS_PER_S: f64 = 1000.0;
         self.begun.elapsed().as_secs_f64() * MS_PER_S
     }
+}
+
+/// What a player is told that they could do: no attempt, and only for who wants to know it all.
+pub(super) fn eligibility_checked(attacker: UserId, eligibility: &Eligibility) {
+    tracing::debug!(
+        event = "ELIGIBILITY_CHECKED",
+        attackerId = attacker.0,
+        victimId = eligibility.victim_id.0,
+        eligible = eligibility.verdict.is_ok(),
+        reason = eligibility.verdict.as_ref().err().map(Refusal::reason),
+    );
+}
+
+/// Nothing where the caller gave none.
+fn given(key: &str) -> Option<&str> {
+    Some(key).filter(|key| !key.is_empty())
 }
 
 /// The reason of a refusal; the code where there is none.

@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api,
+    Api, audit,
     deadline::{self, read_within},
     fields::Fields,
     render,
@@ -29,6 +29,7 @@ pub(super) async fn handle(
     let read = players::snapshot(&api.pool, &both, rules.robberies_to_know());
     let snapshot = read_within(deadline, "checking eligibility", read).await?;
     let eligibility = snapshot.assess(rules, attacker, victim);
+    audit::eligibility_checked(attacker, &eligibility);
     Ok(Response::new(CheckEligibilityResponse {
         eligibility: Some(render::eligibility(eligibility)),
     }))

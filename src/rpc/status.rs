@@ -112,12 +112,9 @@ pub(super) fn heist_refused(refusal: &Refusal, now: OffsetDateTime) -> Status {
             &message,
             &[("tokens_required", "1".to_owned())],
         ),
-        Refusal::CooldownActive { ends_at } => refuse_until(
-            reason,
-            &message,
-            ("cooldown_end_time", *ends_at),
-            now,
-        ),
+        Refusal::CooldownActive { ends_at } => {
+            refuse_until(reason, &message, ("cooldown_end_time", *ends_at), now)
+        }
         Refusal::InsufficientPoints { points, required } => refuse(
             Code::FailedPrecondition,
             reason,
@@ -127,12 +124,9 @@ pub(super) fn heist_refused(refusal: &Refusal, now: OffsetDateTime) -> Status {
                 ("points_required", required.to_string()),
             ],
         ),
-        Refusal::TargetProtected { ends_at } => refuse_until(
-            reason,
-            &message,
-            ("protection_end_time", *ends_at),
-            now,
-        ),
+        Refusal::TargetProtected { ends_at } => {
+            refuse_until(reason, &message, ("protection_end_time", *ends_at), now)
+        }
     }
 }
 

@@ -21,8 +21,8 @@ mod statement;
 pub mod tokens;
 
 pub use error::StoreError;
-pub(crate) use statement::Statement;
 pub use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
+pub(crate) use statement::Statement;
 
 /// A number of things, as PostgreSQL takes it.
 fn count(things: usize) -> i64 {

@@ -235,7 +235,10 @@ impl Metrics {
     }
 
     pub fn transactions(&self, times: u64, operation: &'static str, outcome: &'static str) {
-        let labels = [operation_label(operation), KeyValue::new("outcome", outcome)];
+        let labels = [
+            operation_label(operation),
+            KeyValue::new("outcome", outcome),
+        ];
         self.transactions.add(times, &labels);
     }
 

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, BufReader},
     process::{Child, Command},
@@ -23,6 +24,8 @@ pub struct Heist {
 pub struct Serving {
     child: Child,
     pub address: SocketAddr,
+    /// Where `/metrics` is, if anywhere.
+    pub metrics_address: Option<SocketAddr>,
     stdout: Lines,
     stderr: Lines,
 }
@@ -42,6 +45,8 @@ impl Heist {
     pub fn new(arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_heist"));
         command.args(arguments).env_clear().kill_on_drop(true);
+        // Most have no use for it, and they cannot all have the same port.
+        command.env("HEIST_METRICS_LISTEN", "");
         for name in ["PATH", "PG_BIN_DIR", "LD_LIBRARY_PATH"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
@@ -78,7 +83,7 @@ impl Heist {
             .expect("it can be started");
         let stdout = collect(child.stdout.take().expect("it is piped"));
         let stderr = collect(child.stderr.take().expect("it is piped"));
-        let address = until("it serves", async || {
+        let (address, metrics_address) = until("it serves", async || {
             if let Some(status) = child.try_wait().expect("it is our child") {
                 panic!("it ended with {status}: {}", joined(&stderr));
             }
@@ -86,13 +91,18 @@ impl Heist {
             let serving = lines
                 .iter()
                 .find(|line| line.contains(r#""message":"serving""#))?;
-            let (_, address) = serving.split_once(r#""address":""#)?;
-            Some(address[..address.find('"')?].parse().expect("an address"))
+            let serving: Value = serde_json::from_str(serving).expect("a line is JSON");
+            let address = |name: &str| {
+                let address = serving[name].as_str()?;
+                Some(address.parse().expect("an address"))
+            };
+            Some((address("address")?, address("metrics_address")))
         })
         .await;
         Serving {
             child,
             address,
+            metrics_address,
             stdout,
             stderr,
         }
@@ -125,6 +135,20 @@ impl Serving {
     pub async fn stopped_by(self, signal: &str) -> Ended {
         self.signal(signal).await;
         self.ended().await
+    }
+
+    /// The events of this name in its log, all of whose lines are JSON.
+    pub fn events(&self, name: &str) -> Vec<Value> {
+        let lines = self.stderr.lock().unwrap();
+        (lines.iter())
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}")))
+            .filter(|event: &Value| event["event"] == name)
+            .collect()
+    }
+
+    /// The first event of this name, once it is in the log.
+    pub async fn event(&self, name: &str) -> Value {
+        until(name, async || self.events(name).into_iter().next()).await
     }
 
     pub fn has_said(&self, what: &str) -> bool {
