@@ -13,7 +13,7 @@ pub struct TelemetryConfig {
     pub metrics_listen: Optional<SocketAddr>,
 
     /// Where traces and metrics are sent by OTLP over gRPC, such as `http://collector:4317`;
-    /// empty: nowhere. The standard OTEL_EXPORTER_OTLP_* and OTEL_BSP_* are heeded as well
+    /// empty: nowhere. OpenTelemetry's variables for headers, time-outs and batches are heeded
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", default_value = "", value_parser = otlp_endpoint)]
     pub otlp_endpoint: Optional<String>,
 

@@ -8,12 +8,13 @@ mod exposition;
 mod flood;
 mod logs;
 pub mod metrics;
+mod otlp;
 pub mod request;
 pub mod traces;
 
 use std::{net::SocketAddr, time::Duration};
 
-use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter, WithExportConfig as _};
+use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::{
     Resource, error::OTelSdkError, metrics::SdkMeterProvider, trace::SdkTracerProvider,
 };
@@ -87,22 +88,14 @@ impl Exporters {
         }
         if let Some(endpoint) = &config.otlp_endpoint.0 {
             if config.otlp_metrics == Exporter::Otlp {
-                let exporter = MetricExporter::builder()
-                    .with_tonic()
-                    .with_endpoint(endpoint)
-                    .build()?;
-                meters = meters.with_periodic_exporter(exporter);
+                meters = meters.with_periodic_exporter(otlp::metrics(endpoint)?);
                 anybody_reads = true;
             }
             if config.otlp_traces == Exporter::Otlp {
-                let exporter = SpanExporter::builder()
-                    .with_tonic()
-                    .with_endpoint(endpoint)
-                    .build()?;
                 let tracers = SdkTracerProvider::builder()
                     .with_resource(resource)
                     .with_sampler(config.sampler())
-                    .with_batch_exporter(exporter)
+                    .with_batch_exporter(otlp::spans(endpoint)?)
                     .build();
                 traces::start(&tracers);
                 exporters.tracers = Some(tracers);

@@ -158,7 +158,13 @@ fn rpcs_know_no_sql() {
 
 #[test]
 fn only_rpc_knows_the_wire() {
-    let exceptions = ["rpc/", "lib.rs", "server.rs", "cli/healthcheck.rs"];
+    let exceptions = [
+        "rpc/",
+        "lib.rs",
+        "server.rs",
+        "cli/healthcheck.rs",
+        "telemetry/otlp.rs",
+    ];
     forbid(
         &[""],
         &exceptions,

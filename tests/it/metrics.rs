@@ -35,10 +35,10 @@ async fn scrape(address: SocketAddr) -> String {
     body
 }
 
-/// The value of a series; 0 where there is none.
-fn value(scraped: &str, series: &str) -> f64 {
+/// The value of a series that counts whole things; 0 where there is none.
+fn value(scraped: &str, series: &str) -> u64 {
     let line = scraped.lines().find_map(|line| line.strip_prefix(series));
-    line.map_or(0.0, |value| value.trim().parse().expect("a number"))
+    line.map_or(0, |value| value.trim().parse().expect("a whole number"))
 }
 
 #[test]
@@ -82,57 +82,57 @@ fn what_happens_is_counted() {
 
         let scraped = scrape(server.metrics_address.unwrap()).await;
         for (series, expected) in [
-            (r#"heist_heists_total{outcome="EXECUTED"}"#, 1.0),
-            (r#"heist_heists_total{outcome="INSUFFICIENT_TOKENS"}"#, 1.0),
-            ("heist_points_stolen_total", 50.0),
-            (r#"heist_awards_total{outcome="AWARDED"}"#, 1.0),
-            (r#"heist_awards_total{outcome="ALREADY_AWARDED"}"#, 1.0),
-            (r#"heist_tokens_earned_total{source="referral"}"#, 1.0),
-            (r#"heist_tokens_earned_total{source="adjustment"}"#, 5.0),
-            (r#"heist_tokens_spent_total{source="heist"}"#, 1.0),
-            (r#"heist_tokens_spent_total{source="adjustment"}"#, 2.0),
+            (r#"heist_heists_total{outcome="EXECUTED"}"#, 1),
+            (r#"heist_heists_total{outcome="INSUFFICIENT_TOKENS"}"#, 1),
+            ("heist_points_stolen_total", 50),
+            (r#"heist_awards_total{outcome="AWARDED"}"#, 1),
+            (r#"heist_awards_total{outcome="ALREADY_AWARDED"}"#, 1),
+            (r#"heist_tokens_earned_total{source="referral"}"#, 1),
+            (r#"heist_tokens_earned_total{source="adjustment"}"#, 5),
+            (r#"heist_tokens_spent_total{source="heist"}"#, 1),
+            (r#"heist_tokens_spent_total{source="adjustment"}"#, 2),
             (
                 r#"heist_notifications_created_total{type="HEIST_VICTIM"}"#,
-                1.0,
+                1,
             ),
             (
                 r#"heist_notifications_created_total{type="TOKEN_EARNED"}"#,
-                1.0,
+                1,
             ),
-            (r#"heist_engine_batch_size_sum{operation="heist"}"#, 2.0),
+            (r#"heist_engine_batch_size_sum{operation="heist"}"#, 2),
             (
                 r#"heist_engine_queue_wait_seconds_count{operation="award"}"#,
-                2.0,
+                2,
             ),
             (
                 r#"heist_engine_transactions_total{operation="heist",outcome="committed"}"#,
-                1.0,
+                1,
             ),
             (
                 r#"heist_engine_transactions_total{operation="heist",outcome="empty"}"#,
-                1.0,
+                1,
             ),
             (
                 r#"db_client_operation_duration_seconds_count{db_operation_name="players.lock"}"#,
-                6.0,
+                6,
             ),
             (
                 r#"rpc_server_call_duration_seconds_count{rpc_method="heist.v1.HeistService/ExecuteHeist",rpc_response_status_code="OK"}"#,
-                1.0,
+                1,
             ),
             (
                 r#"rpc_server_call_duration_seconds_count{rpc_method="heist.v1.HeistService/ExecuteHeist",rpc_response_status_code="FAILED_PRECONDITION"}"#,
-                1.0,
+                1,
             ),
             (
                 r#"heist_rpc_errors_total{reason="INVALID_REQUEST",rpc_method="heist.v1.HeistService/CheckEligibility",rpc_response_status_code="INVALID_ARGUMENT"}"#,
-                1.0,
+                1,
             ),
             (
                 r#"heist_rpc_active_calls{rpc_method="heist.v1.HeistService/ExecuteHeist"}"#,
-                0.0,
+                0,
             ),
-            ("db_client_connection_max", 10.0),
+            ("db_client_connection_max", 10),
         ] {
             assert_eq!(value(&scraped, series), expected, "{series}\n{scraped}");
         }
@@ -155,14 +155,14 @@ fn open_streams_are_seen_until_they_end() {
             watcher.resync().await;
             watchers.push(watcher);
         }
-        assert_eq!(open().await, 3.0);
+        assert_eq!(open().await, 3);
         drop(watchers);
         until("the streams are closed", async || {
-            (open().await == 0.0).then_some(())
+            (open().await == 0).then_some(())
         })
         .await;
         let ended = r#"rpc_server_call_duration_seconds_count{rpc_method="heist.v1.HeistService/WatchPoints",rpc_response_status_code="CANCELLED"}"#;
-        assert_eq!(value(&scrape(address).await, ended), 3.0);
+        assert_eq!(value(&scrape(address).await, ended), 3);
     });
 }
 
@@ -182,7 +182,7 @@ fn callers_cannot_make_labels() {
         }
         let scraped = scrape(server.metrics_address.unwrap()).await;
         let other = r#"rpc_server_call_duration_seconds_count{rpc_method="_OTHER",rpc_response_status_code="UNIMPLEMENTED"}"#;
-        assert_eq!(value(&scraped, other), 3.0);
+        assert_eq!(value(&scraped, other), 3);
         assert!(!scraped.contains("Nothing"));
     });
 }

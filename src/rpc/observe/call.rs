@@ -1,6 +1,6 @@
 //! One call, from its headers to its status.
 
-use std::time::Instant;
+use std::{net::IpAddr, time::Instant};
 
 use http::{HeaderMap, Request};
 use tonic::{Code, Status, transport::server::TcpConnectInfo};
@@ -9,7 +9,7 @@ use tonic_types::StatusExt as _;
 use crate::telemetry::{
     Flood,
     metrics::METRICS,
-    request::Request as Telemetry,
+    request,
     traces::{self, Span},
 };
 
@@ -20,8 +20,8 @@ static FLOOD: Flood = Flood::new();
 pub(super) struct Call {
     method: &'static str,
     begun: Instant,
-    request: Telemetry,
-    ip_address: Option<String>,
+    request: request::Request,
+    ip_address: Option<IpAddr>,
     span: Option<Span>,
     ended: bool,
 }
@@ -38,16 +38,16 @@ impl Call {
         Self {
             method,
             begun: Instant::now(),
-            request: Telemetry::new(callers_id, place),
+            request: request::Request::new(callers_id, place),
             ip_address: connection
                 .and_then(TcpConnectInfo::remote_addr)
-                .map(|address| address.ip().to_string()),
+                .map(|address| address.ip()),
             span,
             ended: false,
         }
     }
 
-    pub(super) fn request(&self) -> &Telemetry {
+    pub(super) fn request(&self) -> &request::Request {
         &self.request
     }
 
@@ -87,7 +87,7 @@ impl Call {
                     method = self.method,
                     code,
                     reason,
-                    ipAddress = self.ip_address,
+                    ipAddress = self.ip_address.map(tracing::field::display),
                     duration_ms = self.begun.elapsed().as_secs_f64() * 1000.0,
                     suppressed,
                 );
