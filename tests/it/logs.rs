@@ -164,6 +164,39 @@ fn a_lock_that_is_held_is_told_as_a_rollback_that_is_tried_again() {
 }
 
 #[test]
+fn a_connection_that_is_lost_is_told_as_a_database_that_went_away() {
+    World::run(async |world| {
+        let (server, there) = logging(world, "info").await;
+        let ada = world.player("Ada").tokens(1).await.seen_by(&there);
+        let ben = world.player("Ben").points(1000).await;
+        let mut other = sqlx::PgConnection::connect(&world.database_url)
+            .await
+            .unwrap();
+        let mut transaction = other.begin().await.unwrap();
+        sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
+            .bind(ben.id)
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+        let call = tokio::spawn(ada.robs(&ben));
+        world.somebody_waits_for_a_lock().await;
+        sqlx::query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        )
+        .execute(&world.pool)
+        .await
+        .unwrap();
+        let error = server.event("DATABASE_UNAVAILABLE").await;
+        is_a_line(&error, "ERROR");
+        assert_eq!(error["cause"], "unavailable");
+        assert_eq!(error["retrying"], true);
+        transaction.rollback().await.unwrap();
+        call.await.unwrap().unwrap();
+    });
+}
+
+#[test]
 fn a_flood_of_nonsense_is_counted_and_not_written_down() {
     World::run(async |world| {
         let (server, there) = logging(world, "info").await;
