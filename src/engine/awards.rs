@@ -7,6 +7,7 @@ use crate::{
     domain::{
         award::{AwardOrder, AwardOutcome, TOKENS_PER_REFERRAL, decide},
         change::Changes,
+        ids::UserId,
     },
     store::{StoreError, awards},
     telemetry::metrics::METRICS,
@@ -31,6 +32,10 @@ impl Operation for Awards {
             awards::save(connection, now, &outcomes).await?;
         }
         Ok(outcomes)
+    }
+
+    fn players(order: &AwardOrder) -> Vec<UserId> {
+        vec![order.referrer, order.referred]
     }
 
     fn wrote(outcome: &AwardOutcome) -> bool {
