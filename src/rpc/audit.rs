@@ -21,7 +21,7 @@ pub(super) struct Attempt {
 
 impl Attempt {
     pub(super) fn begin<T>(request: &Request<T>) -> Self {
-        telemetry::request::is_audited();
+        telemetry::request::mark_audited();
         Self {
             begun: Instant::now(),
             ip_address: request

@@ -101,7 +101,7 @@ pub fn with_current<T>(look: impl FnOnce(&Request) -> T) -> Option<T> {
 }
 
 /// Says that an audit line will tell how the current request ended.
-pub fn is_audited() {
+pub fn mark_audited() {
     let _ = CURRENT.try_with(|request| request.0.audited.store(true, Ordering::Relaxed));
 }
 
