@@ -46,11 +46,13 @@ impl Request {
 
     /// Work for several requests at a time, or for the only one of `members`.
     pub(crate) fn batch(members: &[Option<Self>], span: Option<SpanContext>) -> Self {
-        let id = match members {
-            [Some(only)] => only.0.id.clone(),
-            _ => None,
-        };
-        Self::with(id, span)
+        match members {
+            [Some(only)] => {
+                let span = span.or_else(|| only.0.span.clone());
+                Self::with(only.0.id.clone(), span)
+            }
+            _ => Self::with(None, span),
+        }
     }
 
     fn with(id: Option<String>, span: Option<SpanContext>) -> Self {
