@@ -2,6 +2,7 @@
 //! dashboard has to find data. `scripts/check-monitoring` runs it, having installed Prometheus.
 
 use std::{
+    fmt::Write as _,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -227,5 +228,8 @@ fn dashboard_queries() -> Vec<String> {
 }
 
 fn encoded(query: &str) -> String {
-    query.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    query.bytes().fold(String::new(), |mut encoded, byte| {
+        write!(encoded, "%{byte:02X}").expect("a string has room");
+        encoded
+    })
 }

@@ -1,6 +1,9 @@
 //! Traces as a collector receives them, by OTLP over gRPC.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    fmt::Write as _,
+    sync::{Arc, Mutex},
+};
 
 use heist::pb::{ExecuteHeistRequest, GetBalanceRequest};
 use opentelemetry_proto::tonic::{
@@ -44,7 +47,7 @@ impl TraceService for Collector {
 
 impl Collector {
     /// Listens, and returns its URL.
-    async fn start(&self) -> String {
+    fn start(&self) -> String {
         let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let url = format!("http://{}", incoming.local_addr().unwrap());
         let service = TraceServiceServer::new(self.clone());
@@ -82,7 +85,7 @@ async fn traced(world: &World, collector: &Collector, sampler: &str) -> (Serving
     let server = Heist::serve()
         .env("DATABASE_URL", &world.database_url)
         .env("HEIST_AUTH", "none")
-        .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.start().await)
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.start())
         .env("OTEL_METRICS_EXPORTER", "none")
         .env("OTEL_TRACES_SAMPLER", sampler)
         .serving()
@@ -98,7 +101,10 @@ fn calling<T>(message: T, traceparent: &str) -> Request<T> {
 }
 
 fn hex(id: &[u8]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
+    id.iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("a string has room");
+        hex
+    })
 }
 
 #[test]
