@@ -162,7 +162,8 @@ fn only_rpc_knows_the_wire() {
         "rpc/",
         "lib.rs",
         "server.rs",
-        "cli/healthcheck.rs",
+        "server/",
+        "cli/healthcheck",
         "telemetry/otlp.rs",
     ];
     forbid(

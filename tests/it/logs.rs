@@ -246,7 +246,7 @@ fn what_callers_send_cannot_pass_for_a_line_of_its_own() {
         let mut caller = there.heists.clone();
         caller.execute_heist(request).await.unwrap_err();
         let refused = server.event("HEIST_REFUSED").await;
-        assert!(refused["idempotencyKey"].as_str().unwrap().contains('\n'));
+        assert!(refused["idempotencyKey"].is_null());
         assert!(server.events("HEIST_SUCCESS").is_empty());
     });
 }

@@ -3,9 +3,10 @@
 use std::{net::IpAddr, time::Instant};
 
 use http::{HeaderMap, Request};
-use tonic::{Code, Status, transport::server::TcpConnectInfo};
+use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use crate::rpc::door::Peer;
 use crate::telemetry::{
     Flood,
     metrics::METRICS,
@@ -34,13 +35,13 @@ impl Call {
     ) -> Self {
         METRICS.active_calls(1, method);
         let (span, place) = traces::call(method, request.headers());
-        let connection = request.extensions().get::<TcpConnectInfo>();
+        let peer: Option<&Peer> = request.extensions().get();
         Self {
             method,
             begun: Instant::now(),
             request: request::Request::new(callers_id, place),
-            ip_address: connection
-                .and_then(TcpConnectInfo::remote_addr)
+            ip_address: peer
+                .and_then(|peer| peer.tcp.remote_addr())
                 .map(|address| address.ip()),
             span,
             ended: false,

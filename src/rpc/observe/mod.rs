@@ -64,7 +64,9 @@ where
         };
         let callers_id = request.headers().get(REQUEST_ID);
         let mut call = Call::begin(method, &request, callers_id.map(HeaderValue::as_bytes));
-        let answer = call.request().clone().scope(self.0.call(request));
+        let scope = call.request().clone();
+        let answer = scope.clone().enter(|| self.0.call(request));
+        let answer = scope.scope(answer);
         Box::pin(async move {
             let mut response = answer.await?;
             if let Some(id) = call.request().id() {

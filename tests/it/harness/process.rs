@@ -88,12 +88,13 @@ impl Heist {
                 panic!("it ended with {status}: {}", joined(&stderr));
             }
             let lines = stderr.lock().unwrap();
-            let serving = lines
-                .iter()
-                .find(|line| line.contains(r#""message":"serving""#))?;
-            let serving: Value = serde_json::from_str(serving).expect("a line is JSON");
+            let serving = lines.iter().find(|line| {
+                line.contains(r#""message":"serving""#) || line.contains(": serving ")
+            })?;
             let address = |name: &str| {
-                let address = serving[name].as_str()?;
+                let (_, address) = (serving.split_once(&format!(r#""{name}":""#)))
+                    .or_else(|| serving.split_once(&format!(" {name}=")))?;
+                let address = &address[..address.find(['"', ' '])?];
                 Some(address.parse().expect("an address"))
             };
             Some((address("address")?, address("metrics_address")))
@@ -149,6 +150,11 @@ impl Serving {
     /// The first event of this name, once it is in the log.
     pub async fn event(&self, name: &str) -> Value {
         until(name, async || self.events(name).into_iter().next()).await
+    }
+
+    /// Its log so far.
+    pub fn said(&self) -> String {
+        joined(&self.stderr)
     }
 
     pub fn has_said(&self, what: &str) -> bool {
