@@ -2,6 +2,7 @@
 //! the crate reads an environment variable.
 
 mod security;
+mod telemetry;
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -11,8 +12,10 @@ use std::{
 
 use clap::ValueEnum;
 
-pub use self::security::{JwtConfig, SecurityConfig};
-
+pub use self::{
+    security::{JwtConfig, SecurityConfig},
+    telemetry::{Exporter, TelemetryConfig},
+};
 use crate::{
     engine::Limits,
     rpc::TrafficLimits,
@@ -60,6 +63,9 @@ pub struct ServeConfig {
 
     #[command(flatten)]
     pub log: LogConfig,
+
+    #[command(flatten)]
+    pub telemetry: TelemetryConfig,
 
     #[command(flatten)]
     pub embedded: EmbeddedConfig,
@@ -118,7 +124,7 @@ pub struct LogConfig {
     pub log_format: Option<LogFormat>,
 
     /// What is logged, such as `warn` or `heist=debug,sqlx=warn`
-    #[arg(long = "log-filter", env = "RUST_LOG", value_name = "FILTER", default_value = "info,sqlx=warn", value_parser = log_filter, global = true)]
+    #[arg(long = "log-filter", env = "RUST_LOG", value_name = "FILTER", default_value = "info,sqlx=warn,opentelemetry=warn", value_parser = log_filter, global = true)]
     pub filter: String,
 }
 

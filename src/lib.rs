@@ -17,7 +17,8 @@
 //! | [`settings`], [`config`] | the rules of the game; everything else from the environment |
 //! | [`server`] | how the parts are put together, and the order in which they stop |
 //! | [`watched`] | files that are read again when they change: keys and certificates |
-//! | [`cli`], [`telemetry`] | commands; logs |
+//! | [`cli`] | commands |
+//! | [`telemetry`] | logs, metrics and traces, which every room may use |
 //!
 //! # What always holds
 //!
@@ -35,6 +36,7 @@
 //! - A rule: a setting, a branch in [`domain::rules`], a refusal; the compiler then asks for
 //!   its status.
 //! - A notification: a variant in [`domain::notification`], its details in the proto.
+//! - A metric: `telemetry/metrics.rs`, and a line in `docs/metrics.md`.
 //! - A table or index: a migration with its down, and a line in `migrations/README.md`.
 
 pub mod auth;

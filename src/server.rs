@@ -24,7 +24,7 @@ use crate::{
     engine::{Engine, Limits, OnCommit, Workers},
     events::{Events, Tasks},
     pb::{self, heist_service_server, notification_service_server, token_service_server},
-    rpc::{Api, Limiters, PageTokenKey, StreamReads, TrafficLimits},
+    rpc::{Api, Limiters, Observe, PageTokenKey, StreamReads, TrafficLimits},
     settings::Settings,
     store::{
         PgPool, StoreError,
@@ -138,6 +138,7 @@ impl Server {
         let connect_options = options.database.connect_options();
         schema::check(connect_options).await?;
         let pool = pool::connect_lazy(connect_options.clone(), options.max_connections);
+        pool::watch(&pool);
         let page_token_key = PageTokenKey::new(&secrets::page_token_key(&pool).await?);
 
         let incoming = listen(options.listen)?;
@@ -189,6 +190,7 @@ impl Server {
             .http2_max_pending_accept_reset_streams(Some(MAX_UNSEEN_RESETS))
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .layer(Observe)
             .add_routes(routes)
             .serve_with_incoming_shutdown(connections(incoming, certificates), async {
                 // Also when the sender is dropped.

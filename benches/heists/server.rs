@@ -64,6 +64,7 @@ impl Server {
         let mut child = heist("serve", database)
             .env("HEIST_AUTH", "none")
             .env("HEIST_LISTEN", "127.0.0.1:0")
+            .env("HEIST_METRICS_LISTEN", "127.0.0.1:0")
             .env("HEIST_COOLDOWN", "0s")
             .env("HEIST_RATE_LIMIT_PER_MINUTE", "0")
             .env("HEIST_READ_RATE_LIMIT_PER_MINUTE", "0")

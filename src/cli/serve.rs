@@ -10,6 +10,7 @@ use crate::{
     embedded::{self, Embedded, demo},
     server::{Options, Server},
     store::pool::DatabaseUrl,
+    telemetry::Exporters,
 };
 
 const EXAMPLES: &str = "\
@@ -44,6 +45,7 @@ impl Serve {
         let (auth_options, tls) = security.map_err(anyhow::Error::msg)?;
         let is_open = auth == Auth::None && tls.is_none();
 
+        let exporters = Exporters::start(&config.telemetry).await?;
         let (database, private) = if let Some(url) = &config.database_url {
             (url.clone(), None)
         } else {
@@ -68,7 +70,8 @@ impl Serve {
         let mut server = Server::start(options).await?;
         let address = server.address();
         let startup_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(%address, startup_ms, "serving");
+        let metrics_address = exporters.metrics_address().map(tracing::field::display);
+        tracing::info!(%address, metrics_address, startup_ms, "serving");
         if let Some(postgres) = &private {
             let welcome = Welcome {
                 postgres,
@@ -89,6 +92,7 @@ impl Serve {
         if !failed {
             server.stop(config.shutdown_grace).await;
         }
+        exporters.flush().await;
         if let Some(postgres) = private {
             postgres.stop().await.context("the private PostgreSQL")?;
         }

@@ -1,5 +1,6 @@
 //! One log line for each attempt to change the books, whatever came of it: also where the caller
-//! was not let in, sent bytes that are no message, or did not wait for the answer.
+//! was not let in, sent bytes that are no message, or did not wait for the answer. The id of the
+//! request and its trace are added to it as to every line.
 //!
 //! The lines have a target of their own, `heist::audit`, to filter them or send them elsewhere.
 //! What callers wrote is logged as values of fields, never as part of the message: both formats
@@ -13,7 +14,11 @@ use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
 use super::access::Rpc;
-use crate::{auth::Caller, pb};
+use crate::{
+    auth::Caller,
+    domain::{eligibility::Eligibility, ids::UserId, rules::Refusal},
+    pb, telemetry,
+};
 
 const TARGET: &str = "heist::audit";
 
@@ -76,6 +81,7 @@ impl Attempt {
             "/heist.v1.TokenService/AdjustBalance" => Kind::Adjustment,
             _ => return None,
         };
+        telemetry::request::mark_audited();
         let tcp: Option<&TcpConnectInfo> = request.extensions().get();
         Some(Arc::new(Self {
             kind,
@@ -125,6 +131,17 @@ impl Attempt {
     }
 }
 
+/// What a player is told that they could do: no attempt, and only for who wants to know it all.
+pub(super) fn eligibility_checked(attacker: UserId, eligibility: &Eligibility) {
+    tracing::debug!(
+        event = "ELIGIBILITY_CHECKED",
+        attackerId = attacker.0,
+        victimId = eligibility.victim_id.0,
+        eligible = eligibility.verdict.is_ok(),
+        reason = eligibility.verdict.as_ref().err().map(Refusal::reason),
+    );
+}
+
 /// Writes the line, with those of its fields that are known.
 macro_rules! write_line {
     ($level:expr, $attempt:ident, $record:ident, $event:expr, $reason:expr) => {
@@ -144,7 +161,7 @@ macro_rules! write_line {
             delta = $record.delta,
             why = $record.why,
             replayed = $record.replayed,
-            requestId = $record.request_id,
+            idempotencyKey = $record.request_id,
             ipAddress = $attempt.ip_address,
             duration_ms = $attempt.duration_ms(),
         )

@@ -5,6 +5,7 @@ use tonic::{Request, Response, Status};
 use super::{
     Api,
     admission::admit,
+    audit,
     deadline::read_within,
     fields::{Fields, MAX_BATCH},
     render,
@@ -29,8 +30,11 @@ pub(super) async fn handle(
     let everybody = [&victims[..], &[attacker]].concat();
     let read = players::snapshot(&api.pool, &everybody, rules.robberies_to_know());
     let snapshot = read_within(deadline, "checking eligibility", read).await?;
-    let eligibilities = (victims.into_iter())
-        .map(|victim| render::eligibility(snapshot.assess(rules, attacker, victim)));
+    let eligibilities = victims.into_iter().map(|victim| {
+        let eligibility = snapshot.assess(rules, attacker, victim);
+        audit::eligibility_checked(attacker, &eligibility);
+        render::eligibility(eligibility)
+    });
     Ok(Response::new(BatchCheckEligibilityResponse {
         eligibilities: eligibilities.collect(),
     }))

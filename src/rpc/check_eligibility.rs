@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{Api, admission::admit, deadline::read_within, fields::Fields, render};
+use super::{Api, admission::admit, audit, deadline::read_within, fields::Fields, render};
 use crate::{
     pb::{CheckEligibilityRequest, CheckEligibilityResponse},
     store::players,
@@ -24,6 +24,7 @@ pub(super) async fn handle(
     let read = players::snapshot(&api.pool, &both, rules.robberies_to_know());
     let snapshot = read_within(deadline, "checking eligibility", read).await?;
     let eligibility = snapshot.assess(rules, attacker, victim);
+    audit::eligibility_checked(attacker, &eligibility);
     Ok(Response::new(CheckEligibilityResponse {
         eligibility: Some(render::eligibility(eligibility)),
     }))

@@ -25,6 +25,7 @@ mod list_heists;
 mod list_notifications;
 mod list_token_events;
 mod mark_notifications_read;
+mod observe;
 mod paging;
 mod rate_limiter;
 mod render;
@@ -42,6 +43,7 @@ use tonic::service::Routes;
 pub use self::{
     door::Peer,
     limiters::{Limiters, TrafficLimits},
+    observe::Observe,
     paging::PageTokenKey,
     stream_notifications::StreamReads,
 };

@@ -18,6 +18,7 @@ use crate::{
         rules::Refusal,
     },
     engine::EngineError,
+    telemetry::request::{self, Request},
 };
 
 /// The domain of every `ErrorInfo`.
@@ -171,58 +172,55 @@ pub(super) fn overloaded_with_streams() -> Status {
 /// Why a heist is not allowed, `now` being the time of the decision.
 pub(super) fn heist_refused(refusal: &Refusal, now: OffsetDateTime) -> Status {
     let message = render::refusal_message(refusal);
+    let reason = refusal.reason();
     match refusal {
-        Refusal::SelfTarget => refuse(Code::InvalidArgument, "SELF_TARGET", &message, &[]),
-        Refusal::AttackerNotFound => refuse(Code::NotFound, "ATTACKER_NOT_FOUND", &message, &[]),
-        Refusal::TargetNotFound => refuse(Code::NotFound, "TARGET_NOT_FOUND", &message, &[]),
+        Refusal::SelfTarget => refuse(Code::InvalidArgument, reason, &message, &[]),
+        Refusal::AttackerNotFound | Refusal::TargetNotFound => {
+            refuse(Code::NotFound, reason, &message, &[])
+        }
         Refusal::InsufficientTokens => refuse(
             Code::FailedPrecondition,
-            "INSUFFICIENT_TOKENS",
+            reason,
             &message,
             &[("tokens_required", "1".to_owned())],
         ),
-        Refusal::CooldownActive { ends_at } => refuse_until(
-            "COOLDOWN_ACTIVE",
-            &message,
-            ("cooldown_end_time", *ends_at),
-            now,
-        ),
+        Refusal::CooldownActive { ends_at } => {
+            refuse_until(reason, &message, ("cooldown_end_time", *ends_at), now)
+        }
         Refusal::InsufficientPoints { points, required } => refuse(
             Code::FailedPrecondition,
-            "INSUFFICIENT_POINTS",
+            reason,
             &message,
             &[
                 ("victim_points", points.to_string()),
                 ("points_required", required.to_string()),
             ],
         ),
-        Refusal::TargetProtected { ends_at } => refuse_until(
-            "TARGET_PROTECTED",
-            &message,
-            ("protection_end_time", *ends_at),
-            now,
-        ),
+        Refusal::TargetProtected { ends_at } => {
+            refuse_until(reason, &message, ("protection_end_time", *ends_at), now)
+        }
     }
 }
 
 pub(super) fn award_refused(refusal: &AwardRefusal) -> Status {
+    let reason = refusal.reason();
     match refusal {
         AwardRefusal::SelfReferral => refuse(
             Code::InvalidArgument,
-            "SELF_REFERRAL",
+            reason,
             "Players cannot refer themselves.",
             &[],
         ),
         AwardRefusal::UserNotFound(user_id) => user_not_found(*user_id),
         AwardRefusal::ReferralMismatch => refuse(
             Code::FailedPrecondition,
-            "REFERRAL_MISMATCH",
+            reason,
             "The referred player was referred by somebody else.",
             &[],
         ),
         AwardRefusal::ReferralAlreadyAwarded => refuse(
             Code::AlreadyExists,
-            "REFERRAL_ALREADY_AWARDED",
+            reason,
             "The token for this player was earned by somebody else.",
             &[],
         ),
@@ -248,10 +246,16 @@ pub(super) fn fault(error: &EngineError) -> Status {
         EngineError::DeadlineExceeded => {
             Status::deadline_exceeded("The call took longer than it was given.")
         }
-        EngineError::Internal { incident } => {
-            Status::internal(format!("Internal error {incident}."))
-        }
+        EngineError::Internal => Status::internal(internal_error()),
     }
+}
+
+/// All that a caller learns of a defect: the id to look for in the log.
+fn internal_error() -> String {
+    let message = |request: &Request| Some(format!("Internal error {}.", request.id()?));
+    request::with_current(message)
+        .flatten()
+        .unwrap_or_else(|| "Internal error.".to_owned())
 }
 
 /// A stream that ends because the server stops.

@@ -15,7 +15,7 @@ use tokio_stream::Stream;
 use tonic::Status;
 
 use super::{status, stream_slots::StreamSlot};
-use crate::{auth::Caller, events::Events};
+use crate::{auth::Caller, events::Events, telemetry::request};
 
 /// Items that wait for a reader. It bounds the memory of a stream together with HTTP/2's flow
 /// control.
@@ -58,7 +58,7 @@ where
 {
     let (items, queued) = mpsc::channel(BACKLOG);
     let (ending, ended) = oneshot::channel();
-    let feed = feed(Writer(items.clone()));
+    let feed = request::carry(request::current(), feed(Writer(items.clone())));
     let events = events.clone();
     let valid_until = caller.valid_until;
     tokio::spawn(async move {

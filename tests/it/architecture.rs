@@ -158,7 +158,14 @@ fn rpcs_know_no_sql() {
 
 #[test]
 fn only_rpc_knows_the_wire() {
-    let exceptions = ["rpc/", "lib.rs", "server.rs", "server/", "cli/healthcheck"];
+    let exceptions = [
+        "rpc/",
+        "lib.rs",
+        "server.rs",
+        "server/",
+        "cli/healthcheck",
+        "telemetry/otlp.rs",
+    ];
     forbid(
         &[""],
         &exceptions,

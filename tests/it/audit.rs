@@ -108,7 +108,7 @@ fn every_attempt_is_a_line_whatever_came_of_it() {
         assert_eq!(first["victimId"], ben.id);
         assert_eq!(first["pointsStolen"], 50);
         assert_eq!(first["replayed"], false);
-        assert_eq!(first["requestId"], request_id.as_str());
+        assert_eq!(first["idempotencyKey"], request_id.as_str());
         assert_eq!(first["ipAddress"], "127.0.0.1");
         assert!(first["duration_ms"].as_f64().unwrap() > 0.0);
         assert_eq!(lines[1]["replayed"], true);

@@ -64,6 +64,24 @@ fn a_bad_value_stops_the_start_with_one_line_that_says_what_is_expected() {
             ),
             ("HEIST_LOG_FORMAT", "xml", "expected json or text"),
             ("RUST_LOG", "heist=loudly", "expected a filter such as info"),
+            (
+                "HEIST_METRICS_LISTEN",
+                "9464",
+                "expected an IP address and a port",
+            ),
+            (
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                "collector:4317",
+                "expected a URL such as http://",
+            ),
+            ("OTEL_TRACES_EXPORTER", "zipkin", "expected otlp or none"),
+            ("OTEL_METRICS_EXPORTER", "x", "expected otlp or none"),
+            ("OTEL_TRACES_SAMPLER", "sometimes", "expected always_on"),
+            (
+                "OTEL_TRACES_SAMPLER_ARG",
+                "2",
+                "expected a number from 0 to 1",
+            ),
         ] {
             let ended = Heist::serve().env(variable, value).ended().await;
             assert_eq!(ended.code, Some(2), "{ended:?}");

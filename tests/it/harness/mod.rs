@@ -16,6 +16,7 @@
 mod books;
 mod calls;
 pub mod contract;
+pub mod http;
 pub mod identity;
 pub mod pages;
 pub mod pki;

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, BufReader},
     process::{Child, Command},
@@ -23,6 +24,8 @@ pub struct Heist {
 pub struct Serving {
     child: Child,
     pub address: SocketAddr,
+    /// Where `/metrics` is, if anywhere.
+    pub metrics_address: Option<SocketAddr>,
     stdout: Lines,
     stderr: Lines,
 }
@@ -42,6 +45,8 @@ impl Heist {
     pub fn new(arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_heist"));
         command.args(arguments).env_clear().kill_on_drop(true);
+        // Most have no use for it, and they cannot all have the same port.
+        command.env("HEIST_METRICS_LISTEN", "");
         for name in ["PATH", "PG_BIN_DIR", "LD_LIBRARY_PATH"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
@@ -81,7 +86,7 @@ impl Heist {
             .expect("it can be started");
         let stdout = collect(child.stdout.take().expect("it is piped"));
         let stderr = collect(child.stderr.take().expect("it is piped"));
-        let address = until("it serves", async || {
+        let (address, metrics_address) = until("it serves", async || {
             if let Some(status) = child.try_wait().expect("it is our child") {
                 panic!("it ended with {status}: {}", joined(&stderr));
             }
@@ -89,18 +94,19 @@ impl Heist {
             let serving = lines.iter().find(|line| {
                 line.contains(r#""message":"serving""#) || line.contains(": serving ")
             })?;
-            let (_, address) = (serving.split_once(r#""address":""#))
-                .or_else(|| serving.split_once(" address="))?;
-            Some(
-                address[..address.find(['"', ' '])?]
-                    .parse()
-                    .expect("an address"),
-            )
+            let address = |name: &str| {
+                let (_, address) = (serving.split_once(&format!(r#""{name}":""#)))
+                    .or_else(|| serving.split_once(&format!(" {name}=")))?;
+                let address = &address[..address.find(['"', ' '])?];
+                Some(address.parse().expect("an address"))
+            };
+            Some((address("address")?, address("metrics_address")))
         })
         .await;
         Serving {
             child,
             address,
+            metrics_address,
             stdout,
             stderr,
         }
@@ -137,6 +143,20 @@ impl Serving {
     pub async fn stopped_by(self, signal: &str) -> Ended {
         self.signal(signal).await;
         self.ended().await
+    }
+
+    /// The events of this name in its log, all of whose lines are JSON.
+    pub fn events(&self, name: &str) -> Vec<Value> {
+        let lines = self.stderr.lock().unwrap();
+        (lines.iter())
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}")))
+            .filter(|event: &Value| event["event"] == name)
+            .collect()
+    }
+
+    /// The first event of this name, once it is in the log.
+    pub async fn event(&self, name: &str) -> Value {
+        until(name, async || self.events(name).into_iter().next()).await
     }
 
     /// Its log so far.
