@@ -1,6 +1,8 @@
 //! Everything that comes from the environment, one documented field each. Nothing else in
 //! the crate reads an environment variable.
 
+mod email;
+
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
@@ -9,6 +11,7 @@ use std::{
 
 use clap::ValueEnum;
 
+pub use self::email::EmailConfig;
 use crate::{
     engine::Limits,
     settings::{RuleArgs, parse},
@@ -45,6 +48,9 @@ pub struct ServeConfig {
 
     #[command(flatten)]
     pub engine: EngineConfig,
+
+    #[command(flatten)]
+    pub email: EmailConfig,
 
     #[command(flatten)]
     pub log: LogConfig,

@@ -34,6 +34,7 @@ impl Serve {
         let begun = Instant::now();
         let config = self.config;
         let mut stop = StopSignals::listen()?;
+        let mail = config.email.clone().options().map_err(anyhow::Error::msg)?;
 
         let (database, private) = if let Some(url) = &config.database_url {
             ensure!(
@@ -56,6 +57,7 @@ impl Serve {
             reflection: config.reflection,
             settings: config.rules.into(),
             limits: config.engine.into(),
+            mail,
         };
         let mut server = Server::start(options).await?;
         let address = server.address();

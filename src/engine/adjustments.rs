@@ -7,6 +7,7 @@ use crate::{
     domain::{
         adjustment::{AdjustmentOrder, AdjustmentOutcome, decide},
         change::Changes,
+        mailing::Mailing,
     },
     store::{StoreError, adjustments},
 };
@@ -20,6 +21,7 @@ impl Operation for Adjustments {
     async fn apply(
         connection: &mut PgConnection,
         orders: &[AdjustmentOrder],
+        _: Option<Mailing>,
     ) -> Result<Vec<AdjustmentOutcome>, StoreError> {
         let facts = adjustments::load(connection, orders).await?;
         let now = facts.now;

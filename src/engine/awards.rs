@@ -7,6 +7,7 @@ use crate::{
     domain::{
         award::{AwardOrder, AwardOutcome, decide},
         change::Changes,
+        mailing::Mailing,
     },
     store::{StoreError, awards},
 };
@@ -20,12 +21,14 @@ impl Operation for Awards {
     async fn apply(
         connection: &mut PgConnection,
         orders: &[AwardOrder],
+        mailing: Option<Mailing>,
     ) -> Result<Vec<AwardOutcome>, StoreError> {
         let facts = awards::load(connection, orders).await?;
         let now = facts.now;
         let outcomes = decide(orders, facts);
         if outcomes.iter().any(Self::wrote) {
-            awards::save(connection, now, &outcomes).await?;
+            let email_at = mailing.map(|mailing| mailing.first_attempt(now));
+            awards::save(connection, now, &outcomes, email_at).await?;
         }
         Ok(outcomes)
     }

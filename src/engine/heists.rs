@@ -7,6 +7,7 @@ use crate::{
     domain::{
         change::Changes,
         heist::{HeistOrder, HeistOutcome, decide},
+        mailing::Mailing,
     },
     store::{StoreError, heists},
 };
@@ -20,12 +21,14 @@ impl Operation for Heists {
     async fn apply(
         connection: &mut PgConnection,
         orders: &[HeistOrder],
+        mailing: Option<Mailing>,
     ) -> Result<Vec<HeistOutcome>, StoreError> {
         let facts = heists::load(connection, orders).await?;
         let now = facts.now;
         let outcomes = decide(orders, facts);
         if outcomes.iter().any(Self::wrote) {
-            heists::save(connection, now, orders, &outcomes).await?;
+            let email_at = mailing.map(|mailing| mailing.first_attempt(now));
+            heists::save(connection, now, orders, &outcomes, email_at).await?;
         }
         Ok(outcomes)
     }

@@ -10,7 +10,10 @@ use tokio::{
 };
 
 use super::{EngineError, retry};
-use crate::{domain::change::Changes, store::StoreError};
+use crate::{
+    domain::{change::Changes, mailing::Mailing},
+    store::StoreError,
+};
 
 /// How much one queue takes on.
 #[derive(Clone, Copy, Debug)]
@@ -39,10 +42,12 @@ pub(super) trait Operation: 'static {
     type Outcome: Send + 'static;
 
     /// Loads, decides and saves, in the transaction of `connection`, which the caller
-    /// commits. One outcome for each order, in their order.
+    /// commits. One outcome for each order, in their order. Who is notified is mailed, too,
+    /// where there is `mailing`.
     fn apply(
         connection: &mut PgConnection,
         orders: &[Self::Order],
+        mailing: Option<Mailing>,
     ) -> impl Future<Output = Result<Vec<Self::Outcome>, StoreError>> + Send;
 
     /// Whether there is something to commit.
@@ -62,9 +67,10 @@ pub type OnCommit = Arc<dyn Fn(Changes) + Send + Sync>;
 
 /// What workers work with.
 #[derive(Clone)]
-struct Context {
-    pool: PgPool,
-    on_commit: OnCommit,
+pub(super) struct Context {
+    pub(super) pool: PgPool,
+    pub(super) mailing: Option<Mailing>,
+    pub(super) on_commit: OnCommit,
 }
 
 /// Where orders of one kind are handed in.
@@ -81,20 +87,15 @@ struct Job<O: Operation> {
 type Receiver<O> = Arc<Mutex<mpsc::Receiver<Job<O>>>>;
 
 impl<O: Operation> Queue<O> {
-    pub(super) fn start(
-        pool: &PgPool,
-        limits: Limits,
-        on_commit: &OnCommit,
-        workers: &mut JoinSet<()>,
-    ) -> Self {
+    pub(super) fn start(context: &Context, limits: Limits, workers: &mut JoinSet<()>) -> Self {
         let (sender, receiver) = mpsc::channel(limits.queue);
         let receiver = Arc::new(Mutex::new(receiver));
         for _ in 0..limits.workers {
-            let context = Context {
-                pool: pool.clone(),
-                on_commit: Arc::clone(on_commit),
-            };
-            workers.spawn(work::<O>(context, Arc::clone(&receiver), limits.batch));
+            workers.spawn(work::<O>(
+                context.clone(),
+                Arc::clone(&receiver),
+                limits.batch,
+            ));
         }
         Self { sender }
     }
@@ -160,7 +161,7 @@ async fn settle<O: Operation>(context: Context, jobs: Vec<Job<O>>) {
     };
     let (orders, replies): (Vec<_>, Vec<_>) =
         jobs.into_iter().map(|job| (job.order, job.reply)).unzip();
-    let resolved = retry::resolve::<O>(&context.pool, &orders, latest_deadline).await;
+    let resolved = retry::resolve::<O>(&context, &orders, latest_deadline).await;
     let mut changes = Changes {
         in_doubt: resolved.in_doubt,
         ..Changes::default()

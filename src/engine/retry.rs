@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio::time::{Instant, sleep};
 
-use super::{EngineError, queue::Operation};
+use super::{
+    EngineError,
+    queue::{Context, Operation},
+};
 use crate::store::{StoreError, pool};
 
 /// Attempts at a transaction that conflicts with others.
@@ -42,13 +44,13 @@ pub(super) struct Resolved<Outcome> {
 /// A fault that is not about conflicts or connections splits the batch and runs the halves
 /// again, so that one impossible order fails alone.
 pub(super) async fn resolve<O: Operation>(
-    pool: &PgPool,
+    context: &Context,
     orders: &[O::Order],
     until: Instant,
 ) -> Resolved<O::Outcome> {
     // What attempts decided whose commit may have come through.
     let mut unconfirmed = Vec::new();
-    match attempt_repeatedly::<O>(pool, orders, until, &mut unconfirmed).await {
+    match attempt_repeatedly::<O>(context, orders, until, &mut unconfirmed).await {
         Ok(outcomes) => Resolved {
             results: reconcile_all::<O>(unconfirmed, outcomes)
                 .into_iter()
@@ -59,8 +61,8 @@ pub(super) async fn resolve<O: Operation>(
         Err(StoreError::Database(error)) if orders.len() > 1 => {
             tracing::warn!(%error, batch.size = orders.len(), "splitting a batch that failed");
             let (first, second) = orders.split_at(orders.len() / 2);
-            let mut resolved = Box::pin(resolve::<O>(pool, first, until)).await;
-            let rest = Box::pin(resolve::<O>(pool, second, until)).await;
+            let mut resolved = Box::pin(resolve::<O>(context, first, until)).await;
+            let rest = Box::pin(resolve::<O>(context, second, until)).await;
             resolved.results.extend(rest.results);
             resolved.in_doubt |= rest.in_doubt || !unconfirmed.is_empty();
             resolved
@@ -76,14 +78,14 @@ pub(super) async fn resolve<O: Operation>(
 }
 
 async fn attempt_repeatedly<O: Operation>(
-    pool: &PgPool,
+    context: &Context,
     orders: &[O::Order],
     until: Instant,
     unconfirmed: &mut Vec<Vec<O::Outcome>>,
 ) -> Result<Vec<O::Outcome>, StoreError> {
     let mut attempts = 0;
     loop {
-        let error = match attempt::<O>(pool, orders).await {
+        let error = match attempt::<O>(context, orders).await {
             Ok(outcomes) => return Ok(outcomes),
             Err(Failure::NotCommitted(error)) => error,
             Err(Failure::Unknown { decided, error }) => {
@@ -112,11 +114,11 @@ async fn attempt_repeatedly<O: Operation>(
 }
 
 async fn attempt<O: Operation>(
-    pool: &PgPool,
+    context: &Context,
     orders: &[O::Order],
 ) -> Result<Vec<O::Outcome>, Failure<O::Outcome>> {
-    let mut transaction = pool::begin(pool).await?;
-    let outcomes = O::apply(&mut transaction, orders).await?;
+    let mut transaction = pool::begin(&context.pool).await?;
+    let outcomes = O::apply(&mut transaction, orders, context.mailing).await?;
     if !outcomes.iter().any(O::wrote) {
         // There is nothing to undo: a rollback that fails changes no answer.
         let _ = transaction.rollback().await;

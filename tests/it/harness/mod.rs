@@ -166,6 +166,7 @@ pub fn options(database_url: &str, settings: Settings, limits: Limits) -> Option
         reflection: true,
         settings,
         limits,
+        mail: None,
     }
 }
 
