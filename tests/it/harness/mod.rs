@@ -15,6 +15,7 @@
 
 mod books;
 mod calls;
+pub mod mail;
 pub mod pages;
 mod players;
 pub mod postgres;
