@@ -20,40 +20,40 @@ use crate::{
 #[command(next_help_heading = "E-mail")]
 pub struct EmailConfig {
     /// Whether players are told by e-mail, too
-    #[arg(long = "email-enabled", env = "HEIST_EMAIL_ENABLED", value_name = "BOOL", default_value = "false", value_parser = parse::switch, action = clap::ArgAction::Set)]
-    enabled: bool,
+    #[arg(long, env = "HEIST_EMAIL_ENABLED", value_name = "BOOL", default_value = "false", value_parser = parse::switch, action = clap::ArgAction::Set)]
+    email_enabled: bool,
 
     /// A mail for each notification, or one a day: `immediate` or `digest`
-    #[arg(long = "email-mode", env = "HEIST_EMAIL_MODE", value_name = "MODE", default_value = "immediate", value_parser = mode)]
-    mode: Mode,
+    #[arg(long, env = "HEIST_EMAIL_MODE", value_name = "MODE", default_value = "immediate", value_parser = mode)]
+    email_mode: Mode,
 
     /// When digests are sent, in UTC; default: 18:00-20:00
-    #[arg(long = "email-digest-window", env = "HEIST_EMAIL_DIGEST_WINDOW", value_name = "FROM-TO", value_parser = window)]
-    digest_window: Option<Window>,
+    #[arg(long, env = "HEIST_EMAIL_DIGEST_WINDOW", value_name = "FROM-TO", value_parser = window)]
+    email_digest_window: Option<Window>,
 
     /// Who takes the mail, `sendgrid` or `smtp`; default: the one that is set up
-    #[arg(long = "email-provider", env = "HEIST_EMAIL_PROVIDER", value_name = "PROVIDER", value_parser = provider)]
-    provider: Option<ProviderName>,
+    #[arg(long, env = "HEIST_EMAIL_PROVIDER", value_name = "PROVIDER", value_parser = provider)]
+    email_provider: Option<ProviderName>,
 
     /// The sender, such as `Heists <heists@example.com>`
-    #[arg(long = "email-from", env = "HEIST_EMAIL_FROM", value_name = "ADDRESS", value_parser = sender)]
-    from: Option<Mailbox>,
+    #[arg(long, env = "HEIST_EMAIL_FROM", value_name = "ADDRESS", value_parser = sender)]
+    email_from: Option<Mailbox>,
 
     /// Where the application is: mails link to `/notifications` below it; default: no links
-    #[arg(long = "email-link-base", env = "HEIST_EMAIL_LINK_BASE", value_name = "URL", value_parser = web_url)]
-    link_base: Option<Url>,
+    #[arg(long, env = "HEIST_EMAIL_LINK_BASE", value_name = "URL", value_parser = web_url)]
+    email_link_base: Option<Url>,
 
     /// Where players unsubscribe, with `{user_id}` and `{signature}` in it, or a `mailto:` address
-    #[arg(long = "email-unsubscribe-url", env = "HEIST_EMAIL_UNSUBSCRIBE_URL", value_name = "URL", value_parser = Unsubscribe::check)]
-    unsubscribe_url: Option<String>,
+    #[arg(long, env = "HEIST_EMAIL_UNSUBSCRIBE_URL", value_name = "URL", value_parser = Unsubscribe::check)]
+    email_unsubscribe_url: Option<String>,
 
     /// The key of that signature, an HMAC-SHA256 of the player's id in hexadecimal
-    #[arg(long = "email-unsubscribe-key", env = "HEIST_EMAIL_UNSUBSCRIBE_KEY", value_name = "KEY", hide_env_values = true, value_parser = secret)]
-    unsubscribe_key: Option<Secret>,
+    #[arg(long, env = "HEIST_EMAIL_UNSUBSCRIBE_KEY", value_name = "KEY", hide_env_values = true, value_parser = secret)]
+    email_unsubscribe_key: Option<Secret>,
 
     /// The most mails in a minute, of all replicas together
-    #[arg(long = "email-rate-per-minute", env = "HEIST_EMAIL_RATE_PER_MINUTE", value_name = "MAILS", default_value = "600", value_parser = rate)]
-    rate: Rate,
+    #[arg(long, env = "HEIST_EMAIL_RATE_PER_MINUTE", value_name = "MAILS", default_value = "600", value_parser = rate)]
+    email_rate_per_minute: Rate,
 
     /// An API key of SendGrid that may send mail
     #[arg(long, env = "SENDGRID_API_KEY", value_name = "KEY", hide_env_values = true, value_parser = secret)]
@@ -68,12 +68,12 @@ pub struct EmailConfig {
     sendgrid_base_url: Url,
 
     /// An SMTP server, such as `smtps://user:password@host` or `smtp://user:password@host`
-    #[arg(long = "email-smtp-url", env = "HEIST_EMAIL_SMTP_URL", value_name = "URL", hide_env_values = true, value_parser = SmtpServer::parse)]
-    smtp_url: Option<SmtpServer>,
+    #[arg(long, env = "HEIST_EMAIL_SMTP_URL", value_name = "URL", hide_env_values = true, value_parser = SmtpServer::parse)]
+    email_smtp_url: Option<SmtpServer>,
 
     /// How long the SMTP server may take for a mail
-    #[arg(long = "email-smtp-timeout", env = "HEIST_EMAIL_SMTP_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = timeout)]
-    smtp_timeout: Duration,
+    #[arg(long, env = "HEIST_EMAIL_SMTP_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = timeout)]
+    email_smtp_timeout: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -98,12 +98,12 @@ impl EmailConfig {
     ///
     /// Which settings do not go together.
     pub fn options(self) -> Result<Option<Options>, String> {
-        if !self.enabled {
+        if !self.email_enabled {
             return Ok(None);
         }
         let mailing = self.mailing()?;
         let provider = self.provider()?;
-        let unsubscribe = match (self.unsubscribe_url, self.unsubscribe_key) {
+        let unsubscribe = match (self.email_unsubscribe_url, self.email_unsubscribe_key) {
             (Some(url), key) => Some(
                 Unsubscribe::new(&url, key)
                     .map_err(|error| format!("HEIST_EMAIL_UNSUBSCRIBE_URL={url}: {error}"))?,
@@ -116,22 +116,22 @@ impl EmailConfig {
             (None, None) => None,
         };
         let from = self
-            .from
+            .email_from
             .ok_or("HEIST_EMAIL_FROM is not set, and HEIST_EMAIL_ENABLED=true needs it")?;
         Ok(Some(Options {
             mailing,
             provider,
-            rate: self.rate,
+            rate: self.email_rate_per_minute,
             presentation: Presentation {
                 from,
-                link_base: self.link_base,
+                link_base: self.email_link_base,
                 unsubscribe,
             },
         }))
     }
 
     fn mailing(&self) -> Result<Mailing, String> {
-        match (self.mode, self.digest_window) {
+        match (self.email_mode, self.email_digest_window) {
             (Mode::Immediate, None) => Ok(Mailing::Immediate),
             (Mode::Immediate, Some(_)) => {
                 Err("HEIST_EMAIL_DIGEST_WINDOW needs HEIST_EMAIL_MODE=digest".to_owned())
@@ -145,7 +145,11 @@ impl EmailConfig {
     }
 
     fn provider(&self) -> Result<Provider, String> {
-        let named = match (self.provider, &self.sendgrid_api_key, &self.smtp_url) {
+        let named = match (
+            self.email_provider,
+            &self.sendgrid_api_key,
+            &self.email_smtp_url,
+        ) {
             (Some(named), _, _) => named,
             (None, Some(_), None) => ProviderName::SendGrid,
             (None, None, Some(_)) => ProviderName::Smtp,
@@ -169,9 +173,9 @@ impl EmailConfig {
                     .map_err(|error| format!("SENDGRID_BASE_URL: {error}"))
             }
             ProviderName::Smtp => {
-                let server = (self.smtp_url.clone())
+                let server = (self.email_smtp_url.clone())
                     .ok_or("HEIST_EMAIL_PROVIDER=smtp needs HEIST_EMAIL_SMTP_URL")?;
-                let timeout = self.smtp_timeout;
+                let timeout = self.email_smtp_timeout;
                 Ok(Provider::Smtp(Smtp { server, timeout }))
             }
         }

@@ -53,12 +53,12 @@ pub enum Behaviour {
     Answer(&'static str, &'static str),
     /// Takes the mail and says so later.
     AcceptAfter(Duration),
+    /// Takes the mail, and hangs up in the middle of saying so.
+    AcceptCutShort,
     /// Reads all, and never answers.
     NeverAnswer,
     /// Reads all, and hangs up.
     HangUp,
-    /// Hangs up at once.
-    HangUpUnread,
     /// Never says a word, and does not listen either.
     Silent,
     /// Reads all, and says something that is no HTTP.
@@ -141,9 +141,6 @@ pub fn presentation() -> Presentation {
 
 async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
     let behaviour = state.lock().unwrap().behaviour.clone();
-    if matches!(behaviour, Behaviour::HangUpUnread) {
-        return;
-    }
     if matches!(behaviour, Behaviour::Silent) {
         sleep(Duration::from_mins(5)).await;
     }
@@ -159,12 +156,15 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
             sleep(delay).await;
             answer("202 Accepted", "")
         }
+        Behaviour::AcceptCutShort => {
+            "HTTP/1.1 202 Accepted\r\ncontent-length: 99\r\n\r\nI".to_owned()
+        }
         Behaviour::NeverAnswer => {
             sleep(Duration::from_mins(5)).await;
             return;
         }
         Behaviour::Babble => "220 mail.example.com ESMTP\r\n\r\n".to_owned(),
-        Behaviour::HangUp | Behaviour::HangUpUnread | Behaviour::Silent => return,
+        Behaviour::HangUp | Behaviour::Silent => return,
     };
     let _ = stream.write_all(answer.as_bytes()).await;
 }
