@@ -236,7 +236,7 @@ fn table(entries: &[Entry]) -> String {
 
 fn conclude(mails: u64, what: &str) -> anyhow::Result<()> {
     match mails {
-        0 => bail!("there is no such mail that is parked"),
+        0 => bail!("there is no such mail"),
         1 => println!("1 mail is {what}."),
         _ => println!("{mails} mails are {what}."),
     }

@@ -342,7 +342,7 @@ fn mails_say_how_to_unsubscribe() {
         assert!(
             received[0]
                 .text()
-                .ends_with(&format!("No more of it: {url}")),
+                .ends_with(&format!("Unsubscribe: {url}")),
             "{}",
             received[0].text()
         );
