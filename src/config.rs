@@ -75,7 +75,7 @@ pub struct EngineConfig {
     pub batch_limit: usize,
 
     /// Transactions at a time at the most, each on a connection of its own
-    #[arg(long, env = "HEIST_WORKERS", value_name = "NUMBER", default_value = "2", value_parser = workers)]
+    #[arg(long, env = "HEIST_WORKERS", value_name = "NUMBER", default_value = "4", value_parser = workers)]
     pub workers: usize,
 }
 

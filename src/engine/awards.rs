@@ -7,6 +7,7 @@ use crate::{
     domain::{
         award::{AwardOrder, AwardOutcome, decide},
         change::Changes,
+        ids::UserId,
         mailing::Mailing,
     },
     store::{StoreError, awards},
@@ -31,6 +32,10 @@ impl Operation for Awards {
             awards::save(connection, now, &outcomes, email_at).await?;
         }
         Ok(outcomes)
+    }
+
+    fn players(order: &AwardOrder) -> Vec<UserId> {
+        vec![order.referrer, order.referred]
     }
 
     fn wrote(outcome: &AwardOutcome) -> bool {

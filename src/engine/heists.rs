@@ -7,6 +7,7 @@ use crate::{
     domain::{
         change::Changes,
         heist::{HeistOrder, HeistOutcome, decide},
+        ids::UserId,
         mailing::Mailing,
     },
     store::{StoreError, heists},
@@ -31,6 +32,10 @@ impl Operation for Heists {
             heists::save(connection, now, orders, &outcomes, email_at).await?;
         }
         Ok(outcomes)
+    }
+
+    fn players(order: &HeistOrder) -> Vec<UserId> {
+        vec![order.attacker, order.victim]
     }
 
     fn wrote(outcome: &HeistOutcome) -> bool {

@@ -340,9 +340,7 @@ fn mails_say_how_to_unsubscribe() {
             "List-Unsubscribe=One-Click"
         );
         assert!(
-            received[0]
-                .text()
-                .ends_with(&format!("Unsubscribe: {url}")),
+            received[0].text().ends_with(&format!("Unsubscribe: {url}")),
             "{}",
             received[0].text()
         );
