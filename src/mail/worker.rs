@@ -242,7 +242,7 @@ impl Worker {
             pause,
         )
         .await?;
-        transaction.commit().await.map_err(StoreError::from)?;
+        transaction.commit().await?;
 
         let claimed_at = Instant::now();
         for mail in mails {
