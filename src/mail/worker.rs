@@ -215,7 +215,11 @@ impl Worker {
         // One is enough to see whether it works again.
         let most = if turn.troubled { 1 } else { free };
         let limit = most.min(rate.allowance(turn.ahead));
-        if turn.paused || limit == 0 || !mailing.is_open(turn.now) {
+        if turn.paused || !mailing.is_open(turn.now) {
+            transaction.rollback().await?;
+            return Ok(LOOK);
+        }
+        if limit == 0 {
             transaction.rollback().await?;
             return Ok(rate.cost(1).clamp(LOOK_AGAIN, LOOK));
         }
