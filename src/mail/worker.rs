@@ -149,22 +149,22 @@ impl Worker {
         if self.delivered.is_empty() {
             return Ok(());
         }
+        // First, so that none of them is claimed again before the pause.
+        self.note_trouble().await?;
         let settlements: Vec<(&ClaimedMail, Settlement<'_>)> = (self.delivered.iter())
             .map(|it| (&it.mail, it.outcome.settlement(&it.mail, rand::random())))
             .collect();
         let moved = emails::settle(&self.pool, &settlements).await?;
-        let delivered = std::mem::take(&mut self.delivered);
-        for delivery in &delivered {
+        for delivery in self.delivered.drain(..) {
             delivery.tell(&moved);
         }
-        self.note_trouble(&delivered).await
+        Ok(())
     }
 
     /// Tells all replicas whether the provider works.
-    async fn note_trouble(&mut self, delivered: &[Delivery]) -> Result<(), StoreError> {
+    async fn note_trouble(&mut self) -> Result<(), StoreError> {
         let provider = self.options.provider.name();
-        let troubles = delivered
-            .iter()
+        let troubles = (self.delivered.iter())
             .filter_map(|it| Some((it.outcome.trouble()?, it.outcome.reason()?)));
         let worst = troubles.max_by_key(|(trouble, _)| trouble.pause);
         if let Some((trouble, reason)) = worst {
@@ -174,13 +174,13 @@ impl Worker {
                 pause_s = trouble.pause.as_secs(),
                 "mail pauses: the provider does not work"
             );
-            self.troubled = true;
             emails::pause(&self.pool, provider, trouble.pause, reason).await?;
-        } else if self.troubled && delivered.iter().any(|it| it.outcome == Outcome::Sent) {
-            self.troubled = false;
+            self.troubled = true;
+        } else if self.troubled && self.delivered.iter().any(|it| it.outcome == Outcome::Sent) {
             if emails::works(&self.pool, provider).await? {
                 tracing::info!(email.provider = provider, "the mail provider works again");
             }
+            self.troubled = false;
         }
         Ok(())
     }
