@@ -80,8 +80,7 @@ impl Mailer {
         }
     }
 
-    /// Says that something was queued.
-    #[must_use]
+    /// What says that something was queued.
     pub fn waker(&self) -> impl Fn() + Send + Sync + 'static {
         let wake = Arc::clone(&self.wake);
         move || wake.notify_one()

@@ -1,5 +1,7 @@
 //! How players get rid of mail.
 
+use std::fmt::Write as _;
+
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use url::Url;
@@ -82,7 +84,10 @@ fn signature(key: &Secret, user_id: UserId) -> String {
         .expect("HMAC takes keys of any length");
     mac.update(user_id.to_string().as_bytes());
     let bytes = mac.finalize().into_bytes();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("a string takes all");
+        hex
+    })
 }
 
 #[cfg(test)]

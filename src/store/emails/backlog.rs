@@ -51,7 +51,7 @@ pub struct Selection {
 
 /// A provider that does not work.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct TroubledProvider {
     pub provider: String,
     pub trouble: String,
     pub paused_until: Option<OffsetDateTime>,
@@ -81,9 +81,9 @@ pub async fn backlog(executor: impl PgExecutor<'_>) -> Result<Backlog, StoreErro
 /// # Errors
 ///
 /// Any [`StoreError`].
-pub async fn troubles(executor: impl PgExecutor<'_>) -> Result<Vec<Trouble>, StoreError> {
+pub async fn troubles(executor: impl PgExecutor<'_>) -> Result<Vec<TroubledProvider>, StoreError> {
     let troubles = query_as!(
-        Trouble,
+        TroubledProvider,
         r#"SELECT "name" AS provider, "trouble" AS "trouble!", "pausedUntil" AS paused_until
         FROM "HeistEmailProvider"
         WHERE "trouble" IS NOT NULL
