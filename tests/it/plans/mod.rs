@@ -165,14 +165,13 @@ fn save_awards(count: i32) -> String {
 
 fn settle_emails(count: i32) -> String {
     let ids = array((0..count).map(|it| 1_600_042 + it * 100_000), "bigint");
-    let times = vec!["2026-11-23"; usize::try_from(count).unwrap()].join(",");
-    let (states, players, texts) = (
-        texts(count).replace('x', "SENT"),
-        players(count),
-        texts(count),
-    );
     let delays = array(0..count, "double precision");
-    format!("{players}, {ids}, '{{{times}}}'::timestamptz[], {states}, {delays}, {texts}")
+    let (players, texts) = (players(count), texts(count));
+    let all = |value| vec![value; usize::try_from(count).unwrap()].join(",");
+    let (times, states) = (all("2026-11-23"), all("SENT"));
+    format!(
+        "{players}, {ids}, '{{{times}}}'::timestamptz[], '{{{states}}}'::text[], {delays}, {texts}"
+    )
 }
 
 fn save_adjustments(count: i32) -> String {
