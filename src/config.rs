@@ -2,6 +2,7 @@
 //! the crate reads an environment variable.
 
 mod email;
+mod security;
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -11,7 +12,10 @@ use std::{
 
 use clap::ValueEnum;
 
-pub use self::email::EmailConfig;
+pub use self::{
+    email::EmailConfig,
+    security::{JwtConfig, SecurityConfig},
+};
 use crate::{
     engine::Limits,
     settings::{RuleArgs, parse},
@@ -34,7 +38,8 @@ pub struct ServeConfig {
     #[arg(long, env = "HEIST_LISTEN", value_name = "ADDRESS", default_value = DEFAULT_LISTEN, value_parser = socket_address)]
     pub listen: SocketAddr,
 
-    /// Who may call; has to be decided where `DATABASE_URL` is set. `none`: whoever can connect
+    /// Who may call; has to be decided where `DATABASE_URL` is set. `jwt`: whoever has a bearer
+    /// token; `none`: whoever can connect
     #[arg(long, env = "HEIST_AUTH", value_name = "METHOD", value_parser = auth)]
     pub auth: Option<Auth>,
 
@@ -45,6 +50,9 @@ pub struct ServeConfig {
     /// How long calls in progress may take to end after SIGTERM
     #[arg(long, env = "HEIST_SHUTDOWN_GRACE", value_name = "DURATION", default_value = "25s", value_parser = parse::duration)]
     pub shutdown_grace: Duration,
+
+    #[command(flatten)]
+    pub security: SecurityConfig,
 
     #[command(flatten)]
     pub engine: EngineConfig,
@@ -124,6 +132,10 @@ pub struct TargetConfig {
     /// Where the server listens, as given to `heist serve`
     #[arg(long, env = "HEIST_LISTEN", value_name = "ADDRESS", default_value = DEFAULT_LISTEN, value_parser = socket_address)]
     pub listen: SocketAddr,
+
+    /// The server's certificate, as given to `heist serve`: where it is set, TLS is spoken
+    #[arg(long, env = "HEIST_TLS_CERT_FILE", value_name = "FILE")]
+    pub tls_cert_file: Option<PathBuf>,
 }
 
 /// Who may call.
@@ -131,6 +143,8 @@ pub struct TargetConfig {
 pub enum Auth {
     /// Whoever can connect.
     None,
+    /// Whoever has a bearer token, or a client certificate that stands for one.
+    Jwt,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -215,7 +229,8 @@ fn socket_address(value: &str) -> Result<SocketAddr, String> {
 fn auth(value: &str) -> Result<Auth, String> {
     match value {
         "none" => Ok(Auth::None),
-        _ => Err("expected none".to_owned()),
+        "jwt" => Ok(Auth::Jwt),
+        _ => Err("expected none or jwt".to_owned()),
     }
 }
 

@@ -1,16 +1,24 @@
 //! The only place that puts the parts together, and takes them apart again.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+mod connection;
+mod tls;
 
+use std::{io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+
+use rustls::ServerConfig;
 use tokio::{
     sync::oneshot,
     task::JoinHandle,
     time::{Instant, timeout_at},
 };
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::{service::Routes, transport::server::TcpIncoming};
 use tonic_health::server::HealthReporter;
 
+use self::connection::Connection;
+pub use self::tls::TlsOptions;
 use crate::{
+    auth::{self, Authenticator},
     engine::{Engine, Limits, OnCommit, Workers},
     events::{Events, Tasks},
     mail::{self, Mailer},
@@ -24,6 +32,7 @@ use crate::{
         schema::{self, SchemaError},
         secrets,
     },
+    watched::{Watched, WatchedError},
 };
 
 /// The services whose health is reported; the empty name stands for the whole server.
@@ -53,6 +62,10 @@ pub struct Options {
     /// Where gRPC is served; port 0: any free one.
     pub listen: SocketAddr,
     pub reflection: bool,
+    /// How callers are told apart.
+    pub auth: auth::Options,
+    /// `None`: plaintext.
+    pub tls: Option<TlsOptions>,
     pub settings: Settings,
     pub limits: Limits,
     /// None: nobody is mailed.
@@ -78,6 +91,8 @@ pub enum ServerError {
     #[error(transparent)]
     Schema(#[from] SchemaError),
     #[error(transparent)]
+    Keys(#[from] WatchedError),
+    #[error(transparent)]
     Store(#[from] StoreError),
     #[error("cannot listen on {address}: {cause}")]
     Listen {
@@ -98,6 +113,11 @@ impl Server {
     /// What is missing of the schema, a database that does not answer, or an address that
     /// cannot be listened on.
     pub async fn start(options: Options) -> Result<Self, ServerError> {
+        let authenticator = Authenticator::open(options.auth).await?;
+        let certificates = match options.tls {
+            Some(files) => Some(tls::open(files).await?),
+            None => None,
+        };
         let connect_options = options.database.connect_options();
         schema::check(connect_options).await?;
         let pool = pool::connect_lazy(connect_options.clone(), options.max_connections);
@@ -133,7 +153,7 @@ impl Server {
         let (health, health_service) = tonic_health::server::health_reporter();
         set_health(&health, tonic_health::ServingStatus::Serving).await;
 
-        let mut routes = api.into_routes().add_service(health_service);
+        let mut routes = api.into_routes(authenticator).add_service(health_service);
         if options.reflection {
             routes = add_reflection(routes);
         }
@@ -143,7 +163,7 @@ impl Server {
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .add_routes(routes)
-            .serve_with_incoming_shutdown(incoming, async {
+            .serve_with_incoming_shutdown(connections(incoming, certificates), async {
                 // Also when the sender is dropped.
                 let _ = stopped.await;
             });
@@ -212,6 +232,17 @@ fn listen(address: SocketAddr) -> Result<TcpIncoming, ServerError> {
         TcpIncoming::bind(address).map_err(|cause| ServerError::Listen { address, cause })?;
     // An answer is one small packet: it should not wait for more to send.
     Ok(incoming.with_nodelay(Some(true)))
+}
+
+/// What is served, once TLS is spoken where there are certificates for it.
+fn connections(
+    incoming: TcpIncoming,
+    certificates: Option<Watched<ServerConfig>>,
+) -> Pin<Box<dyn Stream<Item = io::Result<Connection>> + Send>> {
+    match certificates {
+        Some(certificates) => Box::pin(tls::handshakes(incoming, certificates)),
+        None => Box::pin(incoming.map(|accepted| accepted.map(Connection::Plain))),
+    }
 }
 
 async fn set_health(health: &HealthReporter, status: tonic_health::ServingStatus) {

@@ -13,7 +13,7 @@ use tokio::{
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api,
+    Api, access,
     deadline::{self, read_within},
     fields::Fields,
     render, status,
@@ -61,6 +61,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<StreamNotificationsRequest>,
 ) -> Result<Response<Items<Item>>, Status> {
+    access::check(&request)?;
     let deadline = deadline::of(&request);
     let message = request.get_ref();
     let mut fields = Fields::default();
@@ -91,7 +92,8 @@ pub(super) async fn handle(
         pool: api.pool.clone(),
         reads: api.stream_reads.clone(),
     };
-    let items = stream(&api.events, |writer| feed.run(writer));
+    let caller = access::caller(&request);
+    let items = stream(&api.events, caller, |writer| feed.run(writer));
     Ok(Response::new(items))
 }
 

@@ -4,7 +4,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api, status,
+    Api, access, status,
     stream::{Items, TooSlow, Writer, stream},
 };
 use crate::{
@@ -15,10 +15,13 @@ use crate::{
 
 pub(super) fn handle(
     api: &Api,
-    _request: &Request<WatchPointsRequest>,
-) -> Response<Items<WatchPointsResponse>> {
+    request: &Request<WatchPointsRequest>,
+) -> Result<Response<Items<WatchPointsResponse>>, Status> {
+    access::check(request)?;
     let points = api.events.watch_points();
-    Response::new(stream(&api.events, |writer| feed(points, writer)))
+    let caller = access::caller(request);
+    let items = stream(&api.events, caller, |writer| feed(points, writer));
+    Ok(Response::new(items))
 }
 
 /// Sends until it has to end, and returns why.
@@ -68,6 +71,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        auth::Caller,
         domain::{
             change::Changes,
             ids::{HeistId, UserId},
@@ -80,7 +84,7 @@ mod tests {
 
     fn watch(events: &Events) -> Items<WatchPointsResponse> {
         let points = events.watch_points();
-        stream(events, |writer| feed(points, writer))
+        stream(events, &Caller::ANYBODY, |writer| feed(points, writer))
     }
 
     fn commit(number: i64) -> Changes {

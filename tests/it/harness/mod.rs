@@ -15,8 +15,10 @@
 
 mod books;
 mod calls;
+pub mod identity;
 pub mod mail;
 pub mod pages;
+pub mod pki;
 mod players;
 pub mod postgres;
 pub mod process;
@@ -165,6 +167,8 @@ pub fn options(database_url: &str, settings: Settings, limits: Limits) -> Option
         max_connections: 10,
         listen: "127.0.0.1:0".parse().expect("an address"),
         reflection: true,
+        auth: heist::auth::Options::default(),
+        tls: None,
         settings,
         limits,
         mail: None,

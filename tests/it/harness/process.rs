@@ -83,11 +83,16 @@ impl Heist {
                 panic!("it ended with {status}: {}", joined(&stderr));
             }
             let lines = stderr.lock().unwrap();
-            let serving = lines
-                .iter()
-                .find(|line| line.contains(r#""message":"serving""#))?;
-            let (_, address) = serving.split_once(r#""address":""#)?;
-            Some(address[..address.find('"')?].parse().expect("an address"))
+            let serving = lines.iter().find(|line| {
+                line.contains(r#""message":"serving""#) || line.contains(": serving ")
+            })?;
+            let (_, address) = (serving.split_once(r#""address":""#))
+                .or_else(|| serving.split_once(" address="))?;
+            Some(
+                address[..address.find(['"', ' '])?]
+                    .parse()
+                    .expect("an address"),
+            )
         })
         .await;
         Serving {
@@ -125,6 +130,11 @@ impl Serving {
     pub async fn stopped_by(self, signal: &str) -> Ended {
         self.signal(signal).await;
         self.ended().await
+    }
+
+    /// Its log so far.
+    pub fn said(&self) -> String {
+        joined(&self.stderr)
     }
 
     pub fn has_said(&self, what: &str) -> bool {
