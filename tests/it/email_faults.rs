@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 
 use crate::harness::{
     PATIENCE, Player, World, connect,
-    mail::{Behaviour, Email, Provider},
+    mail::{Behaviour, Email, Provider, Received},
     process::{Heist, Serving},
     until,
 };
@@ -412,7 +412,7 @@ fn two_processes_share_the_queue_and_send_everything_once() {
         assert_eq!(emails.len(), 80);
         assert!(emails.iter().all(|it| it.attempts == Some(1)));
         let received = provider.received();
-        let mut references: Vec<_> = received.iter().map(|it| it.reference()).collect();
+        let mut references: Vec<_> = received.iter().map(Received::reference).collect();
         references.sort_unstable();
         references.dedup();
         assert_eq!((references.len(), received.len()), (80, 80));
