@@ -1,6 +1,7 @@
 //! Everything that comes from the environment, one documented field each. Nothing else in
 //! the crate reads an environment variable.
 
+mod email;
 mod security;
 mod telemetry;
 
@@ -13,6 +14,7 @@ use std::{
 use clap::ValueEnum;
 
 pub use self::{
+    email::EmailConfig,
     security::{JwtConfig, SecurityConfig},
     telemetry::{Exporter, TelemetryConfig},
 };
@@ -60,6 +62,9 @@ pub struct ServeConfig {
 
     #[command(flatten)]
     pub traffic: TrafficConfig,
+
+    #[command(flatten)]
+    pub email: EmailConfig,
 
     #[command(flatten)]
     pub log: LogConfig,

@@ -10,6 +10,7 @@
 //! | [`rpc`] | tonic: parses requests, calls inward, renders answers; one file per RPC |
 //! | [`engine`] | batches: queues orders and runs each batch as one transaction |
 //! | [`events`] | who is listening to what; signals between replicas |
+//! | [`mail`] | sends notifications by e-mail, after the commit and apart from every call |
 //! | [`domain`] | the rules, as pure functions over plain data |
 //! | [`store`] | SQL and the application's tables |
 //! | [`auth`] | who calls: bearer tokens, names in client certificates |
@@ -46,6 +47,7 @@ pub mod domain;
 pub mod embedded;
 pub mod engine;
 pub mod events;
+pub mod mail;
 pub mod rpc;
 pub mod server;
 pub mod settings;

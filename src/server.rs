@@ -23,6 +23,7 @@ use crate::{
     auth::{self, Authenticator},
     engine::{Engine, Limits, OnCommit, Workers},
     events::{Events, Tasks},
+    mail::{self, Mailer},
     pb::{self, heist_service_server, notification_service_server, token_service_server},
     rpc::{Api, Limiters, Observe, PageTokenKey, StreamReads, TrafficLimits},
     settings::Settings,
@@ -86,6 +87,8 @@ pub struct Options {
     pub settings: Settings,
     pub limits: Limits,
     pub traffic: TrafficLimits,
+    /// None: nobody is mailed.
+    pub mail: Option<mail::Options>,
 }
 
 /// A server that accepts calls.
@@ -99,6 +102,7 @@ pub struct Server {
     workers: Workers,
     events: Events,
     event_tasks: Tasks,
+    mailer: Option<Mailer>,
     pool: PgPool,
 }
 
@@ -148,9 +152,17 @@ impl Server {
         })?;
 
         let (events, event_tasks) = Events::start(pool.clone(), connect_options.clone());
+        let mailing = options.mail.as_ref().map(|mail| mail.mailing);
+        let mailer = options.mail.map(|mail| Mailer::start(pool.clone(), mail));
         let publisher = events.clone();
-        let on_commit: OnCommit = Arc::new(move |changes| publisher.publish(changes));
-        let (engine, workers) = Engine::start(pool.clone(), options.limits, &on_commit);
+        let wake_mailer = mailer.as_ref().map(Mailer::waker);
+        let on_commit: OnCommit = Arc::new(move |changes| {
+            publisher.publish(changes);
+            if let Some(wake) = &wake_mailer {
+                wake();
+            }
+        });
+        let (engine, workers) = Engine::start(pool.clone(), options.limits, mailing, on_commit);
         let limiters = Arc::new(Limiters::new(options.traffic));
         let api = Api {
             engine,
@@ -206,6 +218,7 @@ impl Server {
             workers,
             events,
             event_tasks,
+            mailer,
             pool,
         })
     }
@@ -226,12 +239,16 @@ impl Server {
     }
 
     /// Ends in order: reports itself as not serving, ends streams, accepts no more connections,
-    /// lets calls in progress finish, settles what the engine accepted, closes the database. Takes
+    /// lets calls in progress finish, settles what the engine accepted and what the mail worker
+    /// began, closes the database. Takes
     /// `grace` at the most; what is still running then is cut off.
     pub async fn stop(mut self, grace: Duration) {
         let until = Instant::now() + grace;
         set_health(&self.health, tonic_health::ServingStatus::NotServing).await;
         self.events.end_streams();
+        if let Some(mailer) = &self.mailer {
+            mailer.stop();
+        }
         let _ = self.stop_accepting.send(());
         let finished = async {
             tokio::select! {
@@ -251,6 +268,11 @@ impl Server {
         self.events.stop();
         if timeout_at(until, self.event_tasks.finish()).await.is_err() {
             tracing::warn!("the other replicas were not told everything");
+        }
+        if let Some(mailer) = self.mailer
+            && timeout_at(until, mailer.finish()).await.is_err()
+        {
+            tracing::warn!("leaving mails of which nobody knows what became of them");
         }
         let _ = timeout_at(until, self.pool.close()).await;
     }

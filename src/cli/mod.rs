@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod check;
+mod emails;
 mod healthcheck;
 mod migrate;
 mod serve;
@@ -37,6 +38,7 @@ enum Command {
     Serve(Box<serve::Serve>),
     Migrate(Box<migrate::Migrate>),
     Check(Box<check::Check>),
+    Emails(Box<emails::Emails>),
     Token(Box<token::Token>),
     Healthcheck(Box<healthcheck::Healthcheck>),
 }
@@ -58,6 +60,7 @@ pub fn run() -> ExitCode {
             Command::Serve(serve) => serve.run().await,
             Command::Migrate(migrate) => migrate.run().await,
             Command::Check(check) => check.run().await,
+            Command::Emails(emails) => emails.run().await,
             Command::Token(token) => token.run().await,
             Command::Healthcheck(healthcheck) => healthcheck.run().await,
         }
@@ -83,6 +86,7 @@ impl Command {
             Self::Serve(serve) => &serve.config.log,
             Self::Migrate(migrate) => &migrate.log,
             Self::Check(check) => &check.log,
+            Self::Emails(emails) => &emails.log,
             Self::Token(token) => &token.log,
             Self::Healthcheck(healthcheck) => &healthcheck.log,
         }

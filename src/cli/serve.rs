@@ -35,6 +35,7 @@ impl Serve {
         let begun = Instant::now();
         let config = self.config;
         let mut stop = StopSignals::listen()?;
+        let mail = config.email.clone().options().map_err(anyhow::Error::msg)?;
 
         ensure!(
             config.auth.is_some() || config.database_url.is_none(),
@@ -66,6 +67,7 @@ impl Serve {
             settings: config.rules.into(),
             limits: config.engine.into(),
             traffic: config.traffic.into(),
+            mail,
         };
         let mut server = Server::start(options).await?;
         let address = server.address();

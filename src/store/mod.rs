@@ -8,6 +8,7 @@
 pub mod adjustments;
 pub mod awards;
 pub mod check;
+pub mod emails;
 pub mod error;
 pub mod heists;
 pub mod leaderboard;

@@ -44,7 +44,7 @@ impl Service {
         let connect_options = database.connect_options();
         let pool = pool::connect_lazy(connect_options.clone(), 2);
         let on_commit: OnCommit = Arc::new(|_changes| {});
-        let (engine, workers) = Engine::start(pool.clone(), Limits::default(), &on_commit);
+        let (engine, workers) = Engine::start(pool.clone(), Limits::default(), None, on_commit);
         let (events, tasks) = Events::start(pool.clone(), connect_options.clone());
         let settings = Settings {
             rates: RateLimits::NONE,

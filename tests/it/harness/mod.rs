@@ -18,6 +18,7 @@ mod calls;
 pub mod contract;
 pub mod http;
 pub mod identity;
+pub mod mail;
 pub mod pages;
 pub mod pki;
 mod players;
@@ -191,6 +192,7 @@ pub fn options(database_url: &str, settings: Settings, limits: Limits) -> Option
         settings,
         limits,
         traffic: TrafficLimits::default(),
+        mail: None,
     }
 }
 
