@@ -52,6 +52,11 @@ pub struct ServeConfig {
     #[command(flatten)]
     pub embedded: EmbeddedConfig,
 
+    /// A file that overrides the rules of the game, in lines such as `HEIST_ENABLED=false`,
+    /// whenever it changes
+    #[arg(long, env = "HEIST_SETTINGS_FILE", value_name = "FILE")]
+    pub settings_file: Option<PathBuf>,
+
     #[command(flatten)]
     pub rules: RuleArgs,
 }

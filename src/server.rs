@@ -15,7 +15,7 @@ use crate::{
     events::{Events, Tasks},
     pb::{self, heist_service_server, notification_service_server, token_service_server},
     rpc::{Api, PageTokenKey, StreamReads},
-    settings::Settings,
+    settings::LiveSettings,
     store::{
         PgPool, StoreError,
         leaderboard::Ranks,
@@ -52,7 +52,7 @@ pub struct Options {
     /// Where gRPC is served; port 0: any free one.
     pub listen: SocketAddr,
     pub reflection: bool,
-    pub settings: Settings,
+    pub settings: LiveSettings,
     pub limits: Limits,
 }
 
@@ -112,7 +112,7 @@ impl Server {
         let api = Api {
             engine,
             pool: pool.clone(),
-            settings: Arc::new(options.settings),
+            settings: options.settings,
             page_token_key,
             ranks: Ranks::new(pool.clone()),
             events: events.clone(),

@@ -9,6 +9,7 @@ use crate::{
     config::{Auth, ServeConfig},
     embedded::{self, Embedded, demo},
     server::{Options, Server},
+    settings::LiveSettings,
     store::pool::DatabaseUrl,
 };
 
@@ -49,12 +50,19 @@ impl Serve {
             tracing::warn!("no authentication: whoever can connect may do everything");
         }
 
+        let settings = match config.settings_file {
+            Some(file) => {
+                let name = format!("HEIST_SETTINGS_FILE={}", file.display());
+                (LiveSettings::watch(file, config.rules).await).context(name)?
+            }
+            None => LiveSettings::fixed(config.rules.into()),
+        };
         let options = Options {
             database,
             max_connections: config.database_max_connections,
             listen: config.listen,
             reflection: config.reflection,
-            settings: config.rules.into(),
+            settings,
             limits: config.engine.into(),
         };
         let mut server = Server::start(options).await?;

@@ -28,8 +28,6 @@ mod stream;
 mod stream_notifications;
 mod watch_points;
 
-use std::sync::Arc;
-
 use tonic::service::Routes;
 
 pub use self::{paging::PageTokenKey, stream_notifications::StreamReads};
@@ -41,7 +39,7 @@ use crate::{
         notification_service_server::NotificationServiceServer,
         token_service_server::TokenServiceServer,
     },
-    settings::Settings,
+    settings::LiveSettings,
     store::{PgPool, leaderboard::Ranks},
 };
 
@@ -56,7 +54,7 @@ pub struct Api {
     pub engine: Engine,
     /// For reads.
     pub pool: PgPool,
-    pub settings: Arc<Settings>,
+    pub settings: LiveSettings,
     pub page_token_key: PageTokenKey,
     pub ranks: Ranks,
     pub events: Events,
@@ -64,10 +62,14 @@ pub struct Api {
 }
 
 impl Api {
+    fn gate(&self) -> gate::FeatureGate {
+        gate::FeatureGate::new(self.settings.clone())
+    }
+
     /// The three services of the contract.
     #[must_use]
     pub fn into_routes(self) -> Routes {
-        let gate = gate::FeatureGate::new(Arc::clone(&self.settings));
+        let gate = self.gate();
         Routes::new(gate.guard(
             HeistServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST_BYTES),
         ))

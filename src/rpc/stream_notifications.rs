@@ -91,7 +91,8 @@ pub(super) async fn handle(
         pool: api.pool.clone(),
         reads: api.stream_reads.clone(),
     };
-    let items = stream(&api.events, |writer| feed.run(writer));
+    let gate = api.gate();
+    let items = stream(&api.events, |writer| gate.limit(feed.run(writer)));
     Ok(Response::new(items))
 }
 

@@ -18,7 +18,10 @@ pub(super) fn handle(
     _request: &Request<WatchPointsRequest>,
 ) -> Response<Items<WatchPointsResponse>> {
     let points = api.events.watch_points();
-    Response::new(stream(&api.events, |writer| feed(points, writer)))
+    let gate = api.gate();
+    Response::new(stream(&api.events, |writer| {
+        gate.limit(feed(points, writer))
+    }))
 }
 
 /// Sends until it has to end, and returns why.

@@ -45,6 +45,7 @@ mod mark_notifications_read;
 mod migrations;
 mod plans;
 mod request_ids;
+mod settings_file;
 mod statement_counts;
 mod stream_notifications;
 mod watch_points;

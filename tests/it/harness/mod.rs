@@ -40,7 +40,7 @@ use heist::{
         token_service_client::TokenServiceClient,
     },
     server::{Options, Server},
-    settings::Settings,
+    settings::{LiveSettings, Settings},
     store::pool::DatabaseUrl,
 };
 use sqlx::{PgPool, postgres::PgPoolOptions};
@@ -164,7 +164,7 @@ pub fn options(database_url: &str, settings: Settings, limits: Limits) -> Option
         max_connections: 10,
         listen: "127.0.0.1:0".parse().expect("an address"),
         reflection: true,
-        settings,
+        settings: LiveSettings::fixed(settings),
         limits,
     }
 }

@@ -1,7 +1,12 @@
-//! The rules of the game as an operator sets them.
+//! The rules of the game as an operator sets them: from the environment at the start, and from
+//! a file that is watched while the server runs.
+
+mod file;
+mod live;
 
 use std::{sync::Arc, time::Duration};
 
+pub use self::{file::FileError, live::LiveSettings};
 use crate::domain::rules::{Protection, Rules};
 
 /// What may be set about the game.
@@ -52,6 +57,33 @@ pub struct RuleArgs {
     /// The window in which robberies count for the protection; 0s: no protection
     #[arg(long, env = "HEIST_PROTECTION_WINDOW", value_name = "DURATION", default_value = "48h", value_parser = parse::duration)]
     protection_window: Duration,
+}
+
+impl RuleArgs {
+    /// Each setting, by its name in the environment, as somebody would write it there.
+    fn entries(&self) -> impl Iterator<Item = (&'static str, String)> + use<> {
+        // Spelled out, so that the compiler asks for a new one.
+        let Self {
+            enabled,
+            steal_percentage,
+            max_steal_points,
+            min_target_points,
+            cooldown,
+            protection_after,
+            protection_window,
+        } = self;
+        let duration = |duration: &Duration| humantime::format_duration(*duration).to_string();
+        [
+            ("HEIST_ENABLED", enabled.to_string()),
+            ("HEIST_STEAL_PERCENTAGE", steal_percentage.to_string()),
+            ("HEIST_MAX_STEAL_POINTS", max_steal_points.to_string()),
+            ("HEIST_MIN_TARGET_POINTS", min_target_points.to_string()),
+            ("HEIST_COOLDOWN", duration(cooldown)),
+            ("HEIST_PROTECTION_AFTER", protection_after.to_string()),
+            ("HEIST_PROTECTION_WINDOW", duration(protection_window)),
+        ]
+        .into_iter()
+    }
 }
 
 impl From<RuleArgs> for Settings {
