@@ -14,6 +14,7 @@
 //! | [`store`] | SQL and the application's tables |
 //! | [`embedded`] | the PostgreSQL that runs when no `DATABASE_URL` is given |
 //! | [`settings`], [`config`] | the rules of the game; everything else from the environment |
+//! | [`health`] | readiness, which follows the database |
 //! | [`server`] | how the parts are put together, and the order in which they stop |
 //! | [`cli`], [`telemetry`] | commands; logs |
 //!
@@ -40,6 +41,7 @@ pub mod domain;
 pub mod embedded;
 pub mod engine;
 pub mod events;
+pub mod health;
 pub mod rpc;
 pub mod server;
 pub mod settings;

@@ -5,15 +5,15 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     sync::oneshot,
     task::JoinHandle,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 use tonic::{service::Routes, transport::server::TcpIncoming};
-use tonic_health::server::HealthReporter;
 
 use crate::{
     engine::{Engine, Limits, OnCommit, Workers},
     events::{Events, Tasks},
-    pb::{self, heist_service_server, notification_service_server, token_service_server},
+    health::Health,
+    pb,
     rpc::{Api, PageTokenKey, StreamReads},
     settings::LiveSettings,
     store::{
@@ -25,14 +25,6 @@ use crate::{
     },
 };
 
-/// The services whose health is reported; the empty name stands for the whole server.
-const SERVICES: [&str; 4] = [
-    "",
-    heist_service_server::SERVICE_NAME,
-    token_service_server::SERVICE_NAME,
-    notification_service_server::SERVICE_NAME,
-];
-
 /// How many calls on one connection may be given up before the server has looked at them. A
 /// connection that exceeds it is closed, with every call on it. The default of 20 is exceeded
 /// by one burst of calls whose deadline passes, so that one impatient caller would cost all
@@ -43,6 +35,11 @@ const MAX_UNSEEN_RESETS: usize = 1024;
 /// gone without a word do not stay open.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections that are open before the first call comes; the others are opened when needed.
+const WARM_CONNECTIONS: u32 = 4;
+/// Between attempts to start on a database that is away.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a server needs to run.
 #[derive(Clone, Debug)]
@@ -59,7 +56,7 @@ pub struct Options {
 /// A server that accepts calls.
 pub struct Server {
     address: SocketAddr,
-    health: HealthReporter,
+    health: Health,
     stop_accepting: oneshot::Sender<()>,
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
     workers: Workers,
@@ -88,16 +85,23 @@ pub enum ServerError {
 
 impl Server {
     /// Starts a server on a database that has the application's tables and every migration.
+    /// Waits for a database that is away, and listens only then: a process that gave up would be
+    /// started again and again, with longer and longer pauses.
     ///
     /// # Errors
     ///
-    /// What is missing of the schema, a database that does not answer, or an address that
-    /// cannot be listened on.
+    /// What is missing of the schema, a database that refuses us, or an address that cannot be
+    /// listened on.
     pub async fn start(options: Options) -> Result<Self, ServerError> {
         let connect_options = options.database.connect_options();
-        schema::check(connect_options).await?;
         let pool = pool::connect_lazy(connect_options.clone(), options.max_connections);
-        let page_token_key = PageTokenKey::new(&secrets::page_token_key(&pool).await?);
+        let warm = WARM_CONNECTIONS.min(options.max_connections);
+        let page_token_key = once_available(async || {
+            schema::check(connect_options).await?;
+            pool::warm(&pool, warm).await?;
+            Ok(PageTokenKey::new(&secrets::page_token_key(&pool).await?))
+        })
+        .await?;
 
         let incoming = listen(options.listen)?;
         let address = incoming.local_addr().map_err(|cause| ServerError::Listen {
@@ -118,8 +122,7 @@ impl Server {
             events: events.clone(),
             stream_reads: StreamReads::with_connections(options.max_connections),
         };
-        let (health, health_service) = tonic_health::server::health_reporter();
-        set_health(&health, tonic_health::ServingStatus::Serving).await;
+        let (health, health_service) = Health::start(connect_options.clone()).await;
 
         let mut routes = api.into_routes().add_service(health_service);
         if options.reflection {
@@ -162,12 +165,19 @@ impl Server {
         }
     }
 
-    /// Ends in order: reports itself as not serving, ends streams, accepts no more connections,
+    /// Reports itself as not ready, and goes on serving for so long: load balancers notice, and
+    /// send new calls elsewhere.
+    pub async fn withdraw(&mut self, delay: Duration) {
+        self.health.withdraw().await;
+        sleep(delay).await;
+    }
+
+    /// Ends in order: reports itself as not ready, ends streams, accepts no more connections,
     /// lets calls in progress finish, settles what the engine accepted, closes the database. Takes
     /// `grace` at the most; what is still running then is cut off.
     pub async fn stop(mut self, grace: Duration) {
         let until = Instant::now() + grace;
-        set_health(&self.health, tonic_health::ServingStatus::NotServing).await;
+        self.health.withdraw().await;
         self.events.end_streams();
         let _ = self.stop_accepting.send(());
         if timeout_at(until, &mut self.serving).await.is_err() {
@@ -192,9 +202,18 @@ fn listen(address: SocketAddr) -> Result<TcpIncoming, ServerError> {
     Ok(incoming.with_nodelay(Some(true)))
 }
 
-async fn set_health(health: &HealthReporter, status: tonic_health::ServingStatus) {
-    for service in SERVICES {
-        health.set_service_status(service, status).await;
+/// Tries until the database is there.
+async fn once_available<T>(
+    attempt: impl AsyncFn() -> Result<T, SchemaError>,
+) -> Result<T, SchemaError> {
+    loop {
+        match attempt().await {
+            Err(SchemaError::Store(error @ StoreError::Unavailable(_))) => {
+                tracing::warn!(%error, "waiting for the database");
+                sleep(PAUSE).await;
+            }
+            result => return result,
+        }
     }
 }
 

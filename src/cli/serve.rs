@@ -35,6 +35,10 @@ impl Serve {
         let begun = Instant::now();
         let config = self.config;
         let mut stop = StopSignals::listen()?;
+        ensure!(
+            config.shutdown_delay < config.shutdown_grace || config.shutdown_delay.is_zero(),
+            "HEIST_SHUTDOWN_DELAY has to be shorter than HEIST_SHUTDOWN_GRACE, of which it is a part"
+        );
 
         let (database, private) = if let Some(url) = &config.database_url {
             ensure!(
@@ -65,7 +69,13 @@ impl Serve {
             settings,
             limits: config.engine.into(),
         };
-        let mut server = Server::start(options).await?;
+        let mut server = tokio::select! {
+            server = Server::start(options) => server?,
+            signal = stop.received() => {
+                tracing::info!(signal, "stopping before it served");
+                return Ok(());
+            }
+        };
         let address = server.address();
         let startup_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(%address, startup_ms, "serving");
@@ -82,7 +92,8 @@ impl Serve {
         };
         let failed = failure.is_some();
         if !failed {
-            server.stop(config.shutdown_grace).await;
+            server.withdraw(config.shutdown_delay).await;
+            (server.stop(config.shutdown_grace.saturating_sub(config.shutdown_delay))).await;
         }
         if let Some(postgres) = private {
             postgres.stop().await.context("the private PostgreSQL")?;

@@ -245,10 +245,10 @@ mod tests {
         let entries: Vec<(&str, String)> = defaults().entries().collect();
         let names: Vec<&str> = entries.iter().map(|(name, _)| *name).collect();
         assert_eq!(names, known_names());
-        let file: String = (entries.iter())
-            .map(|(name, value)| format!("{name}={value}\n"))
+        let lines: Vec<String> = (entries.iter())
+            .map(|(name, value)| format!("{name}={value}"))
             .collect();
-        let read = parse(file.as_bytes(), &defaults()).unwrap();
+        let read = parse(lines.join("\n").as_bytes(), &defaults()).unwrap();
         assert!(read.entries().eq(defaults().entries()));
     }
 

@@ -27,7 +27,7 @@ impl LiveSettings {
 
     /// Settings that the file overrides, now and whenever it changes, until nobody reads them
     /// any more. Content is compared, not names or times: so a symlink that is swapped, as
-    /// Kubernetes does with a mounted ConfigMap, is a change like any other.
+    /// Kubernetes does with a mounted configuration, is a change like any other.
     ///
     /// # Errors
     ///
@@ -65,7 +65,7 @@ impl LiveSettings {
             .is_err()
         {
             // Nobody is left who could switch it off.
-            pending().await
+            pending::<()>().await;
         }
     }
 }
@@ -101,7 +101,7 @@ impl Watcher {
         if !settled || self.seen == self.judged {
             return;
         }
-        self.judged = self.seen.clone();
+        self.judged.clone_from(&self.seen);
         let parsed = (self.judged.as_ref())
             .map_err(Clone::clone)
             .and_then(|content| file::parse(content, &self.defaults));

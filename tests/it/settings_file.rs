@@ -13,14 +13,14 @@ use tonic::Code::FailedPrecondition;
 
 use crate::harness::{
     Player, Refusal, World, connect,
-    process::{Ended, Heist, Serving},
+    process::{Ended, Heist},
     until,
 };
 
 /// Within this time a change takes effect, whatever it is.
 const SOON: Duration = Duration::from_secs(2);
 
-/// A folder of one test, as Kubernetes mounts a ConfigMap: the file is a symlink into a folder
+/// A folder of one test, as Kubernetes mounts a configuration: the file is a symlink into a folder
 /// whose symlink is swapped.
 struct ConfigMap {
     folder: PathBuf,
@@ -67,10 +67,6 @@ impl ConfigMap {
     }
 }
 
-async fn said(server: &Serving, what: &str) {
-    until(what, async || server.has_said(what).then_some(())).await;
-}
-
 /// What a heist steals.
 async fn stolen(attacker: &Player, victim: &Player) -> i32 {
     let answer = attacker.robs(victim).await.unwrap();
@@ -85,34 +81,26 @@ fn a_change_takes_effect_is_logged_and_what_is_taken_out_goes_back() {
         let there = world.through(connect(server.address).await);
         let ada = world.player("Ada").tokens(5).await.seen_by(&there);
         let ben = world.player("Ben").points(10_000).await;
-        said(
-            &server,
-            r#""setting":"HEIST_MAX_STEAL_POINTS","old":"100","new":"10""#,
-        )
-        .await;
+        server
+            .says(r#""setting":"HEIST_MAX_STEAL_POINTS","old":"100","new":"10""#)
+            .await;
         assert_eq!(stolen(&ada, &ben).await, 10);
 
         map.update("HEIST_MAX_STEAL_POINTS=20\nHEIST_COOLDOWN=1s\n");
-        said(
-            &server,
-            r#""setting":"HEIST_MAX_STEAL_POINTS","old":"10","new":"20""#,
-        )
-        .await;
-        said(
-            &server,
-            r#""setting":"HEIST_COOLDOWN","old":"0s","new":"1s""#,
-        )
-        .await;
+        server
+            .says(r#""setting":"HEIST_MAX_STEAL_POINTS","old":"10","new":"20""#)
+            .await;
+        server
+            .says(r#""setting":"HEIST_COOLDOWN","old":"0s","new":"1s""#)
+            .await;
         ada.last_robbed_somebody(Duration::from_mins(1)).await;
         assert_eq!(stolen(&ada, &ben).await, 20);
 
         // Not only symlinks: somebody writes in place.
         fs::write(map.file(), "HEIST_COOLDOWN=0s # as in the environment\n").unwrap();
-        said(
-            &server,
-            r#""setting":"HEIST_MAX_STEAL_POINTS","old":"20","new":"100""#,
-        )
-        .await;
+        server
+            .says(r#""setting":"HEIST_MAX_STEAL_POINTS","old":"20","new":"100""#)
+            .await;
         assert_eq!(stolen(&ada, &ben).await, 100);
         assert_eq!(server.stopped_by("TERM").await.code, Some(0));
     });
@@ -137,23 +125,25 @@ fn a_file_that_is_wrong_or_gone_changes_nothing_and_is_logged() {
                 "line 2: HEIST_LISTEN is none of HEIST_ENABLED, ",
             ),
             (b"\x7fELF\xff\xfe", "it is not UTF-8"),
-            (&[b'#'; 70_000], "it is larger than 65536 bytes"),
+            (&"#".repeat(70_000).into_bytes(), "it is larger than 65536 bytes"),
         ] {
             map.update(content);
-            said(&server, complaint).await;
+            server.says(complaint).await;
             assert_eq!(stolen(&ada, &ben).await, 10);
         }
         fs::remove_file(map.file()).unwrap();
-        said(&server, "it cannot be read: No such file or directory").await;
+        server
+            .says("it cannot be read: No such file or directory")
+            .await;
         assert_eq!(stolen(&ada, &ben).await, 10);
         fs::create_dir(map.file()).unwrap();
-        said(&server, "it cannot be read: it is not a file").await;
+        server.says("it cannot be read: it is not a file").await;
         assert_eq!(stolen(&ada, &ben).await, 10);
 
         // It comes back.
         fs::remove_dir(map.file()).unwrap();
         fs::write(map.file(), "HEIST_MAX_STEAL_POINTS=30\n").unwrap();
-        said(&server, r#""old":"10","new":"30""#).await;
+        server.says(r#""old":"10","new":"30""#).await;
         assert_eq!(stolen(&ada, &ben).await, 30);
         assert_eq!(server.stopped_by("TERM").await.code, Some(0));
     });

@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    ops::Deref,
     process::{ExitStatus, Output, Stdio},
     sync::{Arc, Mutex},
 };
@@ -19,12 +20,17 @@ pub struct Heist {
     command: Command,
 }
 
-/// A `heist serve` that accepts calls.
-pub struct Serving {
+/// A command that runs.
+pub struct Running {
     child: Child,
-    pub address: SocketAddr,
     stdout: Lines,
     stderr: Lines,
+}
+
+/// A `heist serve` that accepts calls.
+pub struct Serving {
+    process: Running,
+    pub address: SocketAddr,
 }
 
 type Lines = Arc<Mutex<Vec<String>>>;
@@ -70,7 +76,12 @@ impl Heist {
     }
 
     /// Waits until it accepts calls.
-    pub async fn serving(mut self) -> Serving {
+    pub async fn serving(self) -> Serving {
+        self.spawn().serving().await
+    }
+
+    /// Does not wait.
+    pub fn spawn(mut self) -> Running {
         let mut child = (self.command.stdin(Stdio::null()))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -78,11 +89,22 @@ impl Heist {
             .expect("it can be started");
         let stdout = collect(child.stdout.take().expect("it is piped"));
         let stderr = collect(child.stderr.take().expect("it is piped"));
+        Running {
+            child,
+            stdout,
+            stderr,
+        }
+    }
+}
+
+impl Running {
+    /// Waits until it accepts calls.
+    pub async fn serving(mut self) -> Serving {
         let address = until("it serves", async || {
-            if let Some(status) = child.try_wait().expect("it is our child") {
-                panic!("it ended with {status}: {}", joined(&stderr));
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                panic!("it ended with {status}: {}", joined(&self.stderr));
             }
-            let lines = stderr.lock().unwrap();
+            let lines = self.stderr.lock().unwrap();
             let serving = lines
                 .iter()
                 .find(|line| line.contains(r#""message":"serving""#))?;
@@ -91,15 +113,11 @@ impl Heist {
         })
         .await;
         Serving {
-            child,
+            process: self,
             address,
-            stdout,
-            stderr,
         }
     }
-}
 
-impl Serving {
     pub async fn signal(&self, signal: &str) {
         let pid = self.child.id().expect("it still runs").to_string();
         let sent = Command::new("sh")
@@ -127,13 +145,35 @@ impl Serving {
         self.ended().await
     }
 
+    pub async fn says(&self, what: &str) {
+        until(what, async || self.has_said(what).then_some(())).await;
+    }
+
     pub fn has_said(&self, what: &str) -> bool {
         joined(&self.stdout).contains(what) || joined(&self.stderr).contains(what)
     }
 }
 
+impl Serving {
+    pub async fn stopped_by(self, signal: &str) -> Ended {
+        self.process.stopped_by(signal).await
+    }
+
+    pub async fn ended(self) -> Ended {
+        self.process.ended().await
+    }
+}
+
+impl Deref for Serving {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        &self.process
+    }
+}
+
 /// A test that fails shows what the server had to say.
-impl Drop for Serving {
+impl Drop for Running {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("heist said:\n{}", joined(&self.stderr));
