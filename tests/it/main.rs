@@ -23,6 +23,7 @@ mod check_eligibility;
 mod command_line;
 mod cooldown_and_protection;
 mod deleted_players;
+mod deploys;
 mod domain_properties;
 mod eligibility_agrees;
 mod embedded_default;

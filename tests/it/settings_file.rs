@@ -125,7 +125,10 @@ fn a_file_that_is_wrong_or_gone_changes_nothing_and_is_logged() {
                 "line 2: HEIST_LISTEN is none of HEIST_ENABLED, ",
             ),
             (b"\x7fELF\xff\xfe", "it is not UTF-8"),
-            (&"#".repeat(70_000).into_bytes(), "it is larger than 65536 bytes"),
+            (
+                &"#".repeat(70_000).into_bytes(),
+                "it is larger than 65536 bytes",
+            ),
         ] {
             map.update(content);
             server.says(complaint).await;

@@ -1,6 +1,7 @@
 //! The `heist` command as a process of its own, with an environment of its own.
 
 use std::{
+    ffi::OsStr,
     net::SocketAddr,
     ops::Deref,
     process::{ExitStatus, Output, Stdio},
@@ -46,7 +47,12 @@ pub struct Ended {
 impl Heist {
     /// Nothing of our own environment reaches it but where programs are.
     pub fn new(arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_heist"));
+        Self::of_program(env!("CARGO_BIN_EXE_heist"), arguments)
+    }
+
+    /// Of another version than this one.
+    pub fn of_program(program: impl AsRef<OsStr>, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
         command.args(arguments).env_clear().kill_on_drop(true);
         for name in ["PATH", "PG_BIN_DIR", "LD_LIBRARY_PATH"] {
             if let Some(value) = std::env::var_os(name) {
@@ -61,7 +67,7 @@ impl Heist {
         Self::new(&["serve"]).env("HEIST_LISTEN", "127.0.0.1:0")
     }
 
-    pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
