@@ -1,6 +1,8 @@
 //! Everything that comes from the environment, one documented field each. Nothing else in
 //! the crate reads an environment variable.
 
+mod security;
+
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
@@ -8,6 +10,8 @@ use std::{
 };
 
 use clap::ValueEnum;
+
+pub use self::security::{JwtConfig, SecurityConfig};
 
 use crate::{
     engine::Limits,
@@ -31,7 +35,8 @@ pub struct ServeConfig {
     #[arg(long, env = "HEIST_LISTEN", value_name = "ADDRESS", default_value = DEFAULT_LISTEN, value_parser = socket_address)]
     pub listen: SocketAddr,
 
-    /// Who may call; has to be decided where `DATABASE_URL` is set. `none`: whoever can connect
+    /// Who may call; has to be decided where `DATABASE_URL` is set. `jwt`: whoever has a bearer
+    /// token; `none`: whoever can connect
     #[arg(long, env = "HEIST_AUTH", value_name = "METHOD", value_parser = auth)]
     pub auth: Option<Auth>,
 
@@ -47,6 +52,9 @@ pub struct ServeConfig {
     /// not ready any more; part of the grace period
     #[arg(long, env = "HEIST_SHUTDOWN_DELAY", value_name = "DURATION", default_value = "0s", value_parser = parse::duration)]
     pub shutdown_delay: Duration,
+
+    #[command(flatten)]
+    pub security: SecurityConfig,
 
     #[command(flatten)]
     pub engine: EngineConfig,
@@ -79,7 +87,7 @@ pub struct EngineConfig {
     pub batch_limit: usize,
 
     /// Transactions at a time at the most, each on a connection of its own
-    #[arg(long, env = "HEIST_WORKERS", value_name = "NUMBER", default_value = "2", value_parser = workers)]
+    #[arg(long, env = "HEIST_WORKERS", value_name = "NUMBER", default_value = "4", value_parser = workers)]
     pub workers: usize,
 }
 
@@ -128,6 +136,10 @@ pub struct TargetConfig {
     /// Where the server listens, as given to `heist serve`
     #[arg(long, env = "HEIST_LISTEN", value_name = "ADDRESS", default_value = DEFAULT_LISTEN, value_parser = socket_address)]
     pub listen: SocketAddr,
+
+    /// The server's certificate, as given to `heist serve`: where it is set, TLS is spoken
+    #[arg(long, env = "HEIST_TLS_CERT_FILE", value_name = "FILE")]
+    pub tls_cert_file: Option<PathBuf>,
 }
 
 /// Who may call.
@@ -135,6 +147,8 @@ pub struct TargetConfig {
 pub enum Auth {
     /// Whoever can connect.
     None,
+    /// Whoever has a bearer token, or a client certificate that stands for one.
+    Jwt,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -219,7 +233,8 @@ fn socket_address(value: &str) -> Result<SocketAddr, String> {
 fn auth(value: &str) -> Result<Auth, String> {
     match value {
         "none" => Ok(Auth::None),
-        _ => Err("expected none".to_owned()),
+        "jwt" => Ok(Auth::Jwt),
+        _ => Err("expected none or jwt".to_owned()),
     }
 }
 

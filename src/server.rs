@@ -1,15 +1,23 @@
 //! The only place that puts the parts together, and takes them apart again.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+mod connection;
+mod tls;
 
+use std::{io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+
+use rustls::ServerConfig;
 use tokio::{
     sync::oneshot,
     task::JoinHandle,
     time::{Instant, sleep, timeout_at},
 };
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::{service::Routes, transport::server::TcpIncoming};
 
+use self::connection::Connection;
+pub use self::tls::TlsOptions;
 use crate::{
+    auth::{self, Authenticator},
     engine::{Engine, Limits, OnCommit, Workers},
     events::{Events, Tasks},
     health::Health,
@@ -23,6 +31,7 @@ use crate::{
         schema::{self, SchemaError},
         secrets,
     },
+    watched::{Watched, WatchedError},
 };
 
 /// How many calls on one connection may be given up before the server has looked at them. A
@@ -49,6 +58,10 @@ pub struct Options {
     /// Where gRPC is served; port 0: any free one.
     pub listen: SocketAddr,
     pub reflection: bool,
+    /// How callers are told apart.
+    pub auth: auth::Options,
+    /// `None`: plaintext.
+    pub tls: Option<TlsOptions>,
     pub settings: LiveSettings,
     pub limits: Limits,
 }
@@ -70,6 +83,8 @@ pub struct Server {
 pub enum ServerError {
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    #[error(transparent)]
+    Keys(#[from] WatchedError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("cannot listen on {address}: {cause}")]
@@ -93,6 +108,11 @@ impl Server {
     /// What is missing of the schema, a database that refuses us, or an address that cannot be
     /// listened on.
     pub async fn start(options: Options) -> Result<Self, ServerError> {
+        let authenticator = Authenticator::open(options.auth).await?;
+        let certificates = match options.tls {
+            Some(files) => Some(tls::open(files).await?),
+            None => None,
+        };
         let connect_options = options.database.connect_options();
         let pool = pool::connect_lazy(connect_options.clone(), options.max_connections);
         let warm = WARM_CONNECTIONS.min(options.max_connections);
@@ -124,7 +144,7 @@ impl Server {
         };
         let (health, health_service) = Health::start(connect_options.clone()).await;
 
-        let mut routes = api.into_routes().add_service(health_service);
+        let mut routes = api.into_routes(authenticator).add_service(health_service);
         if options.reflection {
             routes = add_reflection(routes);
         }
@@ -134,7 +154,7 @@ impl Server {
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .add_routes(routes)
-            .serve_with_incoming_shutdown(incoming, async {
+            .serve_with_incoming_shutdown(connections(incoming, certificates), async {
                 // Also when the sender is dropped.
                 let _ = stopped.await;
             });
@@ -214,6 +234,17 @@ async fn once_available<T>(
             }
             result => return result,
         }
+    }
+}
+
+/// What is served, once TLS is spoken where there are certificates for it.
+fn connections(
+    incoming: TcpIncoming,
+    certificates: Option<Watched<ServerConfig>>,
+) -> Pin<Box<dyn Stream<Item = io::Result<Connection>> + Send>> {
+    match certificates {
+        Some(certificates) => Box::pin(tls::handshakes(incoming, certificates)),
+        None => Box::pin(incoming.map(|accepted| accepted.map(Connection::Plain))),
     }
 }
 

@@ -4,6 +4,7 @@ mod check;
 mod healthcheck;
 mod migrate;
 mod serve;
+mod token;
 mod usage;
 
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ enum Command {
     Serve(Box<serve::Serve>),
     Migrate(Box<migrate::Migrate>),
     Check(Box<check::Check>),
+    Token(Box<token::Token>),
     Healthcheck(Box<healthcheck::Healthcheck>),
 }
 
@@ -56,6 +58,7 @@ pub fn run() -> ExitCode {
             Command::Serve(serve) => serve.run().await,
             Command::Migrate(migrate) => migrate.run().await,
             Command::Check(check) => check.run().await,
+            Command::Token(token) => token.run().await,
             Command::Healthcheck(healthcheck) => healthcheck.run().await,
         }
     });
@@ -83,6 +86,7 @@ impl Command {
             Self::Serve(serve) => &serve.config.log,
             Self::Migrate(migrate) => &migrate.log,
             Self::Check(check) => &check.log,
+            Self::Token(token) => &token.log,
             Self::Healthcheck(healthcheck) => &healthcheck.log,
         }
     }

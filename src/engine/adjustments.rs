@@ -7,6 +7,7 @@ use crate::{
     domain::{
         adjustment::{AdjustmentOrder, AdjustmentOutcome, decide},
         change::Changes,
+        ids::UserId,
     },
     store::{StoreError, adjustments},
 };
@@ -28,6 +29,10 @@ impl Operation for Adjustments {
             adjustments::save(connection, now, &outcomes).await?;
         }
         Ok(outcomes)
+    }
+
+    fn players(order: &AdjustmentOrder) -> Vec<UserId> {
+        vec![order.user_id]
     }
 
     fn wrote(outcome: &AdjustmentOutcome) -> bool {

@@ -7,6 +7,7 @@ use crate::{
     domain::{
         award::{AwardOrder, AwardOutcome, decide},
         change::Changes,
+        ids::UserId,
     },
     store::{StoreError, awards},
 };
@@ -28,6 +29,10 @@ impl Operation for Awards {
             awards::save(connection, now, &outcomes).await?;
         }
         Ok(outcomes)
+    }
+
+    fn players(order: &AwardOrder) -> Vec<UserId> {
+        vec![order.referrer, order.referred]
     }
 
     fn wrote(outcome: &AwardOutcome) -> bool {

@@ -7,6 +7,7 @@ use crate::{
     domain::{
         change::Changes,
         heist::{HeistOrder, HeistOutcome, decide},
+        ids::UserId,
     },
     store::{StoreError, heists},
 };
@@ -28,6 +29,10 @@ impl Operation for Heists {
             heists::save(connection, now, orders, &outcomes).await?;
         }
         Ok(outcomes)
+    }
+
+    fn players(order: &HeistOrder) -> Vec<UserId> {
+        vec![order.attacker, order.victim]
     }
 
     fn wrote(outcome: &HeistOutcome) -> bool {

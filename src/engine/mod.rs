@@ -3,14 +3,17 @@
 //!
 //! One transaction per heist costs five round trips and one commit each, and makes everybody
 //! who robs the same popular victim wait in line for its row. So orders go into a bounded
-//! queue, and a few workers each take whatever has queued since they last looked: one order
-//! when it is quiet, many under load. Nothing ever waits for a batch to fill.
+//! queue, and whenever fewer batches are running than may, the next one takes whatever has
+//! queued: one order when it is quiet, many under load. Nothing ever waits for a batch to fill.
+//! Batches that run side by side have no player in common: they never wait for each other's
+//! locks.
 //!
 //! A batch runs in a task of its own. A caller that hangs up or runs out of time stops
 //! listening, and nothing else: a transaction is never dropped half-way.
 
 mod adjustments;
 mod awards;
+mod backlog;
 mod heists;
 mod mark_read;
 mod queue;
@@ -34,8 +37,8 @@ use crate::domain::{
 };
 use crate::store::StoreError;
 
-/// Accepts orders. Cheap to clone; when the last clone is dropped, the workers finish what
-/// was accepted and end.
+/// Accepts orders. Cheap to clone; when the last clone is dropped, what was accepted is
+/// finished and the [`Workers`] end.
 #[derive(Clone)]
 pub struct Engine {
     pool: PgPool,

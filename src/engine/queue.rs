@@ -1,16 +1,23 @@
-//! The bounded queue of one kind of order, and the workers that empty it.
+//! The bounded queue of one kind of order, and the batches that empty it.
 
-use std::{future::Future, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    future::Future,
+    sync::Arc,
+};
 
 use sqlx::{PgConnection, PgPool};
 use tokio::{
-    sync::{Mutex, mpsc, oneshot},
-    task::JoinSet,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    task::{self, JoinSet},
     time::{Instant, timeout_at},
 };
 
-use super::{EngineError, retry};
-use crate::{domain::change::Changes, store::StoreError};
+use super::{EngineError, backlog::Backlog, retry};
+use crate::{
+    domain::{change::Changes, ids::UserId},
+    store::StoreError,
+};
 
 /// How much one queue takes on.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +35,7 @@ impl Default for Limits {
         Self {
             queue: 4096,
             batch: 128,
-            workers: 2,
+            workers: 4,
         }
     }
 }
@@ -45,6 +52,9 @@ pub(super) trait Operation: 'static {
         orders: &[Self::Order],
     ) -> impl Future<Output = Result<Vec<Self::Outcome>, StoreError>> + Send;
 
+    /// Whose rows an order reads or writes.
+    fn players(order: &Self::Order) -> Vec<UserId>;
+
     /// Whether there is something to commit.
     fn wrote(outcome: &Self::Outcome) -> bool;
 
@@ -60,7 +70,7 @@ pub(super) trait Operation: 'static {
 /// return at once.
 pub type OnCommit = Arc<dyn Fn(Changes) + Send + Sync>;
 
-/// What workers work with.
+/// What batches work with.
 #[derive(Clone)]
 struct Context {
     pool: PgPool,
@@ -69,16 +79,18 @@ struct Context {
 
 /// Where orders of one kind are handed in.
 pub(super) struct Queue<O: Operation> {
-    sender: mpsc::Sender<Job<O>>,
+    /// Never holds more than there are `places`.
+    sender: mpsc::UnboundedSender<Job<O>>,
+    places: Arc<Semaphore>,
 }
 
 struct Job<O: Operation> {
     order: O::Order,
     deadline: Instant,
     reply: oneshot::Sender<Result<O::Outcome, EngineError>>,
+    /// Its place in the queue, which is free again when its batch begins.
+    place: OwnedSemaphorePermit,
 }
-
-type Receiver<O> = Arc<Mutex<mpsc::Receiver<Job<O>>>>;
 
 impl<O: Operation> Queue<O> {
     pub(super) fn start(
@@ -87,16 +99,16 @@ impl<O: Operation> Queue<O> {
         on_commit: &OnCommit,
         workers: &mut JoinSet<()>,
     ) -> Self {
-        let (sender, receiver) = mpsc::channel(limits.queue);
-        let receiver = Arc::new(Mutex::new(receiver));
-        for _ in 0..limits.workers {
-            let context = Context {
-                pool: pool.clone(),
-                on_commit: Arc::clone(on_commit),
-            };
-            workers.spawn(work::<O>(context, Arc::clone(&receiver), limits.batch));
+        let (sender, arrivals) = mpsc::unbounded_channel();
+        let context = Context {
+            pool: pool.clone(),
+            on_commit: Arc::clone(on_commit),
+        };
+        workers.spawn(dispatch::<O>(context, arrivals, limits));
+        Self {
+            sender,
+            places: Arc::new(Semaphore::new(limits.queue)),
         }
-        Self { sender }
     }
 
     pub(super) async fn submit(
@@ -104,16 +116,19 @@ impl<O: Operation> Queue<O> {
         order: O::Order,
         deadline: Instant,
     ) -> Result<O::Outcome, EngineError> {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            return Err(EngineError::Overloaded);
+        };
         let (reply, answer) = oneshot::channel();
         let job = Job {
             order,
             deadline,
             reply,
+            place,
         };
-        self.sender.try_send(job).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => EngineError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => EngineError::Unavailable,
-        })?;
+        if self.sender.send(job).is_err() {
+            return Err(EngineError::Unavailable);
+        }
         match timeout_at(deadline, answer).await {
             Ok(Ok(result)) => result,
             Ok(Err(_dropped_by_a_panic)) => Err(EngineError::internal(
@@ -125,22 +140,47 @@ impl<O: Operation> Queue<O> {
     }
 }
 
-async fn work<O: Operation>(context: Context, receiver: Receiver<O>, batch_limit: usize) {
+/// Begins a batch with whatever waits and may run, as long as fewer than `limits.workers` are
+/// running. Returns when nobody can hand in orders any more and all are settled.
+async fn dispatch<O: Operation>(
+    context: Context,
+    mut arrivals: mpsc::UnboundedReceiver<Job<O>>,
+    limits: Limits,
+) {
+    let mut arrived = Vec::new();
+    let mut accepting = true;
+    let mut backlog = Backlog::new();
+    // Tasks of their own, so that a panic costs one batch and nothing else.
+    let mut batches = JoinSet::new();
+    let mut players_of: HashMap<task::Id, HashSet<UserId>> = HashMap::new();
     loop {
-        let mut jobs = Vec::new();
-        // Whoever holds the receiver waits for the first order and takes all that came with it.
-        let taken = receiver
-            .lock()
-            .await
-            .recv_many(&mut jobs, batch_limit)
-            .await;
-        if taken == 0 {
-            return;
+        while batches.len() < limits.workers
+            && let Some(batch) = backlog.take(limits.batch)
+        {
+            let task = batches.spawn(settle(context.clone(), batch.orders));
+            players_of.insert(task.id(), batch.players);
         }
-        // A task of its own, so that a panic costs one batch and not the worker.
-        let batch = tokio::spawn(settle(context.clone(), jobs));
-        if let Err(panic) = batch.await {
-            tracing::error!(error = %panic, "a batch panicked");
+        tokio::select! {
+            count = arrivals.recv_many(&mut arrived, limits.queue), if accepting => {
+                accepting = count > 0;
+                for job in arrived.drain(..) {
+                    let players = O::players(&job.order);
+                    backlog.push(job, players);
+                }
+            }
+            Some(ended) = batches.join_next_with_id() => {
+                let id = match ended {
+                    Ok((id, ())) => id,
+                    Err(panic) => {
+                        tracing::error!(error = %panic, "a batch panicked");
+                        panic.id()
+                    }
+                };
+                if let Some(players) = players_of.remove(&id) {
+                    backlog.release(&players);
+                }
+            }
+            else => return,
         }
     }
 }
@@ -158,8 +198,12 @@ async fn settle<O: Operation>(context: Context, jobs: Vec<Job<O>>) {
     let Some(latest_deadline) = jobs.iter().map(|job| job.deadline).max() else {
         return;
     };
-    let (orders, replies): (Vec<_>, Vec<_>) =
-        jobs.into_iter().map(|job| (job.order, job.reply)).unzip();
+    let (orders, replies): (Vec<_>, Vec<_>) = (jobs.into_iter())
+        .map(|job| {
+            drop(job.place);
+            (job.order, job.reply)
+        })
+        .unzip();
     let resolved = retry::resolve::<O>(&context.pool, &orders, latest_deadline).await;
     let mut changes = Changes {
         in_doubt: resolved.in_doubt,
@@ -179,6 +223,7 @@ impl<O: Operation> Clone for Queue<O> {
     fn clone(&self) -> Self {
         Self {
             sender: self.sender.clone(),
+            places: Arc::clone(&self.places),
         }
     }
 }

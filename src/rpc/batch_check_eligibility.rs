@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api,
+    Api, access,
     deadline::{self, read_within},
     fields::{Fields, MAX_BATCH},
     render,
@@ -17,6 +17,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<BatchCheckEligibilityRequest>,
 ) -> Result<Response<BatchCheckEligibilityResponse>, Status> {
+    access::check(&request)?;
     let deadline = deadline::of(&request);
     let message = request.get_ref();
     let mut fields = Fields::default();

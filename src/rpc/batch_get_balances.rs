@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api,
+    Api, access,
     deadline::{self, read_within},
     fields::{Fields, MAX_BATCH},
     render, status,
@@ -17,6 +17,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<BatchGetBalancesRequest>,
 ) -> Result<Response<BatchGetBalancesResponse>, Status> {
+    access::check(&request)?;
     let deadline = deadline::of(&request);
     let mut fields = Fields::default();
     let user_ids = fields.user_ids("user_ids", &request.get_ref().user_ids, MAX_BATCH);

@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{Api, audit::Attempt, deadline, fields::Fields, render, status};
+use super::{Api, access, audit::Attempt, deadline, fields::Fields, render, status};
 use crate::{
     domain::{
         heist::{Heist, HeistOrder, HeistOutcome},
@@ -17,9 +17,9 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<ExecuteHeistRequest>,
 ) -> Result<Response<ExecuteHeistResponse>, Status> {
-    let attempt = Attempt::begin(&request);
+    let attempt = Attempt::of(&request);
     let result = execute(api, &request).await;
-    attempt.heist(request.get_ref(), &result);
+    attempt.ended(&result);
     result.map(Response::new)
 }
 
@@ -27,6 +27,7 @@ async fn execute(
     api: &Api,
     request: &Request<ExecuteHeistRequest>,
 ) -> Result<ExecuteHeistResponse, Status> {
+    access::check(request)?;
     let deadline = deadline::of(request);
     let order = parse(api, request)?;
     let outcome = (api.engine)

@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api,
+    Api, access,
     deadline::{self, read_within},
     fields::Fields,
     render, status,
@@ -17,6 +17,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<GetBalanceRequest>,
 ) -> Result<Response<GetBalanceResponse>, Status> {
+    access::check(&request)?;
     let deadline = deadline::of(&request);
     let mut fields = Fields::default();
     let user_id = fields.user_id("user_id", request.get_ref().user_id);

@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api,
+    Api, access,
     deadline::{self, read_within},
     fields::Fields,
     render, status,
@@ -17,6 +17,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<GetHeistRequest>,
 ) -> Result<Response<GetHeistResponse>, Status> {
+    access::check(&request)?;
     let deadline = deadline::of(&request);
     let mut fields = Fields::default();
     let id = fields.heist_id("heist_id", request.get_ref().heist_id);
@@ -25,6 +26,7 @@ pub(super) async fn handle(
     let read = heists::get(&api.pool, id);
     let heist = read_within(deadline, "reading a heist", read)
         .await?
+        .filter(|heist| access::may_see(&request, heist))
         .ok_or_else(|| status::heist_not_found(id))?;
     Ok(Response::new(GetHeistResponse {
         heist: Some(render::heist(&heist)),

@@ -6,7 +6,7 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api,
+    Api, access,
     deadline::{self, read_within},
     fields::Fields,
     paging::Position,
@@ -30,6 +30,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<GetLeaderboardRequest>,
 ) -> Result<Response<GetLeaderboardResponse>, Status> {
+    access::check(&request)?;
     let deadline = deadline::of(&request);
     let message = request.get_ref();
     let mut fields = Fields::default();

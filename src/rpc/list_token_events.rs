@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api,
+    Api, access,
     deadline::{self, read_within},
     fields::Fields,
     render, status,
@@ -20,6 +20,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<ListTokenEventsRequest>,
 ) -> Result<Response<ListTokenEventsResponse>, Status> {
+    access::check(&request)?;
     let deadline = deadline::of(&request);
     let message = request.get_ref();
     let mut fields = Fields::default();

@@ -1,6 +1,7 @@
 //! The only folder that knows tonic and prost: parse a request into types that cannot be
 //! wrong, call inward, render the answer. One file per RPC.
 
+mod access;
 mod adjust_balance;
 mod audit;
 mod award_token;
@@ -8,6 +9,7 @@ mod batch_check_eligibility;
 mod batch_get_balances;
 mod check_eligibility;
 mod deadline;
+mod door;
 mod execute_heist;
 mod fields;
 mod gate;
@@ -30,8 +32,9 @@ mod watch_points;
 
 use tonic::service::Routes;
 
-pub use self::{paging::PageTokenKey, stream_notifications::StreamReads};
+pub use self::{door::Peer, paging::PageTokenKey, stream_notifications::StreamReads};
 use crate::{
+    auth::Authenticator,
     engine::Engine,
     events::Events,
     pb::{
@@ -66,18 +69,20 @@ impl Api {
         gate::FeatureGate::new(self.settings.clone())
     }
 
-    /// The three services of the contract.
+    /// The three services of the contract, for callers whom `authenticator` knows.
     #[must_use]
-    pub fn into_routes(self) -> Routes {
+    pub fn into_routes(self, authenticator: Authenticator) -> Routes {
+        access::verify_table();
+        let door = door::Door::new(authenticator);
         let gate = self.gate();
-        Routes::new(gate.guard(
-            HeistServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST_BYTES),
-        ))
-        .add_service(gate.guard(
-            TokenServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST_BYTES),
-        ))
-        .add_service(gate.guard(
-            NotificationServiceServer::new(self).max_decoding_message_size(MAX_REQUEST_BYTES),
-        ))
+        let heists =
+            HeistServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
+        let tokens =
+            TokenServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
+        let notifications =
+            NotificationServiceServer::new(self).max_decoding_message_size(MAX_REQUEST_BYTES);
+        Routes::new(door.guard(gate.guard(heists)))
+            .add_service(door.guard(gate.guard(tokens)))
+            .add_service(door.guard(gate.guard(notifications)))
     }
 }

@@ -11,6 +11,7 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use super::render;
 use crate::{
+    auth::Scope,
     domain::{
         award::AwardRefusal,
         ids::{HeistId, NotificationId, UserId},
@@ -33,6 +34,34 @@ pub(super) fn feature_disabled() -> Status {
         "Heists are switched off.",
         &[],
     )
+}
+
+/// Nobody knows who calls.
+pub(super) fn unauthenticated(message: &str) -> Status {
+    refuse(Code::Unauthenticated, "UNAUTHENTICATED", message, &[])
+}
+
+/// A service lacks the scope of an RPC.
+pub(super) fn scope_needed(scope: Scope) -> Status {
+    let scope = scope.name();
+    forbidden(
+        &format!("The scope {scope} is needed."),
+        &[("scope", scope.to_owned())],
+    )
+}
+
+/// A player calls what only services may.
+pub(super) fn not_for_players() -> Status {
+    forbidden("This is not for players.", &[])
+}
+
+/// A player acts for somebody else.
+pub(super) fn only_for_oneself() -> Status {
+    forbidden("Players act only for themselves.", &[])
+}
+
+fn forbidden(message: &str, facts: Facts<'_>) -> Status {
+    refuse(Code::PermissionDenied, "PERMISSION_DENIED", message, facts)
 }
 
 pub(super) fn invalid_request(violations: Vec<FieldViolation>) -> Status {

@@ -1,6 +1,7 @@
 //! What a server stream sends: items through a bounded channel, and how it ends.
 
 use std::{
+    future::pending,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -8,13 +9,13 @@ use std::{
 
 use tokio::{
     sync::{mpsc, oneshot},
-    time::timeout,
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_stream::Stream;
 use tonic::Status;
 
 use super::status;
-use crate::events::Events;
+use crate::{auth::Caller, events::Events};
 
 /// Items that wait for a reader. It bounds the memory of a stream together with HTTP/2's flow
 /// control.
@@ -42,9 +43,13 @@ impl<T> Writer<T> {
     }
 }
 
-/// A stream that `feed` writes until it returns how the stream ends, the reader is gone, or the
-/// server stops.
-pub(super) fn stream<T, F>(events: &Events, feed: impl FnOnce(Writer<T>) -> F) -> Items<T>
+/// A stream that `feed` writes until it returns how the stream ends, the reader is gone, what says
+/// who the reader is expires, or the server stops.
+pub(super) fn stream<T, F>(
+    events: &Events,
+    caller: &Caller,
+    feed: impl FnOnce(Writer<T>) -> F,
+) -> Items<T>
 where
     T: Send + 'static,
     F: Future<Output = Status> + Send + 'static,
@@ -53,10 +58,12 @@ where
     let (ending, ended) = oneshot::channel();
     let feed = feed(Writer(items.clone()));
     let events = events.clone();
+    let valid_until = caller.valid_until;
     tokio::spawn(async move {
         let status = tokio::select! {
             status = feed => status,
             () = events.streams_end() => status::shutting_down(),
+            () = expiry(valid_until) => status::unauthenticated("The token has expired."),
             () = items.closed() => return,
         };
         // A reader that has just gone does not want to know.
@@ -66,6 +73,13 @@ where
         queued,
         ended: Some(ended),
     })
+}
+
+async fn expiry(valid_until: Option<Instant>) {
+    match valid_until {
+        Some(moment) => sleep_until(moment).await,
+        None => pending().await,
+    }
 }
 
 struct Reader<T> {
@@ -93,9 +107,7 @@ impl<T> Stream for Reader<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
-
-    use tokio::time::{Instant, sleep};
+    use tokio::time::sleep;
     use tokio_stream::StreamExt as _;
     use tonic::Code;
     use tonic_types::StatusExt as _;
@@ -122,7 +134,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_reader_who_stops_reading_gets_what_was_queued_and_then_why() {
         let begun = Instant::now();
-        let mut items = stream(&events(), count_upwards);
+        let mut items = stream(&events(), &Caller::ANYBODY, count_upwards);
         assert_eq!(items.next().await.unwrap().unwrap(), 0);
         sleep(PATIENCE * 2).await;
         let mut queued = 0;
@@ -141,7 +153,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_reader_who_comes_back_in_time_misses_nothing() {
-        let mut items = stream(&events(), count_upwards);
+        let mut items = stream(&events(), &Caller::ANYBODY, count_upwards);
         for expected in 0..100 {
             assert_eq!(items.next().await.unwrap().unwrap(), expected);
             if expected % 20 == 0 {
@@ -153,7 +165,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_server_that_stops_ends_streams_after_what_is_queued() {
         let events = events();
-        let mut items = stream(&events, |writer| async move {
+        let mut items = stream(&events, &Caller::ANYBODY, |writer| async move {
             let _ = writer.send(1).await;
             pending().await
         });
@@ -170,7 +182,7 @@ mod tests {
     async fn who_opens_a_stream_of_a_server_that_stops_is_told_so() {
         let events = events();
         events.end_streams();
-        let mut items = stream::<u64, _>(&events, |_writer| pending());
+        let mut items = stream::<u64, _>(&events, &Caller::ANYBODY, |_writer| pending());
         let status = items.next().await.unwrap().unwrap_err();
         assert_eq!(reason(&status), "SHUTTING_DOWN");
     }
@@ -178,7 +190,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_feeds_a_stream_ends_with_its_reader() {
         let (alive, ended) = oneshot::channel::<()>();
-        let items = stream::<u64, _>(&events(), |_writer| async move {
+        let items = stream::<u64, _>(&events(), &Caller::ANYBODY, |_writer| async move {
             let _alive = alive;
             pending().await
         });
@@ -188,7 +200,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_breaks_off_does_not_look_complete() {
-        let mut items = stream::<u64, _>(&events(), |_writer| async { panic!("on purpose") });
+        let mut items = stream::<u64, _>(&events(), &Caller::ANYBODY, |_writer| async {
+            panic!("on purpose")
+        });
         let status = items.next().await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::Internal);
     }

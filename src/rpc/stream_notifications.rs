@@ -13,7 +13,7 @@ use tokio::{
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api,
+    Api, access,
     deadline::{self, read_within},
     fields::Fields,
     render, status,
@@ -61,6 +61,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<StreamNotificationsRequest>,
 ) -> Result<Response<Items<Item>>, Status> {
+    access::check(&request)?;
     let deadline = deadline::of(&request);
     let message = request.get_ref();
     let mut fields = Fields::default();
@@ -91,8 +92,9 @@ pub(super) async fn handle(
         pool: api.pool.clone(),
         reads: api.stream_reads.clone(),
     };
+    let caller = access::caller(&request);
     let gate = api.gate();
-    let items = stream(&api.events, |writer| gate.limit(feed.run(writer)));
+    let items = stream(&api.events, caller, |writer| gate.limit(feed.run(writer)));
     Ok(Response::new(items))
 }
 

@@ -4,7 +4,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api, status,
+    Api, access, status,
     stream::{Items, TooSlow, Writer, stream},
 };
 use crate::{
@@ -15,13 +15,16 @@ use crate::{
 
 pub(super) fn handle(
     api: &Api,
-    _request: &Request<WatchPointsRequest>,
-) -> Response<Items<WatchPointsResponse>> {
+    request: &Request<WatchPointsRequest>,
+) -> Result<Response<Items<WatchPointsResponse>>, Status> {
+    access::check(request)?;
     let points = api.events.watch_points();
+    let caller = access::caller(request);
     let gate = api.gate();
-    Response::new(stream(&api.events, |writer| {
+    let items = stream(&api.events, caller, |writer| {
         gate.limit(feed(points, writer))
-    }))
+    });
+    Ok(Response::new(items))
 }
 
 /// Sends until it has to end, and returns why.
@@ -71,6 +74,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        auth::Caller,
         domain::{
             change::Changes,
             ids::{HeistId, UserId},
@@ -83,7 +87,7 @@ mod tests {
 
     fn watch(events: &Events) -> Items<WatchPointsResponse> {
         let points = events.watch_points();
-        stream(events, |writer| feed(points, writer))
+        stream(events, &Caller::ANYBODY, |writer| feed(points, writer))
     }
 
     fn commit(number: i64) -> Changes {

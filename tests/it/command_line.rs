@@ -49,7 +49,13 @@ fn a_bad_value_stops_the_start_with_one_line_that_says_what_is_expected() {
                 "127.0.0.1:65536",
                 "expected an IP address and a port",
             ),
-            ("HEIST_AUTH", "maybe", "expected none"),
+            ("HEIST_AUTH", "maybe", "expected none or jwt"),
+            ("HEIST_JWT_ISSUER", "", "expected a name"),
+            (
+                "HEIST_TLS_CLIENT_SCOPES",
+                "auth.internal=token.awards",
+                "there is no scope token.awards",
+            ),
             ("HEIST_LOG_FORMAT", "xml", "expected json or text"),
             ("RUST_LOG", "heist=loudly", "expected a filter such as info"),
         ] {
@@ -187,6 +193,7 @@ fn every_command_explains_itself_with_examples() {
             &["serve", "--help"],
             &["migrate", "--help"],
             &["healthcheck", "--help"],
+            &["token", "--help"],
         ] {
             let ended = Heist::new(arguments).ended().await;
             assert_eq!(ended.code, Some(0), "{arguments:?}");

@@ -15,7 +15,9 @@
 
 mod books;
 mod calls;
+pub mod identity;
 pub mod pages;
+pub mod pki;
 mod players;
 pub mod postgres;
 pub mod process;
@@ -164,6 +166,8 @@ pub fn options(database_url: &str, settings: Settings, limits: Limits) -> Option
         max_connections: 10,
         listen: "127.0.0.1:0".parse().expect("an address"),
         reflection: true,
+        auth: heist::auth::Options::default(),
+        tls: None,
         settings: LiveSettings::fixed(settings),
         limits,
     }

@@ -111,11 +111,16 @@ impl Running {
                 panic!("it ended with {status}: {}", joined(&self.stderr));
             }
             let lines = self.stderr.lock().unwrap();
-            let serving = lines
-                .iter()
-                .find(|line| line.contains(r#""message":"serving""#))?;
-            let (_, address) = serving.split_once(r#""address":""#)?;
-            Some(address[..address.find('"')?].parse().expect("an address"))
+            let serving = lines.iter().find(|line| {
+                line.contains(r#""message":"serving""#) || line.contains(": serving ")
+            })?;
+            let (_, address) = (serving.split_once(r#""address":""#))
+                .or_else(|| serving.split_once(" address="))?;
+            Some(
+                address[..address.find(['"', ' '])?]
+                    .parse()
+                    .expect("an address"),
+            )
         })
         .await;
         Serving {
@@ -153,6 +158,11 @@ impl Running {
 
     pub async fn says(&self, what: &str) {
         until(what, async || self.has_said(what).then_some(())).await;
+    }
+
+    /// Its log so far.
+    pub fn said(&self) -> String {
+        joined(&self.stderr)
     }
 
     pub fn has_said(&self, what: &str) -> bool {
