@@ -1,4 +1,4 @@
-//! HAProxy in front of the replicas, with the health check that a container would run.
+//! A real load balancer in front of the replicas, with the health check that a container would run.
 
 use std::{
     fs,
