@@ -10,7 +10,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use opentelemetry::{
     KeyValue, global,
-    metrics::{Counter, Histogram, Meter, UpDownCounter},
+    metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter},
 };
 
 /// Does nothing until [`super::Exporters::start`] has found somebody to export to.
@@ -36,6 +36,10 @@ pub struct Metrics {
     tokens_earned: Counter<u64>,
     tokens_spent: Counter<u64>,
     notifications: Counter<u64>,
+
+    emails: Counter<u64>,
+    emails_queued: Gauge<u64>,
+    emails_oldest_due: Gauge<f64>,
 
     batch_size: Histogram<u64>,
     queue_wait: Histogram<f64>,
@@ -106,6 +110,21 @@ impl Metrics {
                 "{notification}",
                 "Notifications to players, unread at first",
             ),
+            emails: counter(
+                "heist.emails",
+                "{email}",
+                "Attempts to send an e-mail, by what became of it",
+            ),
+            emails_queued: (meter.u64_gauge("heist.emails.queue.depth"))
+                .with_unit("{notification}")
+                .with_description("Notifications that wait to be mailed or were parked, by state")
+                .build(),
+            emails_oldest_due: (meter.f64_gauge("heist.emails.queue.age"))
+                .with_unit("s")
+                .with_description(
+                    "For how long the oldest of those that could be mailed has waited",
+                )
+                .build(),
             batch_size: (meter.u64_histogram("heist.engine.batch.size"))
                 .with_unit("{order}")
                 .with_description("Orders that were run in one transaction")
@@ -170,6 +189,9 @@ impl Metrics {
         for kind in ["HEIST_SUCCESS", "HEIST_VICTIM", "TOKEN_EARNED"] {
             self.notifications(0, kind);
         }
+        for outcome in ["sent", "skipped", "retried", "failed", "unknown"] {
+            self.emails(0, outcome);
+        }
     }
 
     /// A call of `method`, `service/rpc`, has begun, or where `change` is -1, ended.
@@ -222,6 +244,22 @@ impl Metrics {
     pub fn notifications(&self, times: u64, kind: &'static str) {
         self.notifications
             .add(times, &[KeyValue::new("type", kind)]);
+    }
+
+    pub fn emails(&self, times: u64, outcome: &'static str) {
+        self.emails.add(times, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    /// Of the queue that all replicas share, `count` notifications are in `state`.
+    pub fn emails_queued(&self, count: i64, state: &'static str) {
+        let count = u64::try_from(count).unwrap_or(0);
+        let labels = [KeyValue::new("state", state)];
+        self.emails_queued.record(count, &labels);
+    }
+
+    /// The oldest e-mail that could be sent has waited for so long.
+    pub fn emails_oldest_due(&self, age: Duration) {
+        self.emails_oldest_due.record(age.as_secs_f64(), &[]);
     }
 
     /// A batch of orders that have `waited` was taken from their queue.
