@@ -37,9 +37,7 @@ pub struct Metrics {
     tokens_spent: Counter<u64>,
     notifications: Counter<u64>,
 
-    emails: Counter<u64>,
-    emails_queued: Gauge<u64>,
-    emails_oldest_due: Gauge<f64>,
+    emails: Emails,
 
     batch_size: Histogram<u64>,
     queue_wait: Histogram<f64>,
@@ -49,6 +47,12 @@ pub struct Metrics {
 
     statement_duration: Histogram<f64>,
     database_errors: Counter<u64>,
+}
+
+struct Emails {
+    attempts: Counter<u64>,
+    queue_depth: Gauge<u64>,
+    queue_age: Gauge<f64>,
 }
 
 impl Metrics {
@@ -110,21 +114,7 @@ impl Metrics {
                 "{notification}",
                 "Notifications to players, unread at first",
             ),
-            emails: counter(
-                "heist.emails",
-                "{email}",
-                "Attempts to send an e-mail, by what became of it",
-            ),
-            emails_queued: (meter.u64_gauge("heist.emails.queue.depth"))
-                .with_unit("{notification}")
-                .with_description("Notifications that wait to be mailed or were parked, by state")
-                .build(),
-            emails_oldest_due: (meter.f64_gauge("heist.emails.queue.age"))
-                .with_unit("s")
-                .with_description(
-                    "For how long the oldest of those that could be mailed has waited",
-                )
-                .build(),
+            emails: Emails::new(meter),
             batch_size: (meter.u64_histogram("heist.engine.batch.size"))
                 .with_unit("{order}")
                 .with_description("Orders that were run in one transaction")
@@ -247,19 +237,21 @@ impl Metrics {
     }
 
     pub fn emails(&self, times: u64, outcome: &'static str) {
-        self.emails.add(times, &[KeyValue::new("outcome", outcome)]);
+        self.emails
+            .attempts
+            .add(times, &[KeyValue::new("outcome", outcome)]);
     }
 
     /// Of the queue that all replicas share, `count` notifications are in `state`.
     pub fn emails_queued(&self, count: i64, state: &'static str) {
         let count = u64::try_from(count).unwrap_or(0);
         let labels = [KeyValue::new("state", state)];
-        self.emails_queued.record(count, &labels);
+        self.emails.queue_depth.record(count, &labels);
     }
 
     /// The oldest e-mail that could be sent has waited for so long.
     pub fn emails_oldest_due(&self, age: Duration) {
-        self.emails_oldest_due.record(age.as_secs_f64(), &[]);
+        self.emails.queue_age.record(age.as_secs_f64(), &[]);
     }
 
     /// A batch of orders that have `waited` was taken from their queue.
@@ -299,6 +291,25 @@ impl Metrics {
     pub fn database_errors(&self, times: u64, kind: &'static str) {
         let labels = [KeyValue::new("kind", kind)];
         self.database_errors.add(times, &labels);
+    }
+}
+
+impl Emails {
+    fn new(meter: &Meter) -> Self {
+        Self {
+            attempts: (meter.u64_counter("heist.emails"))
+                .with_unit("{email}")
+                .with_description("Attempts to send an e-mail, by what became of it")
+                .build(),
+            queue_depth: (meter.u64_gauge("heist.emails.queue.depth"))
+                .with_unit("{notification}")
+                .with_description("Notifications that are to be mailed or were parked, by state")
+                .build(),
+            queue_age: (meter.f64_gauge("heist.emails.queue.age"))
+                .with_unit("s")
+                .with_description("For how long the oldest of those that are due has waited")
+                .build(),
+        }
     }
 }
 
