@@ -32,10 +32,11 @@ LABEL org.opencontainers.image.title="heist" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /build/target/release/heist /usr/local/bin/heist
-ENV HEIST_LISTEN=0.0.0.0:50051
+ENV HEIST_LISTEN=0.0.0.0:50051 \
+    HEIST_METRICS_LISTEN=0.0.0.0:9464
 # Nobody: by number, so that Kubernetes can tell that it is not root.
 USER 65534:65534
-EXPOSE 50051
+EXPOSE 50051 9464
 HEALTHCHECK --interval=10s --timeout=4s --start-period=30s --retries=3 \
     CMD ["/usr/local/bin/heist", "healthcheck"]
 ENTRYPOINT ["/usr/local/bin/heist"]

@@ -8,17 +8,19 @@ import { join } from "node:path";
 import * as cluster from "./node_modules/@kubernetes-models/cloudnative-pg/_schemas/ComGithubCloudnativePgCloudnativePgApiV1Cluster.js";
 import * as pooler from "./node_modules/@kubernetes-models/cloudnative-pg/_schemas/ComGithubCloudnativePgCloudnativePgApiV1Pooler.js";
 import * as podMonitor from "./node_modules/@kubernetes-models/prometheus-operator/_schemas/ComGithubPrometheusOperatorPrometheusOperatorPkgApisMonitoringV1PodMonitor.js";
+import * as prometheusRule from "./node_modules/@kubernetes-models/prometheus-operator/_schemas/ComGithubPrometheusOperatorPrometheusOperatorPkgApisMonitoringV1PrometheusRule.js";
 import { parseAllDocuments } from "yaml";
 
 const OPERATORS = {
   "postgresql.cnpg.io/v1 Cluster": cluster,
   "postgresql.cnpg.io/v1 Pooler": pooler,
   "monitoring.coreos.com/v1 PodMonitor": podMonitor,
+  "monitoring.coreos.com/v1 PrometheusRule": prometheusRule,
 };
 const QUANTITY = /^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$/;
 const PORT_NAME = /^(?=.*[a-z])[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?$/;
 // Made by hand, because they are secret.
-const SECRETS = ["heist-database", "heist-database-owner", "heist-jwt"];
+const SECRETS = ["heist-database", "heist-database-owner", "heist-email", "heist-jwt"];
 // What is rendered apart and runs together.
 const TOGETHER = [
   ["development", "development-migrate"],

@@ -22,10 +22,11 @@ use super::{
 use crate::{
     domain::mailing::Mailing,
     store::{
-        PgPool, StoreError,
+        PgPool, Statement as _, StoreError,
         emails::{self, Claim, ClaimedMail, EmailState, Moved, Settlement},
         pool,
     },
+    telemetry::metrics::METRICS,
 };
 
 /// Mails on their way at a time.
@@ -38,6 +39,8 @@ const LOOK: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How often it is looked for claims that ran out.
 const LOOK_FOR_EXPIRED: Duration = Duration::from_secs(10);
+/// How often the queue is counted for the metrics: as often as they are usually scraped.
+const COUNT: Duration = Duration::from_secs(15);
 /// A claim lasts for an attempt, and so much longer to write what became of it.
 const TIME_TO_SETTLE: Duration = Duration::from_mins(1);
 /// What is begun later after its claim may have lost it. A process that was stopped for a while
@@ -57,6 +60,7 @@ pub(super) struct Worker {
     last_look: Instant,
     next_look: Instant,
     next_look_for_expired: Instant,
+    next_count: Instant,
 }
 
 /// A mail that was claimed, and what became of it.
@@ -84,6 +88,7 @@ impl Worker {
             last_look: Instant::now(),
             next_look: Instant::now(),
             next_look_for_expired: Instant::now(),
+            next_count: Instant::now(),
         }
     }
 
@@ -92,8 +97,9 @@ impl Worker {
         while !self.is_finished() {
             self.wait().await;
             if let Err(error) = self.work().await {
-                tracing::warn!(%error, "the mail has to wait for the database");
+                tracing::warn!(event = "EMAILS_WAIT", %error, "the mail has to wait for the database");
                 self.next_look = Instant::now() + LOOK;
+                self.next_count = Instant::now() + COUNT;
             }
         }
     }
@@ -113,6 +119,8 @@ impl Worker {
                 self.next_look = self.next_look.min(self.last_look + LOOK_AGAIN);
             }
             () = sleep_until(self.next_look), if may_claim || !self.delivered.is_empty() => {}
+            // Also while a provider that hangs keeps all that can be sent at a time.
+            () = sleep_until(self.next_count), if running => {}
             () = stopping.cancelled(), if running => {}
         }
         while let Some(ended) = self.sending.try_join_next() {
@@ -133,6 +141,10 @@ impl Worker {
         self.settle().await?;
         if self.stopping.is_cancelled() {
             return Ok(());
+        }
+        if self.next_count <= Instant::now() {
+            self.count().await?;
+            self.next_count = Instant::now() + COUNT;
         }
         if self.next_look_for_expired <= Instant::now() {
             self.expire().await?;
@@ -169,6 +181,7 @@ impl Worker {
         let worst = troubles.max_by_key(|(trouble, _)| trouble.pause);
         if let Some((trouble, reason)) = worst {
             tracing::warn!(
+                event = "EMAILS_PAUSED",
                 email.provider = provider,
                 email.reason = reason,
                 pause_s = trouble.pause.as_secs(),
@@ -178,7 +191,11 @@ impl Worker {
             self.troubled = true;
         } else if self.troubled && self.delivered.iter().any(|it| it.outcome == Outcome::Sent) {
             if emails::works(&self.pool, provider).await? {
-                tracing::info!(email.provider = provider, "the mail provider works again");
+                tracing::info!(
+                    event = "EMAILS_RESUMED",
+                    email.provider = provider,
+                    "the mail provider works again"
+                );
             }
             self.troubled = false;
         }
@@ -187,12 +204,31 @@ impl Worker {
 
     async fn expire(&mut self) -> Result<(), StoreError> {
         for moved in emails::expire(&self.pool, self.options.mailing.patience()).await? {
+            let outcome = outcome_name(moved.state);
+            METRICS.emails(1, outcome);
             tracing::error!(
-                email.outcome = outcome_name(moved.state),
+                event = "EMAIL_PARKED",
+                email.outcome = outcome,
                 email.mail = format!("{}/{}", moved.user_id, moved.id),
                 "an e-mail was parked: its time ran out"
             );
         }
+        Ok(())
+    }
+
+    /// Tells the metrics how long the queue is. It is that of all replicas.
+    async fn count(&self) -> Result<(), StoreError> {
+        let backlog = emails::backlog(&self.pool).await?;
+        for (count, state) in [
+            (backlog.waiting, "waiting"),
+            (backlog.due, "due"),
+            (backlog.sending, "sending"),
+            (backlog.failed, "failed"),
+            (backlog.unknown, "unknown"),
+        ] {
+            METRICS.emails_queued(count, state);
+        }
+        METRICS.emails_oldest_due(backlog.oldest_due);
         Ok(())
     }
 
@@ -246,7 +282,7 @@ impl Worker {
             pause,
         )
         .await?;
-        transaction.commit().await?;
+        transaction.commit().observed("commit").await?;
 
         let claimed_at = Instant::now();
         for mail in mails {
@@ -306,9 +342,11 @@ impl Delivery {
         let attempts = self.mail.attempts;
         let reason = self.outcome.reason();
         let duration_ms = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
-        let outcome = state.map_or("taken over", outcome_name);
+        let outcome = state.map_or("taken_over", outcome_name);
+        METRICS.emails(1, outcome);
         match state {
             Some(EmailState::Sent | EmailState::Skipped) => tracing::info!(
+                event = "EMAIL_DONE",
                 email.outcome = outcome,
                 email.mail = mail,
                 email.notifications = notifications,
@@ -317,6 +355,7 @@ impl Delivery {
                 "an e-mail is done"
             ),
             Some(EmailState::Queued) => tracing::warn!(
+                event = "EMAIL_DELAYED",
                 email.outcome = outcome,
                 email.mail = mail,
                 email.notifications = notifications,
@@ -326,6 +365,7 @@ impl Delivery {
                 "an e-mail is tried again later"
             ),
             _ => tracing::error!(
+                event = "EMAIL_PARKED",
                 email.outcome = outcome,
                 email.mail = mail,
                 email.notifications = notifications,
@@ -345,6 +385,6 @@ fn outcome_name(state: EmailState) -> &'static str {
         EmailState::Queued => "retried",
         EmailState::Failed => "failed",
         EmailState::Unknown => "unknown",
-        EmailState::Sending | EmailState::Dropped => "taken over",
+        EmailState::Sending | EmailState::Dropped => "taken_over",
     }
 }

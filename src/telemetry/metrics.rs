@@ -10,7 +10,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use opentelemetry::{
     KeyValue, global,
-    metrics::{Counter, Histogram, Meter, UpDownCounter},
+    metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter},
 };
 
 /// Does nothing until [`super::Exporters::start`] has found somebody to export to.
@@ -37,6 +37,8 @@ pub struct Metrics {
     tokens_spent: Counter<u64>,
     notifications: Counter<u64>,
 
+    emails: Emails,
+
     batch_size: Histogram<u64>,
     queue_wait: Histogram<f64>,
     transactions: Counter<u64>,
@@ -45,6 +47,12 @@ pub struct Metrics {
 
     statement_duration: Histogram<f64>,
     database_errors: Counter<u64>,
+}
+
+struct Emails {
+    attempts: Counter<u64>,
+    queue_depth: Gauge<u64>,
+    queue_age: Gauge<f64>,
 }
 
 impl Metrics {
@@ -106,6 +114,7 @@ impl Metrics {
                 "{notification}",
                 "Notifications to players, unread at first",
             ),
+            emails: Emails::new(meter),
             batch_size: (meter.u64_histogram("heist.engine.batch.size"))
                 .with_unit("{order}")
                 .with_description("Orders that were run in one transaction")
@@ -170,6 +179,9 @@ impl Metrics {
         for kind in ["HEIST_SUCCESS", "HEIST_VICTIM", "TOKEN_EARNED"] {
             self.notifications(0, kind);
         }
+        for outcome in ["sent", "skipped", "retried", "failed", "unknown"] {
+            self.emails(0, outcome);
+        }
     }
 
     /// A call of `method`, `service/rpc`, has begun, or where `change` is -1, ended.
@@ -224,6 +236,24 @@ impl Metrics {
             .add(times, &[KeyValue::new("type", kind)]);
     }
 
+    pub fn emails(&self, times: u64, outcome: &'static str) {
+        self.emails
+            .attempts
+            .add(times, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    /// Of the queue that all replicas share, `count` notifications are in `state`.
+    pub fn emails_queued(&self, count: i64, state: &'static str) {
+        let count = u64::try_from(count).unwrap_or(0);
+        let labels = [KeyValue::new("state", state)];
+        self.emails.queue_depth.record(count, &labels);
+    }
+
+    /// The oldest e-mail that could be sent has waited for so long.
+    pub fn emails_oldest_due(&self, age: Duration) {
+        self.emails.queue_age.record(age.as_secs_f64(), &[]);
+    }
+
     /// A batch of orders that have `waited` was taken from their queue.
     pub fn batch(&self, operation: &'static str, waited: &[Duration]) {
         let labels = [operation_label(operation)];
@@ -261,6 +291,25 @@ impl Metrics {
     pub fn database_errors(&self, times: u64, kind: &'static str) {
         let labels = [KeyValue::new("kind", kind)];
         self.database_errors.add(times, &labels);
+    }
+}
+
+impl Emails {
+    fn new(meter: &Meter) -> Self {
+        Self {
+            attempts: (meter.u64_counter("heist.emails"))
+                .with_unit("{email}")
+                .with_description("Attempts to send an e-mail, by what became of it")
+                .build(),
+            queue_depth: (meter.u64_gauge("heist.emails.queue.depth"))
+                .with_unit("{notification}")
+                .with_description("Notifications that are to be mailed or were parked, by state")
+                .build(),
+            queue_age: (meter.f64_gauge("heist.emails.queue.age"))
+                .with_unit("s")
+                .with_description("For how long the oldest of those that are due has waited")
+                .build(),
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use tokio::net::TcpListener;
 
 use crate::harness::{
     PATIENCE, Player, World, connect,
-    mail::{Behaviour, Email, Provider, Received},
-    process::{Heist, Serving},
+    mail::{Behaviour, Email, Provider, Received, mailing},
+    process::Serving,
     until,
 };
 
@@ -30,20 +30,6 @@ async fn one_robs_another(world: &World, there: &World) -> (Player, Player) {
     let ada = ada.seen_by(there);
     ada.robs(&ben).await.unwrap();
     (ada, ben)
-}
-
-/// A process that sends immediately, through this provider.
-fn mailing(world: &World, url: &str) -> Heist {
-    Heist::serve()
-        .env("DATABASE_URL", &world.database_url)
-        .env("HEIST_AUTH", "none")
-        .env("HEIST_EMAIL_ENABLED", "true")
-        .env("HEIST_EMAIL_FROM", "heists@example.com")
-        .env("SENDGRID_API_KEY", "SG.hunter2")
-        .env("SENDGRID_BASE_URL", url)
-        .env("HEIST_EMAIL_RATE_PER_MINUTE", "100000")
-        .env("HEIST_COOLDOWN", "0s")
-        .env("HEIST_PROTECTION_WINDOW", "0s")
 }
 
 async fn there(world: &World, server: &Serving) -> World {

@@ -7,7 +7,9 @@ use tonic::{Code, Request};
 use uuid::Uuid;
 
 use crate::harness::{
-    World, connect, new_request_id,
+    World, connect,
+    mail::{Behaviour, Provider, mailing},
+    new_request_id,
     process::{Heist, Serving},
 };
 
@@ -193,6 +195,39 @@ fn a_connection_that_is_lost_is_told_as_a_database_that_went_away() {
         assert_eq!(error["retrying"], true);
         transaction.rollback().await.unwrap();
         call.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn what_becomes_of_mail_is_told() {
+    World::run(async |world| {
+        let provider = Provider::start().await;
+        let server = mailing(world, &provider.url).serving().await;
+        let there = world.through(connect(server.address).await);
+        let ada = (world.player("Ada").await)
+            .at(world, "ada@example.com")
+            .await;
+        let ada = ada.seen_by(&there);
+        for (event, level, outcome, reason) in [
+            ("EMAIL_PARKED", "ERROR", "failed", "HTTP 400"),
+            ("EMAIL_DONE", "INFO", "sent", ""),
+            ("EMAIL_DELAYED", "WARN", "retried", "HTTP 500"),
+        ] {
+            provider.does(match outcome {
+                "failed" => Behaviour::Answer("400 Bad Request", ""),
+                "sent" => Behaviour::Accept,
+                _ => Behaviour::Answer("500 Internal Server Error", ""),
+            });
+            let new = world.player(event).await;
+            ada.earns_a_token_for(&new).await.unwrap();
+            let told = server.event(event).await;
+            assert_eq!(told["level"], level, "{told}");
+            assert_eq!(told["email.outcome"], outcome, "{told}");
+            assert_eq!(told["email.attempts"], 1, "{told}");
+            let because = told["email.reason"].as_str().unwrap_or_default();
+            assert!(because.starts_with(reason), "{told}");
+            assert!(told["duration_ms"].is_u64(), "{told}");
+        }
     });
 }
 

@@ -10,7 +10,9 @@ use std::{
 use heist::pb::{AdjustBalanceRequest, CheckEligibilityRequest};
 
 use crate::harness::{
-    World, connect, http, new_request_id,
+    World, connect, http,
+    mail::{Behaviour, Provider, mailing},
+    new_request_id,
     process::{Heist, Serving},
     until,
 };
@@ -19,9 +21,14 @@ use crate::harness::{
 type Families = BTreeMap<String, (String, BTreeSet<String>)>;
 
 async fn measured(world: &World) -> (Serving, World) {
-    let server = Heist::serve()
+    let heist = Heist::serve()
         .env("DATABASE_URL", &world.database_url)
-        .env("HEIST_AUTH", "none")
+        .env("HEIST_AUTH", "none");
+    measured_as(world, heist).await
+}
+
+async fn measured_as(world: &World, heist: Heist) -> (Serving, World) {
+    let server = heist
         .env("HEIST_METRICS_LISTEN", "127.0.0.1:0")
         .serving()
         .await;
@@ -44,13 +51,20 @@ fn value(scraped: &str, series: &str) -> u64 {
 #[test]
 fn what_is_exported_is_what_is_documented() {
     World::run(async |world| {
-        let (server, there) = measured(world).await;
+        let provider = Provider::start().await;
+        let (server, there) = measured_as(world, mailing(world, &provider.url)).await;
         let ada = world.player("Ada").tokens(1).await.seen_by(&there);
         let ben = world.player("Ben").points(1000).await;
         ada.robs(&ben).await.unwrap();
         ada.robs(&ben).await.unwrap_err();
 
-        let exported = exported(&scrape(server.metrics_address.unwrap()).await);
+        let address = server.metrics_address.unwrap();
+        let scraped = until("the mail is counted", async || {
+            let scraped = scrape(address).await;
+            (scraped.contains("heist_emails_queue_age_seconds")).then_some(scraped)
+        })
+        .await;
+        let exported = exported(&scraped);
         let documented = documented();
         let names = |families: &Families| families.keys().cloned().collect::<BTreeSet<_>>();
         assert_eq!(names(&exported), names(&documented));
@@ -136,6 +150,42 @@ fn what_happens_is_counted() {
         ] {
             assert_eq!(value(&scraped, series), expected, "{series}\n{scraped}");
         }
+    });
+}
+
+#[test]
+fn mail_is_counted_by_what_became_of_it_and_by_where_it_stands() {
+    World::run(async |world| {
+        let provider = Provider::start_as(Behaviour::Answer("400 Bad Request", "")).await;
+        let (server, there) = measured_as(world, mailing(world, &provider.url)).await;
+        let ada = (world.player("Ada").await)
+            .at(world, "ada@example.com")
+            .await;
+        let ada = ada.seen_by(&there);
+        let referral = async |name: &str| {
+            let new = world.player(name).await;
+            ada.earns_a_token_for(&new).await.unwrap();
+        };
+        let counts = async |server: &Serving, series: &str, expected: u64| {
+            until(series, async || {
+                let scraped = scrape(server.metrics_address.unwrap()).await;
+                (value(&scraped, series) == expected).then_some(())
+            })
+            .await;
+        };
+        let failed = r#"heist_emails_total{outcome="failed"}"#;
+        let sent = r#"heist_emails_total{outcome="sent"}"#;
+        referral("Ben").await;
+        counts(&server, failed, 1).await;
+        provider.does(Behaviour::Accept);
+        referral("Cy").await;
+        counts(&server, sent, 1).await;
+        counts(&server, failed, 1).await;
+
+        // A replica counts the queue first of all, and it is that of all replicas.
+        let (other, _) = measured_as(world, mailing(world, &provider.url)).await;
+        counts(&other, r#"heist_emails_queue_depth{state="failed"}"#, 1).await;
+        counts(&other, sent, 0).await;
     });
 }
 

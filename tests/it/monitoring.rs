@@ -14,7 +14,7 @@ use heist::pb::{AdjustBalanceRequest, CheckEligibilityRequest};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-use crate::harness::{World, all_at_once, connect, http, new_request_id, process::Heist, until};
+use crate::harness::{World, all_at_once, connect, http, mail, new_request_id, until};
 
 /// Long enough for `rate()` to have several scrapes a second apart.
 const LOAD: Duration = Duration::from_secs(15);
@@ -96,10 +96,8 @@ impl Prometheus {
 #[ignore = "needs Prometheus: scripts/check-monitoring"]
 fn every_query_of_the_rules_and_the_dashboard_finds_data() {
     World::run(async |world| {
-        let server = Heist::serve()
-            .env("DATABASE_URL", &world.database_url)
-            .env("HEIST_AUTH", "none")
-            .env("HEIST_COOLDOWN", "0s")
+        let provider = mail::Provider::start().await;
+        let server = mail::mailing(world, &provider.url)
             .env("HEIST_METRICS_LISTEN", "127.0.0.1:0")
             .env("RUST_LOG", "error,heist::cli=info")
             .serving()
@@ -149,6 +147,8 @@ fn every_query_of_the_rules_and_the_dashboard_finds_data() {
 async fn play(world: &World, there: &World) {
     let robbers = world.crowd("Robber", 20).tokens(10_000).await;
     let victims = world.crowd("Victim", 200).points(1000).await;
+    let referrer = world.player("Referrer").await;
+    let referrer = referrer.at(world, "referrer@example.com").await;
     let mut watcher = there.watch_points().await;
     watcher.resync().await;
     let begun = Instant::now();
@@ -163,7 +163,7 @@ async fn play(world: &World, there: &World) {
         // Some victims are protected by now, which is an answer, too.
         let _ = all_at_once(heists.collect::<Vec<_>>()).await;
         for new in &new {
-            robbers[0]
+            referrer
                 .seen_by(there)
                 .earns_a_token_for(new)
                 .await

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::EmailState;
 use crate::{
     domain::ids::{NotificationId, UserId},
-    store::StoreError,
+    store::{Statement as _, StoreError},
 };
 
 /// How many notifications are in which state, and for how long the oldest has been due.
@@ -65,6 +65,7 @@ pub struct TroubledProvider {
 pub async fn backlog(executor: impl PgExecutor<'_>) -> Result<Backlog, StoreError> {
     let row = query_file!("src/store/emails/backlog.sql")
         .fetch_one(executor)
+        .observed("emails.backlog")
         .await?;
     Ok(Backlog {
         waiting: row.waiting,
@@ -90,6 +91,7 @@ pub async fn troubles(executor: impl PgExecutor<'_>) -> Result<Vec<TroubledProvi
         ORDER BY "name""#
     )
     .fetch_all(executor)
+    .observed("emails.troubles")
     .await?;
     Ok(troubles)
 }
@@ -113,6 +115,7 @@ pub async fn list(
         limit,
     )
     .fetch_all(executor)
+    .observed("emails.list")
     .await?;
     Ok(entries)
 }
@@ -153,6 +156,7 @@ async fn move_to(
         ids.as_deref(),
     )
     .execute(executor)
+    .observed("emails.move")
     .await?;
     Ok(done.rows_affected())
 }

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 pub use self::backlog::{Backlog, Entry, Selection, backlog, drop, list, resend, troubles};
 use super::{
-    StoreError, count,
+    Statement as _, StoreError, count,
     notifications::{NotificationRow, NotificationType},
 };
 use crate::domain::{
@@ -116,6 +116,7 @@ pub async fn take_turn(
 ) -> Result<Option<Turn>, StoreError> {
     let row = query_file!("src/store/emails/turn.sql", provider)
         .fetch_optional(connection)
+        .observed("emails.take_turn")
         .await?;
     Ok(row.map(|row| Turn {
         now: row.now,
@@ -142,6 +143,7 @@ pub async fn claim(
         claim.patience.as_secs_f64(),
     )
     .fetch_all(connection)
+    .observed("emails.claim")
     .await?;
     let mut mails: Vec<ClaimedMail> = Vec::new();
     for row in rows {
@@ -200,6 +202,7 @@ pub async fn end_turn(
         pause.as_secs_f64(),
     )
     .execute(connection)
+    .observed("emails.end_turn")
     .await?;
     Ok(())
 }
@@ -226,6 +229,7 @@ pub async fn pause(
         trouble,
     )
     .execute(executor)
+    .observed("emails.pause")
     .await?;
     Ok(())
 }
@@ -243,6 +247,7 @@ pub async fn works(executor: impl PgExecutor<'_>, provider: &str) -> Result<bool
         provider,
     )
     .execute(executor)
+    .observed("emails.works")
     .await?;
     Ok(done.rows_affected() > 0)
 }
@@ -292,6 +297,7 @@ pub async fn settle(
         &errors as &[Option<String>],
     )
     .fetch_all(executor)
+    .observed("emails.settle")
     .await?;
     Ok(moved)
 }
@@ -308,6 +314,7 @@ pub async fn expire(
 ) -> Result<Vec<Moved>, StoreError> {
     let moved = query_file_as!(Moved, "src/store/emails/expire.sql", patience.as_secs_f64())
         .fetch_all(executor)
+        .observed("emails.expire")
         .await?;
     Ok(moved)
 }

@@ -21,7 +21,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Player, World, connect, options, until};
+use super::{Player, World, connect, options, process::Heist, until};
 
 pub const API_KEY: &str = "SG.hunter2";
 
@@ -223,6 +223,20 @@ impl Received {
     pub fn reference(&self) -> &str {
         self.mail["custom_args"]["heist_mail"].as_str().unwrap()
     }
+}
+
+/// A process that sends immediately, through this provider.
+pub fn mailing(world: &World, url: &str) -> Heist {
+    Heist::serve()
+        .env("DATABASE_URL", &world.database_url)
+        .env("HEIST_AUTH", "none")
+        .env("HEIST_EMAIL_ENABLED", "true")
+        .env("HEIST_EMAIL_FROM", "heists@example.com")
+        .env("SENDGRID_API_KEY", "SG.hunter2")
+        .env("SENDGRID_BASE_URL", url)
+        .env("HEIST_EMAIL_RATE_PER_MINUTE", "100000")
+        .env("HEIST_COOLDOWN", "0s")
+        .env("HEIST_PROTECTION_WINDOW", "0s")
 }
 
 impl World {
