@@ -43,6 +43,7 @@ mod list_token_events;
 mod lost_commits;
 mod mark_notifications_read;
 mod migrations;
+mod model;
 mod plans;
 mod request_ids;
 mod statement_counts;
