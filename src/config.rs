@@ -1,6 +1,10 @@
 //! Everything that comes from the environment, one documented field each. Nothing else in
 //! the crate reads an environment variable.
 
+mod email;
+mod security;
+mod telemetry;
+
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
@@ -9,8 +13,14 @@ use std::{
 
 use clap::ValueEnum;
 
+pub use self::{
+    email::EmailConfig,
+    security::{JwtConfig, SecurityConfig},
+    telemetry::{Exporter, TelemetryConfig},
+};
 use crate::{
     engine::Limits,
+    rpc::TrafficLimits,
     settings::{RuleArgs, parse},
     store::pool::DatabaseUrl,
 };
@@ -31,7 +41,8 @@ pub struct ServeConfig {
     #[arg(long, env = "HEIST_LISTEN", value_name = "ADDRESS", default_value = DEFAULT_LISTEN, value_parser = socket_address)]
     pub listen: SocketAddr,
 
-    /// Who may call; has to be decided where `DATABASE_URL` is set. `none`: whoever can connect
+    /// Who may call; has to be decided where `DATABASE_URL` is set. `jwt`: whoever has a bearer
+    /// token; `none`: whoever can connect
     #[arg(long, env = "HEIST_AUTH", value_name = "METHOD", value_parser = auth)]
     pub auth: Option<Auth>,
 
@@ -44,10 +55,22 @@ pub struct ServeConfig {
     pub shutdown_grace: Duration,
 
     #[command(flatten)]
+    pub security: SecurityConfig,
+
+    #[command(flatten)]
     pub engine: EngineConfig,
 
     #[command(flatten)]
+    pub traffic: TrafficConfig,
+
+    #[command(flatten)]
+    pub email: EmailConfig,
+
+    #[command(flatten)]
     pub log: LogConfig,
+
+    #[command(flatten)]
+    pub telemetry: TelemetryConfig,
 
     #[command(flatten)]
     pub embedded: EmbeddedConfig,
@@ -73,6 +96,31 @@ pub struct EngineConfig {
     pub workers: usize,
 }
 
+/// How much a server takes on at a time, whoever calls.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Traffic")]
+pub struct TrafficConfig {
+    /// Connections at a time at the most; one more is closed at once
+    #[arg(long, env = "HEIST_CONNECTION_LIMIT", value_name = "NUMBER", default_value = "1000", value_parser = traffic)]
+    pub connection_limit: usize,
+
+    /// Calls in progress at a time at the most; one more is refused as overload
+    #[arg(long, env = "HEIST_CALL_LIMIT", value_name = "CALLS", default_value = "10000", value_parser = traffic)]
+    pub call_limit: usize,
+
+    /// Open streams at a time at the most; one more is refused as overload
+    #[arg(long, env = "HEIST_STREAM_LIMIT", value_name = "STREAMS", default_value = "10000", value_parser = traffic)]
+    pub stream_limit: usize,
+
+    /// Open streams of one player at a time at the most
+    #[arg(long, env = "HEIST_PLAYER_STREAM_LIMIT", value_name = "STREAMS", default_value = "10", value_parser = traffic)]
+    pub player_stream_limit: usize,
+
+    /// After so long a connection is asked to close, and a stream ends; 0s: never
+    #[arg(long, env = "HEIST_CONNECTION_AGE", value_name = "DURATION", default_value = "1h", value_parser = parse::duration)]
+    pub connection_age: Duration,
+}
+
 /// Where the log goes, and in which form.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LogConfig {
@@ -81,7 +129,7 @@ pub struct LogConfig {
     pub log_format: Option<LogFormat>,
 
     /// What is logged, such as `warn` or `heist=debug,sqlx=warn`
-    #[arg(long = "log-filter", env = "RUST_LOG", value_name = "FILTER", default_value = "info,sqlx=warn", value_parser = log_filter, global = true)]
+    #[arg(long = "log-filter", env = "RUST_LOG", value_name = "FILTER", default_value = "info,sqlx=warn,opentelemetry=warn", value_parser = log_filter, global = true)]
     pub filter: String,
 }
 
@@ -118,6 +166,10 @@ pub struct TargetConfig {
     /// Where the server listens, as given to `heist serve`
     #[arg(long, env = "HEIST_LISTEN", value_name = "ADDRESS", default_value = DEFAULT_LISTEN, value_parser = socket_address)]
     pub listen: SocketAddr,
+
+    /// The server's certificate, as given to `heist serve`: where it is set, TLS is spoken
+    #[arg(long, env = "HEIST_TLS_CERT_FILE", value_name = "FILE")]
+    pub tls_cert_file: Option<PathBuf>,
 }
 
 /// Who may call.
@@ -125,6 +177,8 @@ pub struct TargetConfig {
 pub enum Auth {
     /// Whoever can connect.
     None,
+    /// Whoever has a bearer token, or a client certificate that stands for one.
+    Jwt,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -141,6 +195,19 @@ impl From<EngineConfig> for Limits {
             queue: config.queue_limit,
             batch: config.batch_limit,
             workers: config.workers,
+        }
+    }
+}
+
+impl From<TrafficConfig> for TrafficLimits {
+    fn from(config: TrafficConfig) -> Self {
+        let age = config.connection_age;
+        Self {
+            connections: config.connection_limit,
+            calls: config.call_limit,
+            streams: config.stream_limit,
+            player_streams: config.player_stream_limit,
+            connection_age: (!age.is_zero()).then_some(age),
         }
     }
 }
@@ -200,6 +267,10 @@ fn workers(value: &str) -> Result<usize, String> {
     parse::whole_number(value, 1..=100)
 }
 
+fn traffic(value: &str) -> Result<usize, String> {
+    parse::whole_number(value, 1..=1_000_000)
+}
+
 fn socket_address(value: &str) -> Result<SocketAddr, String> {
     value
         .parse()
@@ -209,7 +280,8 @@ fn socket_address(value: &str) -> Result<SocketAddr, String> {
 fn auth(value: &str) -> Result<Auth, String> {
     match value {
         "none" => Ok(Auth::None),
-        _ => Err("expected none".to_owned()),
+        "jwt" => Ok(Auth::Jwt),
+        _ => Err("expected none or jwt".to_owned()),
     }
 }
 

@@ -1,9 +1,11 @@
 //! The commands, one file each.
 
 mod check;
+mod emails;
 mod healthcheck;
 mod migrate;
 mod serve;
+mod token;
 mod usage;
 
 use std::process::ExitCode;
@@ -36,6 +38,8 @@ enum Command {
     Serve(Box<serve::Serve>),
     Migrate(Box<migrate::Migrate>),
     Check(Box<check::Check>),
+    Emails(Box<emails::Emails>),
+    Token(Box<token::Token>),
     Healthcheck(Box<healthcheck::Healthcheck>),
 }
 
@@ -56,6 +60,8 @@ pub fn run() -> ExitCode {
             Command::Serve(serve) => serve.run().await,
             Command::Migrate(migrate) => migrate.run().await,
             Command::Check(check) => check.run().await,
+            Command::Emails(emails) => emails.run().await,
+            Command::Token(token) => token.run().await,
             Command::Healthcheck(healthcheck) => healthcheck.run().await,
         }
     });
@@ -80,6 +86,8 @@ impl Command {
             Self::Serve(serve) => &serve.config.log,
             Self::Migrate(migrate) => &migrate.log,
             Self::Check(check) => &check.log,
+            Self::Emails(emails) => &emails.log,
+            Self::Token(token) => &token.log,
             Self::Healthcheck(healthcheck) => &healthcheck.log,
         }
     }

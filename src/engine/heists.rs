@@ -8,8 +8,10 @@ use crate::{
         change::Changes,
         heist::{HeistOrder, HeistOutcome, decide},
         ids::UserId,
+        mailing::Mailing,
     },
     store::{StoreError, heists},
+    telemetry::metrics::METRICS,
 };
 
 pub(super) struct Heists;
@@ -18,15 +20,19 @@ impl Operation for Heists {
     type Order = HeistOrder;
     type Outcome = HeistOutcome;
 
+    const NAME: &'static str = "heist";
+
     async fn apply(
         connection: &mut PgConnection,
         orders: &[HeistOrder],
+        mailing: Option<Mailing>,
     ) -> Result<Vec<HeistOutcome>, StoreError> {
         let facts = heists::load(connection, orders).await?;
         let now = facts.now;
         let outcomes = decide(orders, facts);
         if outcomes.iter().any(Self::wrote) {
-            heists::save(connection, now, orders, &outcomes).await?;
+            let email_at = mailing.map(|mailing| mailing.first_attempt(now));
+            heists::save(connection, now, orders, &outcomes, email_at).await?;
         }
         Ok(outcomes)
     }
@@ -41,6 +47,30 @@ impl Operation for Heists {
 
     fn add_changes(changes: &mut Changes, outcome: &HeistOutcome) {
         changes.add_heist(outcome);
+    }
+
+    fn observe(order: &HeistOrder, outcome: &HeistOutcome) {
+        let label = match outcome {
+            HeistOutcome::Executed { heist, .. } => {
+                METRICS.points_stolen(heist.points_stolen);
+                METRICS.tokens_spent(1, "heist");
+                METRICS.notifications(1, "HEIST_SUCCESS");
+                METRICS.notifications(1, "HEIST_VICTIM");
+                "EXECUTED"
+            }
+            HeistOutcome::Replayed(_) => "REPLAYED",
+            HeistOutcome::Refused { refusal, .. } => refusal.reason(),
+            HeistOutcome::RequestIdReused => "REQUEST_ID_REUSED",
+            HeistOutcome::PointsOutOfRange => "OUT_OF_RANGE",
+        };
+        METRICS.heists(1, label);
+        let (attacker, victim) = (order.attacker.0, order.victim.0);
+        tracing::debug!(
+            event = "HEIST_DECIDED",
+            attackerId = attacker,
+            victimId = victim,
+            outcome = label,
+        );
     }
 
     fn reconcile(earlier: HeistOutcome, again: HeistOutcome) -> HeistOutcome {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sqlx::{PgConnection, query_file};
 use time::OffsetDateTime;
 
-use super::{StoreError, count, players, tokens};
+use super::{Statement as _, StoreError, count, players, tokens};
 use crate::domain::{
     award::{AwardFacts, AwardOrder, AwardOutcome, TOKENS_PER_REFERRAL},
     ids::{AwardId, UserId},
@@ -32,6 +32,7 @@ pub async fn load(
         &referred,
     )
     .fetch_one(connection)
+    .observed("awards.load")
     .await?;
 
     Ok(AwardFacts {
@@ -44,7 +45,7 @@ pub async fn load(
 }
 
 /// Writes the awards among `outcomes` that are to happen: tokens, the awards themselves and
-/// the referrers' notifications.
+/// the referrers' notifications. Where there is an `email_at`, these are queued to be mailed then.
 ///
 /// # Errors
 ///
@@ -53,6 +54,7 @@ pub async fn save(
     connection: &mut PgConnection,
     now: OffsetDateTime,
     outcomes: &[AwardOutcome],
+    email_at: Option<OffsetDateTime>,
 ) -> Result<(), StoreError> {
     let mut ids = Vec::new();
     let mut referrer_ids = Vec::new();
@@ -78,8 +80,10 @@ pub async fn save(
         &referred_names as &[Option<String>],
         &balances_after,
         TOKENS_PER_REFERRAL,
+        email_at,
     )
     .execute(connection)
+    .observed("awards.save")
     .await?;
     Ok(())
 }

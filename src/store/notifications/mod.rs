@@ -3,7 +3,7 @@
 use sqlx::{PgConnection, PgExecutor, query_file, query_file_as, query_file_scalar};
 use time::OffsetDateTime;
 
-use super::StoreError;
+use super::{Statement as _, StoreError};
 use crate::domain::{
     ids::{HeistId, NotificationId, UserId},
     notification::{Details, Notification},
@@ -47,6 +47,7 @@ pub async fn page(
         is_after,
     )
     .fetch_all(executor)
+    .observed("notifications.page")
     .await?;
     Ok(rows
         .into_iter()
@@ -67,6 +68,7 @@ pub async fn newer(
         known.iter().map(|(user_id, id)| (user_id.0, id.0)).unzip();
     let rows = query_file!("src/store/notifications/newer.sql", &user_ids, &ids)
         .fetch_all(executor)
+        .observed("notifications.newer")
         .await?;
     Ok(rows
         .into_iter()
@@ -85,6 +87,7 @@ pub async fn unread_count(
 ) -> Result<Option<i32>, StoreError> {
     let count = query_file_scalar!("src/store/notifications/unread_count.sql", user_id.0)
         .fetch_optional(executor)
+        .observed("notifications.count_unread")
         .await?;
     Ok(count)
 }
@@ -109,6 +112,7 @@ pub async fn mark_read(
         up_to.map_or(0, |id| id.0),
     )
     .execute(connection)
+    .observed("notifications.mark_read")
     .await?;
     Ok(done.rows_affected())
 }
@@ -118,27 +122,27 @@ pub async fn mark_read(
     type_name = "\"HeistNotificationType\"",
     rename_all = "SCREAMING_SNAKE_CASE"
 )]
-enum NotificationType {
+pub(super) enum NotificationType {
     HeistSuccess,
     HeistVictim,
     TokenEarned,
 }
 
-struct NotificationRow {
-    id: i64,
-    notification_type: NotificationType,
-    read: bool,
-    ledger_id: i64,
-    other_user_id: i32,
-    other_name: Option<String>,
-    points: i32,
-    after: i32,
-    protection_ends_at: Option<OffsetDateTime>,
-    created_at: OffsetDateTime,
+pub(super) struct NotificationRow {
+    pub(super) id: i64,
+    pub(super) notification_type: NotificationType,
+    pub(super) read: bool,
+    pub(super) ledger_id: i64,
+    pub(super) other_user_id: i32,
+    pub(super) other_name: Option<String>,
+    pub(super) points: i32,
+    pub(super) after: i32,
+    pub(super) protection_ends_at: Option<OffsetDateTime>,
+    pub(super) created_at: OffsetDateTime,
 }
 
 impl NotificationRow {
-    fn into_notification(self, user_id: UserId) -> Notification {
+    pub(super) fn into_notification(self, user_id: UserId) -> Notification {
         let heist_id = HeistId(self.ledger_id);
         let other = UserId(self.other_user_id);
         let details = match self.notification_type {
