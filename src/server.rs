@@ -141,7 +141,7 @@ impl Server {
         };
         let connect_options = options.database.connect_options();
         schema::check(connect_options).await?;
-        let pool = pool::connect_lazy(connect_options.clone(), options.max_connections);
+        let pool = pool::connect_lazy_to_primary(connect_options.clone(), options.max_connections);
         pool::watch(&pool);
         let page_token_key = PageTokenKey::new(&secrets::page_token_key(&pool).await?);
 

@@ -1,10 +1,11 @@
 //! Connections to the application's database, and how a transaction begins.
 
-use std::{fmt, time::Duration};
+use std::{fmt, io, time::Duration};
 
 use sqlx::{
     Connection as _, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
+    query_scalar,
 };
 
 use super::{Statement as _, StoreError};
@@ -33,9 +34,37 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
      SET LOCAL idle_in_transaction_session_timeout = '10s'; \
      SET LOCAL plan_cache_mode = force_generic_plan";
 
+/// SQLSTATE of what a standby says to `READ WRITE`: "feature not supported".
+const READ_WRITE_ON_STANDBY: &str = "0A000";
+
 /// A pool that connects when it is first used.
 #[must_use]
 pub fn connect_lazy(options: PgConnectOptions, max_connections: u32) -> PgPool {
+    pool(max_connections).connect_lazy_with(options.application_name("heist"))
+}
+
+/// The same, of connections to a server that can be written to. During a failover an address
+/// may lead to the next primary before it has been promoted: a connection made then would
+/// be read-only for as long as the pool keeps it, and look healthy.
+#[must_use]
+pub fn connect_lazy_to_primary(options: PgConnectOptions, max_connections: u32) -> PgPool {
+    pool(max_connections)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                let is_standby: bool = query_scalar("SELECT pg_is_in_recovery()")
+                    .fetch_one(connection)
+                    .await?;
+                if is_standby {
+                    let why = "the server is a standby that has not been promoted";
+                    return Err(io::Error::other(why).into());
+                }
+                Ok(())
+            })
+        })
+        .connect_lazy_with(options.application_name("heist"))
+}
+
+fn pool(max_connections: u32) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -48,7 +77,6 @@ pub fn connect_lazy(options: PgConnectOptions, max_connections: u32) -> PgPool {
                 Ok(true)
             })
         })
-        .connect_lazy_with(options.application_name("heist"))
 }
 
 /// Lets operators see how much of the pool is used.
@@ -66,9 +94,15 @@ pub fn watch(pool: &PgPool) {
 ///
 /// # Errors
 ///
-/// [`StoreError::Unavailable`] where no connection could be had.
+/// [`StoreError::Unavailable`] where no connection could be had, or only one to a standby.
 pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, StoreError> {
-    Ok(pool.begin_with(BEGIN).observed("begin").await?)
+    let begun = pool.begin_with(BEGIN).observed("begin").await;
+    begun.map_err(|error| match error.as_database_error() {
+        Some(refusal) if refusal.code().as_deref() == Some(READ_WRITE_ON_STANDBY) => {
+            StoreError::Unavailable(error)
+        }
+        _ => error.into(),
+    })
 }
 
 /// Where the database is, and how to log in there.

@@ -62,7 +62,9 @@ pub async fn check(stage: &mut Stage, calls: &[Call]) -> anyhow::Result<Findings
     for call in calls {
         for defect in &call.defects {
             findings.wrong += 1;
-            findings.details.push(format!("{}: {defect}", call.request_id));
+            findings
+                .details
+                .push(format!("{}: {defect}", call.request_id));
         }
         let Ok(heist) = &call.answer else {
             findings.wrong += 1;
@@ -70,7 +72,9 @@ pub async fn check(stage: &mut Stage, calls: &[Call]) -> anyhow::Result<Findings
             continue;
         };
         answered.insert(call.request_id);
-        let found = in_books.get(&call.request_id).map_or(&[][..], Vec::as_slice);
+        let found = in_books
+            .get(&call.request_id)
+            .map_or(&[][..], Vec::as_slice);
         if !found.iter().any(|row| row.is(call, heist)) {
             findings.lost += 1;
             findings.details.push(format!("lost: {call:?}"));

@@ -18,7 +18,10 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
-use tonic::{Code, Request, Status, transport::{Channel, Endpoint}};
+use tonic::{
+    Code, Request, Status,
+    transport::{Channel, Endpoint},
+};
 use uuid::Uuid;
 
 /// Players 1 to this one.
@@ -159,7 +162,9 @@ async fn call(client: &mut HeistServiceClient<Channel>, shared: &Shared) -> Call
                 })
             }
             Ok(Err(status)) if is_unresolved(&status) => {
-                *unresolved.entry(format!("{:?}", status.code())).or_default() += 1;
+                *unresolved
+                    .entry(format!("{:?}", status.code()))
+                    .or_default() += 1;
                 sleep(PAUSE).await;
                 continue;
             }
@@ -191,6 +196,10 @@ async fn call(client: &mut HeistServiceClient<Channel>, shared: &Shared) -> Call
 fn is_unresolved(status: &Status) -> bool {
     matches!(
         status.code(),
-        Code::Unavailable | Code::DeadlineExceeded | Code::Aborted | Code::Unknown | Code::Cancelled
+        Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Aborted
+            | Code::Unknown
+            | Code::Cancelled
     ) || (status.code() == Code::Internal && !status.message().starts_with("Internal error "))
 }

@@ -70,12 +70,16 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: &Options) -> anyhow::Result<Report> {
-    let faults: Vec<Fault> = (Fault::ALL.into_iter())
+    let mut faults: Vec<Fault> = (Fault::ALL.into_iter())
         .filter(|fault| {
             options.faults.is_empty()
                 || (options.faults.iter()).any(|part| fault.name().contains(part.as_str()))
         })
         .collect();
+    if !postgres::can_copy() {
+        println!("no failover: pg_basebackup is not installed (Debian: postgresql-client)");
+        faults.retain(|fault| *fault != Fault::Failover);
+    }
     let mut report = Report::default();
     if faults.is_empty() {
         return Ok(report);

@@ -2,17 +2,19 @@
 
 use std::{
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, ensure};
 use heist::embedded::{Embedded, Options};
-use sqlx::{AssertSqlSafe, PgConnection, Connection as _, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, postgres::PgConnectOptions};
 use tokio::{fs, process::Command, time::sleep};
 
 use super::server::send;
 
+/// Makes a standby. Unlike the server it is looked for in `PATH` alone.
+const COPY: &str = "pg_basebackup";
 /// How long processes of a killed server may need until they are gone.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
@@ -42,7 +44,7 @@ impl Node {
         std::os::unix::fs::chown(&data_dir, Some(owner.uid()), Some(owner.gid()))?;
         let postgres: PgConnectOptions = self.url("postgres").parse()?;
         let socket = postgres.get_socket().context("a socket")?;
-        let copied = Command::new(self.program("pg_basebackup"))
+        let copied = Command::new(COPY)
             .args(["-c", "fast", "-X", "stream", "-R", "-U", "postgres", "-h"])
             .arg(socket)
             .args(["-p", &postgres.get_port().to_string(), "-D"])
@@ -156,12 +158,12 @@ impl Node {
         }
         anyhow::bail!("no cluster in {}", self.options.data_dir.display())
     }
+}
 
-    /// Beside `initdb`, where we know where that is.
-    fn program(&self, name: &str) -> PathBuf {
-        let beside = (self.options.bin_dir.as_ref()).map(|directory| directory.join(name));
-        beside
-            .filter(|path| path.exists())
-            .unwrap_or_else(|| Path::new(name).to_owned())
-    }
+/// Whether there can be a standby.
+pub fn can_copy() -> bool {
+    std::process::Command::new(COPY)
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success())
 }

@@ -73,7 +73,11 @@ async fn connect(server: TcpStream, mut state: watch::Receiver<State>) {
 }
 
 /// Passes everything on in both directions while the line is open. Returning closes both ends.
-async fn pass_on(mut server: TcpStream, mut postgres: UnixStream, mut state: watch::Receiver<State>) {
+async fn pass_on(
+    mut server: TcpStream,
+    mut postgres: UnixStream,
+    mut state: watch::Receiver<State>,
+) {
     loop {
         let (mut from_server, mut from_postgres) = (Vec::new(), Vec::new());
         let read = tokio::select! {

@@ -35,7 +35,9 @@ impl Server {
         let mut child = heist("serve", database_url)
             .env("HEIST_AUTH", "none")
             .env("HEIST_LISTEN", address.to_string())
+            .env("HEIST_METRICS_LISTEN", "")
             .env("HEIST_COOLDOWN", "0s")
+            .env("HEIST_RATE_LIMIT_PER_MINUTE", "0")
             .env("HEIST_PROTECTION_WINDOW", "0s")
             .env("RUST_LOG", "warn")
             .stdout(Stdio::null())
@@ -45,7 +47,10 @@ impl Server {
         let accepts = async {
             while TcpStream::connect(address).await.is_err() {
                 if let Some(status) = child.try_wait()? {
-                    anyhow::bail!("the server ended with {status}; its log is {}", log.display());
+                    anyhow::bail!(
+                        "the server ended with {status}; its log is {}",
+                        log.display()
+                    );
                 }
                 sleep(Duration::from_millis(10)).await;
             }
@@ -76,7 +81,9 @@ impl Server {
     pub fn peak_memory_mib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid));
         let peak_kib = status.ok().and_then(|status| {
-            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix("VmHWM:"))?;
             line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
         });
         peak_kib.unwrap_or(0) / 1024
@@ -101,8 +108,8 @@ pub fn heist(command: &str, database_url: &str) -> Command {
 }
 
 pub async fn send(signal: &str, pids: &[String]) -> anyhow::Result<()> {
-    let sent = Command::new("kill")
-        .args(["-s", signal])
+    let sent = Command::new("sh")
+        .args(["-c", r#"kill -s "$@""#, "sh", signal])
         .args(pids)
         .status()
         .await?;

@@ -48,9 +48,13 @@ impl Stage {
     pub async fn set() -> anyhow::Result<Self> {
         let home = std::env::temp_dir().join(format!("heist-faults-{}", std::process::id()));
         let primary = Node::start(home.join("node-1")).await?;
-        primary.execute(&format!("CREATE DATABASE {DATABASE}")).await?;
+        primary
+            .execute(&format!("CREATE DATABASE {DATABASE}"))
+            .await?;
         let mut connection = PgConnection::connect(&primary.url(DATABASE)).await?;
-        sqlx::raw_sql(APPLICATION_SCHEMA).execute(&mut connection).await?;
+        sqlx::raw_sql(APPLICATION_SCHEMA)
+            .execute(&mut connection)
+            .await?;
         schema::migrate(&primary.url(DATABASE).parse()?).await?;
         sqlx::query(PLAYERS_SQL)
             .bind(PLAYERS)
