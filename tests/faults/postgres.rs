@@ -152,7 +152,7 @@ impl Node {
     async fn cluster(&self) -> anyhow::Result<PathBuf> {
         let mut children = fs::read_dir(&self.options.data_dir).await?;
         while let Some(child) = children.next_entry().await? {
-            if fs::try_exists(child.path().join("PG_VERSION")).await? {
+            if child.path().join("PG_VERSION").exists() {
                 return Ok(fs::canonicalize(child.path()).await?);
             }
         }

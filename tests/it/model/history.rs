@@ -53,6 +53,7 @@ pub enum Read {
 /// A call and what came of it.
 #[derive(Clone, Debug)]
 pub struct Operation {
+    #[expect(dead_code, reason = "a report shows it")]
     pub caller: usize,
     pub call: Call,
     /// Since the history began.
