@@ -54,6 +54,11 @@ pub struct ServeConfig {
     #[arg(long, env = "HEIST_SHUTDOWN_GRACE", value_name = "DURATION", default_value = "25s", value_parser = parse::duration)]
     pub shutdown_grace: Duration,
 
+    /// How long to go on serving after SIGTERM, while load balancers notice that this server is
+    /// not ready any more; part of the grace period
+    #[arg(long, env = "HEIST_SHUTDOWN_DELAY", value_name = "DURATION", default_value = "0s", value_parser = parse::duration)]
+    pub shutdown_delay: Duration,
+
     #[command(flatten)]
     pub security: SecurityConfig,
 
@@ -74,6 +79,11 @@ pub struct ServeConfig {
 
     #[command(flatten)]
     pub embedded: EmbeddedConfig,
+
+    /// A file that overrides the rules of the game, in lines such as `HEIST_ENABLED=false`,
+    /// whenever it changes
+    #[arg(long, env = "HEIST_SETTINGS_FILE", value_name = "FILE")]
+    pub settings_file: Option<PathBuf>,
 
     #[command(flatten)]
     pub rules: RuleArgs,

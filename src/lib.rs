@@ -16,6 +16,7 @@
 //! | [`auth`] | who calls: bearer tokens, names in client certificates |
 //! | [`embedded`] | the PostgreSQL that runs when no `DATABASE_URL` is given |
 //! | [`settings`], [`config`] | the rules of the game; everything else from the environment |
+//! | [`health`] | readiness, which follows the database |
 //! | [`server`] | how the parts are put together, and the order in which they stop |
 //! | [`watched`] | files that are read again when they change: keys and certificates |
 //! | [`cli`] | commands |
@@ -47,6 +48,7 @@ pub mod domain;
 pub mod embedded;
 pub mod engine;
 pub mod events;
+pub mod health;
 pub mod mail;
 pub mod rpc;
 pub mod server;

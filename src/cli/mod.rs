@@ -65,6 +65,9 @@ pub fn run() -> ExitCode {
             Command::Healthcheck(healthcheck) => healthcheck.run().await,
         }
     });
+    // Whatever still runs after the grace period is left behind, be it a read of a file system
+    // that does not answer.
+    runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),

@@ -35,13 +35,14 @@ pub(super) async fn handle(
     let list: [&[u8]; 2] = [b"GetLeaderboard", &message.viewer_id.to_be_bytes()];
     let page = (api.page_token_key).page(&list, page_size, &message.page_token)?;
 
+    let rules = api.settings.now().rules;
     let read = async {
         let behind = page.after().map(unpack);
         let mut places = leaderboard::page(&api.pool, behind, page.rows_to_read()).await?;
         let next_page_token = page.cut(&mut places, |(_, end)| pack(*end));
         let places: Vec<Place> = places.into_iter().map(|(place, _)| place).collect();
         let view = match viewer {
-            Some(viewer) => View::read(api, viewer, &places).await?,
+            Some(viewer) => View::read(api, viewer, &places, &rules).await?,
             None => None,
         };
         Ok((places, next_page_token, view))
@@ -52,9 +53,8 @@ pub(super) async fn handle(
         return Err(status::user_not_found(viewer));
     }
 
-    let rules = &api.settings.rules;
     let entries = (places.into_iter()).map(|place| {
-        let eligibility = (view.as_ref()).and_then(|view| view.eligibility(rules, &place));
+        let eligibility = (view.as_ref()).and_then(|view| view.eligibility(&rules, &place));
         render::leaderboard_entry(place, eligibility)
     });
     Ok(Response::new(GetLeaderboardResponse {
@@ -72,14 +72,19 @@ struct View {
 
 impl View {
     /// `None` where there is no such viewer.
-    async fn read(api: &Api, viewer: UserId, places: &[Place]) -> Result<Option<Self>, StoreError> {
+    async fn read(
+        api: &Api,
+        viewer: UserId,
+        places: &[Place],
+        rules: &Rules,
+    ) -> Result<Option<Self>, StoreError> {
         let Some(own) = api.ranks.place(viewer).await? else {
             return Ok(None);
         };
         let mut everybody: Vec<UserId> =
             places.iter().map(|place| place.standing.user_id).collect();
         everybody.push(viewer);
-        let robberies_to_know = api.settings.rules.robberies_to_know();
+        let robberies_to_know = rules.robberies_to_know();
         let snapshot = players::snapshot(&api.pool, &everybody, robberies_to_know).await?;
         Ok(Some(Self { own, snapshot }))
     }

@@ -56,7 +56,7 @@ use crate::{
         notification_service_server::NotificationServiceServer,
         token_service_server::TokenServiceServer,
     },
-    settings::Settings,
+    settings::LiveSettings,
     store::{PgPool, leaderboard::Ranks},
 };
 
@@ -71,7 +71,7 @@ pub struct Api {
     pub engine: Engine,
     /// For reads.
     pub pool: PgPool,
-    pub settings: Arc<Settings>,
+    pub settings: LiveSettings,
     pub page_token_key: PageTokenKey,
     pub ranks: Ranks,
     pub events: Events,
@@ -80,12 +80,16 @@ pub struct Api {
 }
 
 impl Api {
+    fn gate(&self) -> gate::FeatureGate {
+        gate::FeatureGate::new(self.settings.clone())
+    }
+
     /// The three services of the contract, for callers whom `authenticator` knows.
     #[must_use]
     pub fn into_routes(self, authenticator: Authenticator) -> Routes {
         access::verify_table();
         let door = door::Door::new(authenticator);
-        let gate = gate::FeatureGate::new(Arc::clone(&self.settings));
+        let gate = self.gate();
         let calls = self.limiters.calls.clone();
         let heists =
             HeistServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);

@@ -5,7 +5,10 @@ use std::time::Duration;
 use anyhow::ensure;
 use tokio::time::sleep;
 
-use super::{proxy::Line, stage::Stage};
+use super::{
+    proxy::Line,
+    stage::{SETTINGS, Stage},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -18,10 +21,11 @@ pub enum Fault {
     NetworkCut,
     NetworkSilent,
     Failover,
+    SettingsGarbled,
 }
 
 impl Fault {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ServerKilled,
         Self::ServerTerminated,
         Self::PostgresKilled,
@@ -31,6 +35,7 @@ impl Fault {
         Self::NetworkCut,
         Self::NetworkSilent,
         Self::Failover,
+        Self::SettingsGarbled,
     ];
 
     pub fn name(self) -> &'static str {
@@ -44,6 +49,7 @@ impl Fault {
             Self::NetworkCut => "network: cut for 3 s",
             Self::NetworkSilent => "network: passes nothing on for 3 s",
             Self::Failover => "failover: primary SIGKILL, standby promoted",
+            Self::SettingsGarbled => "settings file: garbage for 3 s",
         }
     }
 
@@ -88,6 +94,13 @@ impl Fault {
             Self::NetworkCut => break_line(stage, Line::Cut).await,
             Self::NetworkSilent => break_line(stage, Line::Silent).await,
             Self::Failover => stage.fail_over().await?,
+            Self::SettingsGarbled => {
+                stage
+                    .write_settings("HEIST_COOLDOWN=24h\nHEIST_COOLDOWN\u{0}=24 bananas\n")
+                    .await?;
+                sleep(Duration::from_secs(3)).await;
+                stage.write_settings(SETTINGS).await?;
+            }
         }
         Ok(())
     }

@@ -29,6 +29,7 @@ impl Server {
     pub async fn start(
         address: SocketAddr,
         database_url: &str,
+        settings: &Path,
         log: &Path,
     ) -> anyhow::Result<Self> {
         let log_file = File::options().create(true).append(true).open(log)?;
@@ -36,9 +37,8 @@ impl Server {
             .env("HEIST_AUTH", "none")
             .env("HEIST_LISTEN", address.to_string())
             .env("HEIST_METRICS_LISTEN", "")
-            .env("HEIST_COOLDOWN", "0s")
+            .env("HEIST_SETTINGS_FILE", settings)
             .env("HEIST_RATE_LIMIT_PER_MINUTE", "0")
-            .env("HEIST_PROTECTION_WINDOW", "0s")
             .env("RUST_LOG", "warn")
             .stdout(Stdio::null())
             .stderr(log_file)

@@ -8,7 +8,7 @@ use heist::{
     engine::{Engine, Limits, OnCommit, Workers},
     events::{Events, Tasks},
     rpc::{Api, Limiters, PageTokenKey, StreamReads, TrafficLimits},
-    settings::{RateLimits, Settings},
+    settings::{LiveSettings, RateLimits, Settings},
     store::{
         leaderboard::Ranks,
         pool::{self, DatabaseUrl},
@@ -54,7 +54,7 @@ impl Service {
             engine,
             ranks: Ranks::new(pool.clone()),
             pool,
-            settings: Arc::new(settings),
+            settings: LiveSettings::fixed(settings),
             page_token_key: PageTokenKey::new("a secret"),
             events,
             stream_reads: StreamReads::with_connections(2),

@@ -46,7 +46,7 @@ use heist::{
     },
     rpc::TrafficLimits,
     server::{Options, Server},
-    settings::{RateLimits, Settings},
+    settings::{LiveSettings, RateLimits, Settings},
     store::pool::DatabaseUrl,
 };
 use sqlx::{PgPool, postgres::PgPoolOptions};
@@ -189,7 +189,7 @@ pub fn options(database_url: &str, settings: Settings, limits: Limits) -> Option
         reflection: true,
         auth: heist::auth::Options::default(),
         tls: None,
-        settings,
+        settings: LiveSettings::fixed(settings),
         limits,
         traffic: TrafficLimits::default(),
         mail: None,
