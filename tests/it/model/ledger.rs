@@ -7,8 +7,6 @@
 //! for each player the numbers grow in the order of the commits, and every number is drawn
 //! between the call and its answer.
 
-use std::collections::HashMap;
-
 use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
 
@@ -84,8 +82,7 @@ pub async fn note_ids(pool: &PgPool) -> NoteIds {
         .fetch_all(pool)
         .await
         .unwrap();
-    let ids: HashMap<_, _> = (rows.into_iter())
+    (rows.into_iter())
         .map(|(user, ledger_id, id)| ((user, ledger_id), id))
-        .collect();
-    ids
+        .collect()
 }

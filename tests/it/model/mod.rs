@@ -15,6 +15,7 @@ mod history;
 mod ledger;
 mod model;
 mod program;
+mod reads;
 
 use std::{
     str::FromStr,
