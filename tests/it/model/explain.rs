@@ -22,7 +22,7 @@ use std::{
 use super::{
     history::{Answer, Call, Fact, Object, Operation, Outcome},
     ledger::Change,
-    model::{Model, NoteIds, Rules, Start},
+    sequential::{Model, NoteIds, Rules, Start},
 };
 
 /// A history and all that is needed to explain it.
@@ -57,7 +57,7 @@ impl Evidence<'_> {
     /// How many claims were explained, or what cannot be.
     pub fn explain(&self) -> Result<usize, String> {
         let order = self.order()?;
-        self.check_real_time(&order)?;
+        check_real_time(&order)?;
         let mut pending = self.claims(&order);
         let claims = pending.len();
 
@@ -103,24 +103,6 @@ impl Evidence<'_> {
             Some((_, operation)) => Err(format!("answered, but not in the books: {operation:?}")),
             None => Ok(order),
         }
-    }
-
-    /// No change has a higher number than one that was called only after its answer.
-    fn check_real_time(&self, order: &[&Operation]) -> Result<(), String> {
-        let mut latest: Option<&Operation> = None;
-        for operation in order {
-            if let Some(earlier) = latest
-                && ends_before(operation, earlier.invoked)
-            {
-                return Err(format!(
-                    "numbered after what was called later:\n{operation:?}\n{earlier:?}"
-                ));
-            }
-            if latest.is_none_or(|earlier| earlier.invoked < operation.invoked) {
-                latest = Some(operation);
-            }
-        }
-        Ok(())
     }
 
     /// In the order of their calls.
@@ -278,6 +260,24 @@ impl<'a> Claim<'a> {
             }
         }
     }
+}
+
+/// No change has a higher number than one that was called only after its answer.
+fn check_real_time(order: &[&Operation]) -> Result<(), String> {
+    let mut latest: Option<&Operation> = None;
+    for operation in order {
+        if let Some(earlier) = latest
+            && ends_before(operation, earlier.invoked)
+        {
+            return Err(format!(
+                "numbered after what was called later:\n{operation:?}\n{earlier:?}"
+            ));
+        }
+        if latest.is_none_or(|earlier| earlier.invoked < operation.invoked) {
+            latest = Some(operation);
+        }
+    }
+    Ok(())
 }
 
 /// Whether this call made that change.

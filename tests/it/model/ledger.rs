@@ -10,7 +10,7 @@
 use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
 
-use super::model::NoteIds;
+use super::sequential::NoteIds;
 
 const TRIGGERS: &str = r#"
 CREATE TABLE test.ledger (

@@ -2,8 +2,8 @@
 //!
 //! Callers race, repeat each other's request ids, rob players whom the application deletes
 //! under their hands, and read in between. Their history, with the times of every call and
-//! answer, is then [explained](explain) by a [model] that knows no concurrency, or the test
-//! fails with the part of it that cannot be.
+//! answer, is then [explained](explain) by a [model](sequential) that knows no concurrency, or
+//! the test fails with the part of it that cannot be.
 //!
 //! `HEIST_MODEL_MINUTES=120 cargo test --release --test it model` goes on for so long, with a
 //! new program each time; `HEIST_MODEL_SEED=7` plays one program again. The seed determines what
@@ -13,9 +13,9 @@ mod caller;
 mod explain;
 mod history;
 mod ledger;
-mod model;
 mod program;
 mod reads;
+mod sequential;
 
 use std::{
     str::FromStr,
@@ -28,8 +28,8 @@ use self::{
     caller::Caller,
     explain::Evidence,
     history::Operation,
-    model::{Rules, Start},
     program::Program,
+    sequential::{Rules, Start},
 };
 use crate::harness::{Setup, World};
 

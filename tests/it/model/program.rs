@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     history::{Call, Read},
-    model::{Rules, Start},
+    sequential::{Rules, Start},
 };
 
 /// Those who rob each other.

@@ -73,28 +73,7 @@ pub async fn facts(
         Read::Eligibility {
             attacker,
             ref victims,
-        } => {
-            let [first, second] = victims[..] else {
-                unreachable!("two")
-            };
-            if first == second {
-                let request = pb::CheckEligibilityRequest {
-                    attacker_id: attacker,
-                    victim_id: first,
-                };
-                let answer = world.check_eligibility(request).await?;
-                eligibility(attacker, &answer.eligibility.expect("one"))
-            } else {
-                let request = pb::BatchCheckEligibilityRequest {
-                    attacker_id: attacker,
-                    victim_ids: victims.clone(),
-                };
-                let answer = world.batch_check_eligibility(request).await?;
-                (answer.eligibilities.iter())
-                    .flat_map(|each| eligibility(attacker, each))
-                    .collect()
-            }
-        }
+        } => eligibilities(world, attacker, victims).await?,
         Read::Leaderboard => {
             let request = pb::GetLeaderboardRequest {
                 page_size: 200,
@@ -129,6 +108,29 @@ pub async fn facts(
             vec![Fact::Unread(user, world.get_unread_count(user).await?)]
         }
     })
+}
+
+/// Of one victim by the call for one, where the program names one twice.
+async fn eligibilities(world: &World, attacker: i32, victims: &[i32]) -> Result<Vec<Fact>, Status> {
+    if let [first, second] = *victims
+        && first == second
+    {
+        let request = pb::CheckEligibilityRequest {
+            attacker_id: attacker,
+            victim_id: first,
+        };
+        let answer = world.check_eligibility(request).await?;
+        let one = answer.eligibility.expect("an answer has an eligibility");
+        return Ok(eligibility(attacker, &one));
+    }
+    let request = pb::BatchCheckEligibilityRequest {
+        attacker_id: attacker,
+        victim_ids: victims.to_vec(),
+    };
+    let answer = world.batch_check_eligibility(request).await?;
+    Ok((answer.eligibilities.iter())
+        .flat_map(|each| eligibility(attacker, each))
+        .collect())
 }
 
 /// What an eligibility tells about either player, as far as it tells it.
