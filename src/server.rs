@@ -138,7 +138,7 @@ impl Server {
             None => None,
         };
         let connect_options = options.database.connect_options();
-        let pool = pool::connect_lazy(connect_options.clone(), options.max_connections);
+        let pool = pool::connect_lazy_to_primary(connect_options.clone(), options.max_connections);
         pool::watch(&pool);
         let warm = WARM_CONNECTIONS.min(options.max_connections);
         let page_token_key = once_available(async || {

@@ -1,5 +1,7 @@
 //! One run of the bench: what the scenarios share.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 
 use crate::{
@@ -72,6 +74,10 @@ impl Bench<'_> {
         }
         if options.includes(Scenario::Awards) {
             scenarios::awards::run(self).await.context("awards")?;
+        }
+        if options.includes(Scenario::Soak) {
+            let length = Duration::from_mins(options.soak_minutes);
+            scenarios::soak::run(self, length).await.context("soak")?;
         }
         self.report_servers();
         Ok(())

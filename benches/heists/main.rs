@@ -8,6 +8,7 @@
 //! cargo bench                         about a minute
 //! cargo bench -- --full               several minutes: longer rounds, a million players
 //! cargo bench -- --only uniform,hot   some of it
+//! cargo bench -- --only soak          half an hour of an ordinary day: nothing may grow
 //! cargo bench -- --statements         which statements took PostgreSQL's time
 //! ```
 //!

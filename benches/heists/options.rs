@@ -22,6 +22,10 @@ pub struct Options {
     #[arg(long = "set", value_parser = variable, value_name = "NAME=VALUE")]
     pub variables: Vec<(String, String)>,
 
+    /// How long the soak lasts
+    #[arg(long, default_value_t = 30, value_name = "MINUTES")]
+    pub soak_minutes: u64,
+
     /// Cargo passes it for `cargo bench`, and not for `cargo test`
     #[arg(long, hide = true)]
     pub bench: bool,
@@ -43,6 +47,8 @@ pub enum Scenario {
     Leaderboard,
     /// A campaign: 64 callers award the referred of 1,000 referrers
     Awards,
+    /// 1,000 heists a minute beside reads and streams, for long; only where it is named
+    Soak,
 }
 
 /// How long things are measured.
@@ -58,7 +64,8 @@ pub struct Effort {
 
 impl Options {
     pub fn includes(&self, scenario: Scenario) -> bool {
-        self.only.is_empty() || self.only.contains(&scenario)
+        let is_named = self.only.contains(&scenario);
+        is_named || (self.only.is_empty() && scenario != Scenario::Soak)
     }
 
     pub fn effort(&self) -> Effort {

@@ -245,8 +245,9 @@ impl PidFile {
         self.line(1)
     }
 
+    /// Whether it accepts connections, be it as the copy of another server.
     pub(super) fn is_ready(&self) -> bool {
-        self.line(8) == "ready"
+        matches!(self.line(8), "ready" | "standby")
     }
 
     pub(super) fn is_stopping(&self) -> bool {

@@ -18,8 +18,9 @@ pub(super) async fn handle(
     fields.check()?;
 
     let read = async {
-        let exists = players::exists(&api.pool, user_id).await?;
         let stats = heists::stats(&api.pool, user_id).await?;
+        // Last: whoever still exists now was not being deleted while the rest was read.
+        let exists = players::exists(&api.pool, user_id).await?;
         Ok((exists, stats))
     };
     let (exists, stats) = read_within(deadline, "summing up heists", read).await?;

@@ -34,9 +34,10 @@ pub(super) async fn handle(
     let page = (api.page_token_key).page(&list, page_size, &message.page_token)?;
 
     let read = async {
-        let exists = players::exists(&api.pool, user_id).await?;
         let before = page.after().map(|[id, _]| HeistId(id));
         let heists = heists::page(&api.pool, user_id, sides, before, page.rows_to_read()).await?;
+        // Last: whoever still exists now was not being deleted while the rest was read.
+        let exists = players::exists(&api.pool, user_id).await?;
         Ok((exists, heists))
     };
     let (exists, mut heists) = read_within(deadline, "listing heists", read).await?;

@@ -31,7 +31,6 @@ pub(super) async fn handle(
     let page = (api.page_token_key).page(&list, page_size, &message.page_token)?;
 
     let read = async {
-        let unread_count = notifications::unread_count(&api.pool, user_id).await?;
         let range = match page.after() {
             None => Range::Newest,
             Some([id, _]) => Range::Before(NotificationId(id)),
@@ -39,6 +38,8 @@ pub(super) async fn handle(
         let rows = page.rows_to_read();
         let notifications =
             notifications::page(&api.pool, user_id, unread_only, range, rows).await?;
+        // Last: whoever still exists now was not being deleted while the rest was read.
+        let unread_count = notifications::unread_count(&api.pool, user_id).await?;
         Ok((unread_count, notifications))
     };
     let (unread_count, mut notifications) =

@@ -25,9 +25,10 @@ pub(super) async fn handle(
     let page = (api.page_token_key).page(&list, page_size, &message.page_token)?;
 
     let read = async {
-        let exists = players::exists(&api.pool, user_id).await?;
         let before = page.after().map(|[id, _]| id);
         let events = tokens::statement(&api.pool, user_id, before, page.rows_to_read()).await?;
+        // Last: whoever still exists now was not being deleted while the rest was read.
+        let exists = players::exists(&api.pool, user_id).await?;
         Ok((exists, events))
     };
     let (exists, mut events) = read_within(deadline, "listing token events", read).await?;

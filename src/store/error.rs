@@ -20,11 +20,13 @@ pub enum StoreError {
     Database(sqlx::Error),
 }
 
-/// Unique keys that two transactions may race for. Whoever loses tries again and then sees
+/// Keys that two transactions may race for: unique ones, and that of a referred player, who is
+/// read without a lock and may be deleted meanwhile. Whoever loses tries again and then sees
 /// what the winner wrote.
-const RACED_KEYS: [&str; 3] = [
+const RACED_KEYS: [&str; 4] = [
     "Heist_requestId_key",
     "HeistTokenAward_referredId_key",
+    "HeistTokenAward_referredId_fkey",
     "HeistTokenAdjustment_requestId_key",
 ];
 

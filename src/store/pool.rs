@@ -1,10 +1,11 @@
 //! Connections to the application's database, and how a transaction begins.
 
-use std::{fmt, time::Duration};
+use std::{fmt, io, time::Duration};
 
 use sqlx::{
-    Connection as _, Executor as _, PgPool, Postgres, Transaction,
+    Connection as _, Executor as _, PgConnection, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
+    query_scalar,
 };
 
 use super::{Statement as _, StoreError};
@@ -24,21 +25,46 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// local to the transaction: a pooler between us and the database may hand the session to
 /// somebody else. They bound how long one stuck player or server holds up the rest.
 ///
-/// The last one is [`PLAN_ONCE`] for whoever is behind such a pooler.
+/// The last one is that of [`plan_once`] for whoever is behind such a pooler.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
      SET LOCAL lock_timeout = '2s'; \
      SET LOCAL statement_timeout = '5s'; \
      SET LOCAL idle_in_transaction_session_timeout = '10s'; \
      SET LOCAL plan_cache_mode = force_generic_plan";
 
-/// Plans are made once for each connection. Left to itself PostgreSQL would plan the larger
-/// statements anew for each call, because a plan for the arrays at hand looks cheaper than it
-/// is: it finds rows by the same indexes, and planning takes longer than running it.
-const PLAN_ONCE: &str = "SET plan_cache_mode = force_generic_plan";
+/// SQLSTATE of what a standby says to `READ WRITE`: "feature not supported".
+const READ_WRITE_ON_STANDBY: &str = "0A000";
 
 /// A pool that connects when it is first used.
 #[must_use]
 pub fn connect_lazy(options: PgConnectOptions, max_connections: u32) -> PgPool {
+    pool(max_connections)
+        .after_connect(|connection, _| Box::pin(plan_once(connection)))
+        .connect_lazy_with(options.application_name("heist"))
+}
+
+/// The same, of connections to a server that can be written to. During a failover an address
+/// may lead to the next primary before it has been promoted: a connection made then would
+/// be read-only for as long as the pool keeps it, and look healthy.
+#[must_use]
+pub fn connect_lazy_to_primary(options: PgConnectOptions, max_connections: u32) -> PgPool {
+    pool(max_connections)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                let is_standby: bool = query_scalar("SELECT pg_is_in_recovery()")
+                    .fetch_one(&mut *connection)
+                    .await?;
+                if is_standby {
+                    let why = "the server is a standby that has not been promoted";
+                    return Err(io::Error::other(why).into());
+                }
+                plan_once(connection).await
+            })
+        })
+        .connect_lazy_with(options.application_name("heist"))
+}
+
+fn pool(max_connections: u32) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -51,13 +77,16 @@ pub fn connect_lazy(options: PgConnectOptions, max_connections: u32) -> PgPool {
                 Ok(true)
             })
         })
-        .after_connect(|connection, _metadata| {
-            Box::pin(async move {
-                connection.execute(PLAN_ONCE).await?;
-                Ok(())
-            })
-        })
-        .connect_lazy_with(options.application_name("heist"))
+}
+
+/// Plans are made once for each connection. Left to itself PostgreSQL would plan the larger
+/// statements anew for each call, because a plan for the arrays at hand looks cheaper than it
+/// is: it finds rows by the same indexes, and planning takes longer than running it.
+async fn plan_once(connection: &mut PgConnection) -> sqlx::Result<()> {
+    connection
+        .execute("SET plan_cache_mode = force_generic_plan")
+        .await?;
+    Ok(())
 }
 
 /// Lets operators see how much of the pool is used.
@@ -89,9 +118,15 @@ pub async fn warm(pool: &PgPool, connections: u32) -> Result<(), StoreError> {
 ///
 /// # Errors
 ///
-/// [`StoreError::Unavailable`] where no connection could be had.
+/// [`StoreError::Unavailable`] where no connection could be had, or only one to a standby.
 pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, StoreError> {
-    Ok(pool.begin_with(BEGIN).observed("begin").await?)
+    let begun = pool.begin_with(BEGIN).observed("begin").await;
+    begun.map_err(|error| match error.as_database_error() {
+        Some(refusal) if refusal.code().as_deref() == Some(READ_WRITE_ON_STANDBY) => {
+            StoreError::Unavailable(error)
+        }
+        _ => error.into(),
+    })
 }
 
 /// Where the database is, and how to log in there.

@@ -1,9 +1,15 @@
 //! The application deletes an account: what is left of it, and what must not be.
 
-use heist::pb::{self, notification::Details};
-use tonic::Code::{AlreadyExists, NotFound};
+use std::future::Future;
 
-use crate::harness::{World, new_request_id};
+use heist::pb::{self, notification::Details};
+use sqlx::AssertSqlSafe;
+use tonic::{
+    Code::{AlreadyExists, NotFound},
+    Status,
+};
+
+use crate::harness::{Player, Refusal, World, new_request_id};
 
 #[test]
 fn the_victim_of_a_deleted_robber_still_reads_of_the_heist() {
@@ -212,5 +218,98 @@ fn players_who_leave_during_a_burst_of_heists_harm_nobody_else() {
                 }
             }
         }
+    });
+}
+
+/// Deletes Ada while a read that has begun waits for this table.
+async fn deleted_before_reading<T: Send + 'static>(
+    world: &World,
+    table: &str,
+    ada: &Player,
+    read: impl Future<Output = Result<T, Status>> + Send + 'static,
+) -> Result<T, Status> {
+    let mut transaction = world.pool.begin().await.unwrap();
+    let lock = format!(r#"LOCK TABLE "{table}" IN ACCESS EXCLUSIVE MODE"#);
+    sqlx::query(AssertSqlSafe(lock))
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    let reading = tokio::spawn(read);
+    world.somebody_waits_for_a_lock().await;
+    sqlx::query(r#"DELETE FROM "User" WHERE "id" = $1"#)
+        .bind(ada.id)
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    transaction.commit().await.unwrap();
+    reading.await.unwrap()
+}
+
+#[test]
+fn whoever_is_deleted_while_being_read_about_is_not_called_somebody_without_history() {
+    World::run(async |world| {
+        let ben = world.player("Ben").points(1000).await;
+        for rpc in ["stats", "heists", "statement", "notifications"] {
+            let ada = world.player("Ada").tokens(1).await;
+            ada.robs(&ben).await.unwrap();
+            let user_id = ada.id;
+            let there = world.clone();
+            let table = if rpc == "notifications" {
+                "HeistNotification"
+            } else {
+                "Heist"
+            };
+            let refused = deleted_before_reading(world, table, &ada, async move {
+                match rpc {
+                    "stats" => {
+                        let request = pb::GetHeistStatsRequest { user_id };
+                        there.get_heist_stats(request).await.map(drop)
+                    }
+                    "heists" => {
+                        let request = pb::ListHeistsRequest {
+                            user_id,
+                            ..Default::default()
+                        };
+                        there.list_heists(request).await.map(drop)
+                    }
+                    "statement" => {
+                        let request = pb::ListTokenEventsRequest {
+                            user_id,
+                            ..Default::default()
+                        };
+                        there.list_token_events(request).await.map(drop)
+                    }
+                    _ => {
+                        let request = pb::ListNotificationsRequest {
+                            user_id,
+                            ..Default::default()
+                        };
+                        there.list_notifications(request).await.map(drop)
+                    }
+                }
+            })
+            .await
+            .expect_err(rpc);
+            Refusal::from(refused).is(NotFound, "USER_NOT_FOUND");
+        }
+    });
+}
+
+#[test]
+fn a_referred_player_who_is_deleted_during_the_award_is_called_unknown() {
+    World::run(async |world| {
+        let ada = world.player("Ada").await;
+        let ben = world.player("Ben").await;
+        let mut transaction = world.pool.begin().await.unwrap();
+        sqlx::query(r#"DELETE FROM "User" WHERE "id" = $1"#)
+            .bind(ben.id)
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+        let award = tokio::spawn(ada.earns_a_token_for(&ben));
+        world.somebody_waits_for_a_lock().await;
+        transaction.commit().await.unwrap();
+        let refused = award.await.unwrap().unwrap_err();
+        Refusal::from(refused).is(NotFound, "USER_NOT_FOUND");
     });
 }

@@ -55,6 +55,7 @@ mod lost_commits;
 mod mark_notifications_read;
 mod metrics;
 mod migrations;
+mod model;
 mod monitoring;
 mod plans;
 mod rate_limits;

@@ -7,4 +7,5 @@ pub mod leaderboard;
 pub mod mixed;
 pub mod reads;
 pub mod single;
+pub mod soak;
 pub mod uniform;

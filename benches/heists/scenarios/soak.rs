@@ -1,0 +1,127 @@
+//! An ordinary day, for long: nothing may grow. Not part of a run that does not name it:
+//!
+//! ```text
+//! cargo bench -- --only soak --soak-minutes 30
+//! scripts/plot-soak target/soak.csv docs/images/soak.svg
+//! ```
+
+use std::{
+    fmt::Write as _,
+    fs,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use heist::pb::{
+    StreamNotificationsRequest, WatchPointsRequest, heist_service_client::HeistServiceClient,
+    notification_service_client::NotificationServiceClient,
+};
+use sqlx::{Connection as _, PgConnection};
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+
+use crate::{
+    bench::Bench,
+    load::{self, Call, Outcome, Plan},
+    progress::say,
+    server::{self, Server},
+};
+
+/// How many of each a second: 1,000 heists a minute, and reads beside them.
+const CALLS: [(Call, f64); 5] = [
+    (Call::Heist, 1000.0 / 60.0),
+    (Call::Balance, 15.0),
+    (Call::UnreadCount, 15.0),
+    (Call::Eligibility, 15.0),
+    (Call::Leaderboard, 15.0),
+];
+/// Players who listen for notifications all the while.
+const LISTENERS: i32 = 100;
+/// Boards that watch points.
+const WATCHERS: usize = 10;
+/// What one line of the table covers.
+const SAMPLE: Duration = Duration::from_secs(10);
+const TABLE: &str = "target/soak.csv";
+
+pub async fn run(bench: &mut Bench<'_>, length: Duration) -> anyhow::Result<()> {
+    say(format_args!("soak, {} s", length.as_secs()));
+    let database = bench.database.clone();
+    let server = bench.serve(&database, server::UNIFORM).await?;
+    let streams = open_streams(&server).await?;
+    let plan = Plan::open(server.address, &CALLS)
+        .among(database.players)
+        .lasting(SAMPLE);
+
+    let mut table = "second,heist_p50_ms,heist_p99_ms,leaderboard_p99_ms,errors,memory_mib,\
+        open_files,database_connections\n"
+        .to_owned();
+    let begun = Instant::now();
+    while begun.elapsed() < length {
+        let outcome = load::run(&plan, server.watched()).await?;
+        let sessions = sessions(&database.url).await?;
+        table.push_str(&line(begun, &server, &outcome, sessions)?);
+        fs::write(TABLE, &table).with_context(|| format!("writing {TABLE}"))?;
+    }
+    server::check_books(&database).await?;
+    say(format_args!("  the figures are in {TABLE}"));
+    drop(streams);
+    bench.stop(server).await
+}
+
+fn line(
+    begun: Instant,
+    server: &Server,
+    outcome: &Outcome,
+    sessions: i64,
+) -> anyhow::Result<String> {
+    let heist = outcome.of(Call::Heist)?;
+    let board = outcome.of(Call::Leaderboard)?;
+    let errors: u64 = (outcome.calls.values())
+        .flat_map(|summary| summary.errors.values())
+        .sum();
+    let memory = server.memory().context("the server's memory")?;
+    let open_files = fs::read_dir(format!("/proc/{}/fd", server.pid))?.count();
+    let mut line = String::new();
+    writeln!(
+        line,
+        "{},{:.2},{:.2},{:.2},{errors},{:.1},{open_files},{sessions}",
+        begun.elapsed().as_secs(),
+        heist.p50_ms,
+        heist.p99_ms,
+        board.p99_ms,
+        memory.now_mib,
+    )?;
+    Ok(line)
+}
+
+/// Streams that are read until they are dropped.
+async fn open_streams(server: &Server) -> anyhow::Result<JoinSet<()>> {
+    let channel = Channel::from_shared(format!("http://{}", server.address))?
+        .connect()
+        .await?;
+    let mut streams = JoinSet::new();
+    for user_id in 1..=LISTENERS {
+        let request = StreamNotificationsRequest {
+            user_id,
+            after_id: 0,
+        };
+        let mut client = NotificationServiceClient::new(channel.clone());
+        let mut stream = client.stream_notifications(request).await?.into_inner();
+        streams.spawn(async move { while let Ok(Some(_)) = stream.message().await {} });
+    }
+    for _ in 0..WATCHERS {
+        let mut client = HeistServiceClient::new(channel.clone());
+        let mut stream = (client.watch_points(WatchPointsRequest {}).await?).into_inner();
+        streams.spawn(async move { while let Ok(Some(_)) = stream.message().await {} });
+    }
+    Ok(streams)
+}
+
+/// Of the server in the database.
+async fn sessions(url: &str) -> anyhow::Result<i64> {
+    let mut connection = PgConnection::connect(url).await?;
+    let query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'heist'";
+    let count = sqlx::query_scalar(query).fetch_one(&mut connection).await?;
+    connection.close().await?;
+    Ok(count)
+}

@@ -1,0 +1,113 @@
+//! What goes wrong, and how it is put right again.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use tokio::time::sleep;
+
+use super::{
+    proxy::Line,
+    stage::{SETTINGS, Stage},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    ServerKilled,
+    ServerTerminated,
+    PostgresKilled,
+    PostgresRestarted,
+    PostgresStopped,
+    SessionsEnded,
+    NetworkCut,
+    NetworkSilent,
+    Failover,
+    SettingsGarbled,
+}
+
+impl Fault {
+    pub const ALL: [Self; 10] = [
+        Self::ServerKilled,
+        Self::ServerTerminated,
+        Self::PostgresKilled,
+        Self::PostgresRestarted,
+        Self::PostgresStopped,
+        Self::SessionsEnded,
+        Self::NetworkCut,
+        Self::NetworkSilent,
+        Self::Failover,
+        Self::SettingsGarbled,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ServerKilled => "server: SIGKILL, started again",
+            Self::ServerTerminated => "server: SIGTERM, started again",
+            Self::PostgresKilled => "postgres: SIGKILL, started again",
+            Self::PostgresRestarted => "postgres: fast restart",
+            Self::PostgresStopped => "postgres: every process SIGSTOP for 3 s",
+            Self::SessionsEnded => "postgres: all sessions ended, 10 times in 1 s",
+            Self::NetworkCut => "network: cut for 3 s",
+            Self::NetworkSilent => "network: passes nothing on for 3 s",
+            Self::Failover => "failover: primary SIGKILL, standby promoted",
+            Self::SettingsGarbled => "settings file: garbage for 3 s",
+        }
+    }
+
+    /// What takes time and breaks nothing.
+    pub async fn prepare(self, stage: &mut Stage) -> anyhow::Result<()> {
+        if self == Self::Failover {
+            stage.start_standby().await?;
+        }
+        Ok(())
+    }
+
+    /// Returns when everything is in place again, which does not mean that it works.
+    pub async fn inject(self, stage: &mut Stage) -> anyhow::Result<()> {
+        match self {
+            Self::ServerKilled => {
+                stage.server.signal("KILL").await?;
+                stage.server.ended().await?;
+                stage.start_server().await?;
+            }
+            Self::ServerTerminated => {
+                stage.server.signal("TERM").await?;
+                let status = stage.server.ended().await?;
+                ensure!(status.success(), "SIGTERM ended the server with {status}");
+                stage.start_server().await?;
+            }
+            Self::PostgresKilled => {
+                stage.primary.kill().await?;
+                stage.primary.start_again().await?;
+            }
+            Self::PostgresRestarted => stage.primary.restart().await?,
+            Self::PostgresStopped => {
+                stage.primary.signal_all("STOP").await?;
+                sleep(Duration::from_secs(3)).await;
+                stage.primary.signal_all("CONT").await?;
+            }
+            Self::SessionsEnded => {
+                for _ in 0..10 {
+                    stage.end_sessions().await?;
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+            Self::NetworkCut => break_line(stage, Line::Cut).await,
+            Self::NetworkSilent => break_line(stage, Line::Silent).await,
+            Self::Failover => stage.fail_over().await?,
+            Self::SettingsGarbled => {
+                stage
+                    .write_settings("HEIST_COOLDOWN=24h\nHEIST_COOLDOWN\u{0}=24 bananas\n")
+                    .await?;
+                sleep(Duration::from_secs(3)).await;
+                stage.write_settings(SETTINGS).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn break_line(stage: &Stage, line: Line) {
+    stage.proxy.set(line);
+    sleep(Duration::from_secs(3)).await;
+    stage.proxy.set(Line::Open);
+}

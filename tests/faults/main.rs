@@ -1,0 +1,126 @@
+//! Faults injected into real processes under load, with the books and every answer checked
+//! after each round. Prints one table, and fails where an answer was lost or given twice.
+//!
+//! ```text
+//! cargo test --test faults                              # each fault once
+//! cargo test --release --test faults -- --minutes 30    # round after round
+//! cargo test --test faults -- --rounds 20 postgres      # of the faults with this in their name
+//! ```
+
+mod books;
+mod callers;
+mod fault;
+mod postgres;
+mod proxy;
+mod report;
+mod server;
+mod stage;
+
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use clap::Parser as _;
+
+use self::{callers::Callers, fault::Fault, report::Report, stage::Stage};
+
+/// Load before a fault, and after the service has come back.
+const CALM: Duration = Duration::from_millis(700);
+/// How long the service may take to come back when nothing is broken any more.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(clap::Parser)]
+struct Options {
+    /// Only faults with one of these in their name
+    faults: Vec<String>,
+    /// Rounds of each fault
+    #[arg(long, default_value_t = 1)]
+    rounds: u32,
+    /// Goes on with further rounds until so many minutes have passed
+    #[arg(long, default_value_t = 0)]
+    minutes: u64,
+    /// Of `cargo test`; changes nothing
+    #[arg(long, hide = true)]
+    nocapture: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    match runtime.block_on(run(&options)) {
+        Ok(report) => {
+            println!("\n{report}");
+            if report.is_clean() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Err(error) => {
+            eprintln!("faults: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: &Options) -> anyhow::Result<Report> {
+    let mut faults: Vec<Fault> = (Fault::ALL.into_iter())
+        .filter(|fault| {
+            options.faults.is_empty()
+                || (options.faults.iter()).any(|part| fault.name().contains(part.as_str()))
+        })
+        .collect();
+    if !postgres::can_copy() {
+        println!("no failover: pg_basebackup is not installed (Debian: postgresql-client)");
+        faults.retain(|fault| *fault != Fault::Failover);
+    }
+    let mut report = Report::default();
+    if faults.is_empty() {
+        return Ok(report);
+    }
+    let begun = Instant::now();
+    let limit = Duration::from_mins(options.minutes);
+    let mut stage = Stage::set().await.context("setting the stage")?;
+    let mut round = 0;
+    while round < options.rounds || begun.elapsed() < limit {
+        round += 1;
+        for &fault in &faults {
+            play(&mut stage, fault, &mut report)
+                .await
+                .with_context(|| format!("{}, round {round}", fault.name()))?;
+        }
+    }
+    stage.clear().await?;
+    report.took = begun.elapsed();
+    Ok(report)
+}
+
+async fn play(stage: &mut Stage, fault: Fault, report: &mut Report) -> anyhow::Result<()> {
+    fault.prepare(stage).await?;
+    let callers = Callers::start(stage.server.address);
+    callers.until_answered(Instant::now(), PATIENCE).await?;
+    tokio::time::sleep(CALM).await;
+
+    let broken = Instant::now();
+    fault.inject(stage).await?;
+    let repaired = Instant::now();
+    let back = callers.until_answered(repaired, PATIENCE).await?;
+    tokio::time::sleep(CALM).await;
+
+    let calls = callers.stop(PATIENCE).await?;
+    let findings = books::check(stage, &calls).await?;
+    let row = report.row(fault);
+    row.add(&calls, &findings, broken, back.duration_since(repaired));
+    row.memory(stage.server.peak_memory_mib());
+    println!("{row}");
+    for finding in &findings.details {
+        println!("    {finding}");
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! Random programs of all calls at once, against a model that does one call at a time.
+//!
+//! Callers race, repeat each other's request ids, rob players whom the application deletes
+//! under their hands, and read in between. Their history, with the times of every call and
+//! answer, is then [explained](explain) by a [model](sequential) that knows no concurrency, or
+//! the test fails with the part of it that cannot be.
+//!
+//! `HEIST_MODEL_MINUTES=120 cargo test --release --test it model` goes on for so long, with a
+//! new program each time; `HEIST_MODEL_SEED=7` plays one program again. The seed determines what
+//! is called, not who wins: it may take some repetitions, which `HEIST_MODEL_MINUTES` makes too.
+
+mod caller;
+mod explain;
+mod history;
+mod ledger;
+mod program;
+mod reads;
+mod sequential;
+
+use std::{
+    str::FromStr,
+    time::{Duration, Instant},
+};
+
+use heist::domain::rules::Protection;
+
+use self::{
+    caller::Caller,
+    explain::Evidence,
+    history::Operation,
+    program::Program,
+    sequential::{Rules, Start},
+};
+use crate::harness::{Setup, World};
+
+/// Programs of a run without other instructions.
+const PROGRAMS: usize = 6;
+/// Longer than any history: what began in it never ends in it.
+const FOREVER: Duration = Duration::from_hours(24);
+
+#[test]
+fn a_model_of_one_call_at_a_time_explains_what_many_at_once_were_answered() {
+    play_programs(false);
+}
+
+#[test]
+fn the_model_explains_what_was_answered_while_connections_died() {
+    play_programs(true);
+}
+
+fn play_programs(faults: bool) {
+    let seed: Option<u64> = variable("HEIST_MODEL_SEED");
+    let minutes: Option<u64> = variable("HEIST_MODEL_MINUTES");
+    let until = minutes.map(|minutes| Instant::now() + Duration::from_mins(minutes));
+    let mut played = 0;
+    let mut explained = 0;
+    loop {
+        let seed = seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+        println!("HEIST_MODEL_SEED={seed} faults={faults}");
+        explained += play(seed, faults);
+        played += 1;
+        let goes_on = until.map_or(played < PROGRAMS, |until| Instant::now() < until);
+        if !goes_on {
+            break;
+        }
+    }
+    println!("{explained} answers of {played} programs are explained");
+}
+
+/// How many answers were explained.
+fn play(seed: u64, faults: bool) -> usize {
+    let program = Program::random(seed, faults);
+    let mut explained = 0;
+    under(program.rules).run(async |world| {
+        create(world, &program.cast).await;
+        ledger::record(&world.pool).await;
+        let history = record(world, &program, faults).await;
+        let changes = ledger::changes(&world.pool).await;
+        let evidence = Evidence {
+            rules: program.rules,
+            cast: &program.cast,
+            history: &history,
+            changes: &changes,
+            note_ids: ledger::note_ids(&world.pool).await,
+        };
+        explained = (evidence.explain())
+            .unwrap_or_else(|contradiction| panic!("HEIST_MODEL_SEED={seed}: {contradiction}"));
+    });
+    explained
+}
+
+async fn record(world: &World, program: &Program, faults: bool) -> Vec<Operation> {
+    let begun = Instant::now();
+    let callers: Vec<_> = (program.callers.iter().cloned().enumerate())
+        .map(|(number, calls)| {
+            tokio::spawn(Caller::new(number, world.clone(), begun, faults).play(calls))
+        })
+        .collect();
+    let mut history = Vec::new();
+    for caller in callers {
+        while faults && !caller.is_finished() {
+            world.end_sessions("%").await;
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        history.extend(caller.await.expect("a caller panicked"));
+    }
+    history
+}
+
+fn under(rules: Rules) -> Setup {
+    World::setup().rules(|set| {
+        set.steal_percentage = rules.percentage;
+        set.max_steal_points = rules.cap;
+        set.min_target_points = rules.minimum;
+        set.cooldown = if rules.cooldown {
+            FOREVER
+        } else {
+            Duration::ZERO
+        };
+        set.protection = (rules.protected_after).map(|after| Protection {
+            after,
+            window: FOREVER,
+        });
+    })
+}
+
+async fn create(world: &World, cast: &[Start]) {
+    let mut players = Vec::new();
+    for start in cast {
+        let mut player = world
+            .player(&format!("Player {}", start.id))
+            .points(start.points)
+            .tokens(start.tokens);
+        if let Some(by) = start.referred_by {
+            let by = usize::try_from(by - 1).expect("ids begin with 1");
+            player = player.referred_by(&players[by]);
+        }
+        let player = player.await;
+        assert_eq!(player.id, start.id, "a fresh database");
+        players.push(player);
+    }
+}
+
+fn variable<T: FromStr>(name: &str) -> Option<T> {
+    let value = std::env::var(name).ok()?;
+    let Ok(value) = value.parse() else {
+        panic!("{name} is not a number: {value}")
+    };
+    Some(value)
+}
