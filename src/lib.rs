@@ -34,6 +34,7 @@
 //! - A notification: a variant in [`domain::notification`], its details in the proto.
 //! - A table or index: a migration with its down, and a line in `migrations/README.md`.
 
+pub mod archive;
 pub mod cli;
 pub mod config;
 pub mod domain;

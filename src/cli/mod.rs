@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod archive;
 mod check;
 mod healthcheck;
 mod migrate;
@@ -36,6 +37,7 @@ enum Command {
     Serve(Box<serve::Serve>),
     Migrate(Box<migrate::Migrate>),
     Check(Box<check::Check>),
+    Archive(Box<archive::Archive>),
     Healthcheck(Box<healthcheck::Healthcheck>),
 }
 
@@ -56,6 +58,7 @@ pub fn run() -> ExitCode {
             Command::Serve(serve) => serve.run().await,
             Command::Migrate(migrate) => migrate.run().await,
             Command::Check(check) => check.run().await,
+            Command::Archive(archive) => archive.run().await,
             Command::Healthcheck(healthcheck) => healthcheck.run().await,
         }
     });
@@ -80,6 +83,7 @@ impl Command {
             Self::Serve(serve) => &serve.config.log,
             Self::Migrate(migrate) => &migrate.log,
             Self::Check(check) => &check.log,
+            Self::Archive(archive) => &archive.log,
             Self::Healthcheck(healthcheck) => &healthcheck.log,
         }
     }

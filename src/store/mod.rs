@@ -6,6 +6,7 @@
 //! the crate is compiled.
 
 pub mod adjustments;
+pub mod archive;
 pub mod awards;
 pub mod check;
 pub mod error;

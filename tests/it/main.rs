@@ -13,6 +13,7 @@ mod leaderboard_cache;
 
 mod adjust_balance;
 mod architecture;
+mod archive;
 mod award_token;
 mod bad_input;
 mod batch_check_eligibility;

@@ -29,6 +29,9 @@ pub struct Serving {
 
 type Lines = Arc<Mutex<Vec<String>>>;
 
+/// A command that runs.
+pub struct Running(Child);
+
 /// What a command that ended left behind.
 #[derive(Debug)]
 pub struct Ended {
@@ -69,6 +72,15 @@ impl Heist {
         output.into()
     }
 
+    /// Starts it, and waits for nothing.
+    pub fn spawned(mut self) -> Running {
+        let child = (self.command.stdin(Stdio::null()))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        Running(child.expect("it can be started"))
+    }
+
     /// Waits until it accepts calls.
     pub async fn serving(mut self) -> Serving {
         let mut child = (self.command.stdin(Stdio::null()))
@@ -96,6 +108,22 @@ impl Heist {
             stdout,
             stderr,
         }
+    }
+}
+
+impl Running {
+    /// SIGKILL. Whether it had ended well by itself before.
+    pub async fn killed(mut self) -> bool {
+        let _ = self.0.start_kill();
+        self.0.wait().await.expect("it is our child").success()
+    }
+
+    /// Waits for it to end by itself.
+    pub async fn ended(self) -> Ended {
+        let output = timeout(PATIENCE, self.0.wait_with_output())
+            .await
+            .expect("it ends by itself");
+        output.expect("it is our child").into()
     }
 }
 
