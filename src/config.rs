@@ -1,6 +1,10 @@
 //! Everything that comes from the environment, one documented field each. Nothing else in
 //! the crate reads an environment variable.
 
+mod archive;
+mod security;
+mod telemetry;
+
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
@@ -9,8 +13,14 @@ use std::{
 
 use clap::ValueEnum;
 
+pub use self::{
+    archive::ArchiveConfig,
+    security::{JwtConfig, SecurityConfig},
+    telemetry::{Exporter, TelemetryConfig},
+};
 use crate::{
     engine::Limits,
+    rpc::TrafficLimits,
     settings::{RuleArgs, parse},
     store::pool::DatabaseUrl,
 };
@@ -31,7 +41,8 @@ pub struct ServeConfig {
     #[arg(long, env = "HEIST_LISTEN", value_name = "ADDRESS", default_value = DEFAULT_LISTEN, value_parser = socket_address)]
     pub listen: SocketAddr,
 
-    /// Who may call; has to be decided where `DATABASE_URL` is set. `none`: whoever can connect
+    /// Who may call; has to be decided where `DATABASE_URL` is set. `jwt`: whoever has a bearer
+    /// token; `none`: whoever can connect
     #[arg(long, env = "HEIST_AUTH", value_name = "METHOD", value_parser = auth)]
     pub auth: Option<Auth>,
 
@@ -44,10 +55,19 @@ pub struct ServeConfig {
     pub shutdown_grace: Duration,
 
     #[command(flatten)]
+    pub security: SecurityConfig,
+
+    #[command(flatten)]
     pub engine: EngineConfig,
 
     #[command(flatten)]
+    pub traffic: TrafficConfig,
+
+    #[command(flatten)]
     pub log: LogConfig,
+
+    #[command(flatten)]
+    pub telemetry: TelemetryConfig,
 
     #[command(flatten)]
     pub embedded: EmbeddedConfig,
@@ -73,6 +93,31 @@ pub struct EngineConfig {
     pub workers: usize,
 }
 
+/// How much a server takes on at a time, whoever calls.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Traffic")]
+pub struct TrafficConfig {
+    /// Connections at a time at the most; one more is closed at once
+    #[arg(long, env = "HEIST_CONNECTION_LIMIT", value_name = "NUMBER", default_value = "1000", value_parser = traffic)]
+    pub connection_limit: usize,
+
+    /// Calls in progress at a time at the most; one more is refused as overload
+    #[arg(long, env = "HEIST_CALL_LIMIT", value_name = "CALLS", default_value = "10000", value_parser = traffic)]
+    pub call_limit: usize,
+
+    /// Open streams at a time at the most; one more is refused as overload
+    #[arg(long, env = "HEIST_STREAM_LIMIT", value_name = "STREAMS", default_value = "10000", value_parser = traffic)]
+    pub stream_limit: usize,
+
+    /// Open streams of one player at a time at the most
+    #[arg(long, env = "HEIST_PLAYER_STREAM_LIMIT", value_name = "STREAMS", default_value = "10", value_parser = traffic)]
+    pub player_stream_limit: usize,
+
+    /// After so long a connection is asked to close, and a stream ends; 0s: never
+    #[arg(long, env = "HEIST_CONNECTION_AGE", value_name = "DURATION", default_value = "1h", value_parser = parse::duration)]
+    pub connection_age: Duration,
+}
+
 /// Where the log goes, and in which form.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LogConfig {
@@ -81,7 +126,7 @@ pub struct LogConfig {
     pub log_format: Option<LogFormat>,
 
     /// What is logged, such as `warn` or `heist=debug,sqlx=warn`
-    #[arg(long = "log-filter", env = "RUST_LOG", value_name = "FILTER", default_value = "info,sqlx=warn", value_parser = log_filter, global = true)]
+    #[arg(long = "log-filter", env = "RUST_LOG", value_name = "FILTER", default_value = "info,sqlx=warn,opentelemetry=warn", value_parser = log_filter, global = true)]
     pub filter: String,
 }
 
@@ -112,44 +157,16 @@ pub struct DatabaseConfig {
     pub database_url: DatabaseUrl,
 }
 
-/// What `heist archive` needs to know.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ArchiveConfig {
-    #[command(flatten)]
-    pub database: DatabaseConfig,
-
-    /// The folder that the files go to, one for each database; made where there is none
-    #[arg(long, env = "HEIST_ARCHIVE_DIR", value_name = "FOLDER")]
-    pub dir: PathBuf,
-
-    /// Rows that were created longer ago are archived; at least `7d`, and longer than the
-    /// cooldown and the protection window
-    #[arg(long, value_name = "DURATION", default_value = "90d", value_parser = parse::duration)]
-    pub older_than: Duration,
-
-    /// Rows in one file at the most
-    #[arg(long, value_name = "NUMBER", default_value = "100000", value_parser = rows_per_file)]
-    pub rows_per_file: i64,
-
-    /// Say what would be archived, and change nothing
-    #[arg(long)]
-    pub dry_run: bool,
-
-    /// As given to `heist serve`
-    #[arg(long, env = "HEIST_COOLDOWN", value_name = "DURATION", default_value = "24h", value_parser = parse::duration)]
-    pub cooldown: Duration,
-
-    /// As given to `heist serve`
-    #[arg(long, env = "HEIST_PROTECTION_WINDOW", value_name = "DURATION", default_value = "48h", value_parser = parse::duration)]
-    pub protection_window: Duration,
-}
-
 /// The server that a command asks.
 #[derive(Clone, Debug, clap::Args)]
 pub struct TargetConfig {
     /// Where the server listens, as given to `heist serve`
     #[arg(long, env = "HEIST_LISTEN", value_name = "ADDRESS", default_value = DEFAULT_LISTEN, value_parser = socket_address)]
     pub listen: SocketAddr,
+
+    /// The server's certificate, as given to `heist serve`: where it is set, TLS is spoken
+    #[arg(long, env = "HEIST_TLS_CERT_FILE", value_name = "FILE")]
+    pub tls_cert_file: Option<PathBuf>,
 }
 
 /// Who may call.
@@ -157,6 +174,8 @@ pub struct TargetConfig {
 pub enum Auth {
     /// Whoever can connect.
     None,
+    /// Whoever has a bearer token, or a client certificate that stands for one.
+    Jwt,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -173,6 +192,19 @@ impl From<EngineConfig> for Limits {
             queue: config.queue_limit,
             batch: config.batch_limit,
             workers: config.workers,
+        }
+    }
+}
+
+impl From<TrafficConfig> for TrafficLimits {
+    fn from(config: TrafficConfig) -> Self {
+        let age = config.connection_age;
+        Self {
+            connections: config.connection_limit,
+            calls: config.call_limit,
+            streams: config.stream_limit,
+            player_streams: config.player_stream_limit,
+            connection_age: (!age.is_zero()).then_some(age),
         }
     }
 }
@@ -232,8 +264,8 @@ fn workers(value: &str) -> Result<usize, String> {
     parse::whole_number(value, 1..=100)
 }
 
-fn rows_per_file(value: &str) -> Result<i64, String> {
-    parse::whole_number(value, 1..=10_000_000)
+fn traffic(value: &str) -> Result<usize, String> {
+    parse::whole_number(value, 1..=1_000_000)
 }
 
 fn socket_address(value: &str) -> Result<SocketAddr, String> {
@@ -245,7 +277,8 @@ fn socket_address(value: &str) -> Result<SocketAddr, String> {
 fn auth(value: &str) -> Result<Auth, String> {
     match value {
         "none" => Ok(Auth::None),
-        _ => Err("expected none".to_owned()),
+        "jwt" => Ok(Auth::Jwt),
+        _ => Err("expected none or jwt".to_owned()),
     }
 }
 

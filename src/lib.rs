@@ -12,10 +12,13 @@
 //! | [`events`] | who is listening to what; signals between replicas |
 //! | [`domain`] | the rules, as pure functions over plain data |
 //! | [`store`] | SQL and the application's tables |
+//! | [`auth`] | who calls: bearer tokens, names in client certificates |
 //! | [`embedded`] | the PostgreSQL that runs when no `DATABASE_URL` is given |
 //! | [`settings`], [`config`] | the rules of the game; everything else from the environment |
 //! | [`server`] | how the parts are put together, and the order in which they stop |
-//! | [`cli`], [`telemetry`] | commands; logs |
+//! | [`watched`] | files that are read again when they change: keys and certificates |
+//! | [`cli`] | commands |
+//! | [`telemetry`] | logs, metrics and traces, which every room may use |
 //!
 //! # What always holds
 //!
@@ -28,13 +31,16 @@
 //!
 //! # Where to add what
 //!
-//! - An RPC: `proto/`, `rpc/<verb>.rs`, one line in `rpc/services.rs`, `tests/it/<verb>.rs`.
+//! - An RPC: `proto/`, `rpc/<verb>.rs`, one line in `rpc/services.rs`, one in `rpc/access.rs` that
+//!   says who may call it, `tests/it/<verb>.rs`.
 //! - A rule: a setting, a branch in [`domain::rules`], a refusal; the compiler then asks for
 //!   its status.
 //! - A notification: a variant in [`domain::notification`], its details in the proto.
+//! - A metric: `telemetry/metrics.rs`, and a line in `docs/metrics.md`.
 //! - A table or index: a migration with its down, and a line in `migrations/README.md`.
 
 pub mod archive;
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod domain;
@@ -46,6 +52,7 @@ pub mod server;
 pub mod settings;
 pub mod store;
 pub mod telemetry;
+pub mod watched;
 
 /// The contract, as `proto/heist/v1/*.proto` says it.
 #[allow(clippy::pedantic, missing_docs)]

@@ -1,20 +1,30 @@
 //! The only place that puts the parts together, and takes them apart again.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+mod connection;
+mod guard;
+mod tls;
 
+use std::{io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+
+use rustls::ServerConfig;
 use tokio::{
     sync::oneshot,
     task::JoinHandle,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
+use tokio_stream::{Stream, StreamExt as _};
+use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::server::TcpIncoming};
 use tonic_health::server::HealthReporter;
 
+pub use self::tls::TlsOptions;
+use self::{connection::Connection, guard::GuardedIncoming};
 use crate::{
+    auth::{self, Authenticator},
     engine::{Engine, Limits, OnCommit, Workers},
     events::{Events, Tasks},
     pb::{self, heist_service_server, notification_service_server, token_service_server},
-    rpc::{Api, PageTokenKey, StreamReads},
+    rpc::{Api, Limiters, Observe, PageTokenKey, StreamReads, TrafficLimits},
     settings::Settings,
     store::{
         PgPool, StoreError,
@@ -23,6 +33,7 @@ use crate::{
         schema::{self, SchemaError},
         secrets,
     },
+    watched::{Watched, WatchedError},
 };
 
 /// The services whose health is reported; the empty name stands for the whole server.
@@ -44,6 +55,22 @@ const MAX_UNSEEN_RESETS: usize = 1024;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Calls and streams on one connection at a time; more wait at the caller. It keeps one connection
+/// from taking all places there are.
+const MAX_CONCURRENT_CALLS: u32 = 4096;
+/// All headers of one call, in bytes, as HTTP/2 counts them.
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// Bytes of one call, and of all calls on a connection, that may be on their way unread. The
+/// largest request fits the first.
+const CALL_WINDOW_BYTES: u32 = 128 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// How long, when the server stops and every call has been answered, answers may take to leave and
+/// streams to take their last message. A stream whose reader does not read never does.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How often it is looked whether all calls have been answered.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
 /// What a server needs to run.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -52,8 +79,13 @@ pub struct Options {
     /// Where gRPC is served; port 0: any free one.
     pub listen: SocketAddr,
     pub reflection: bool,
+    /// How callers are told apart.
+    pub auth: auth::Options,
+    /// `None`: plaintext.
+    pub tls: Option<TlsOptions>,
     pub settings: Settings,
     pub limits: Limits,
+    pub traffic: TrafficLimits,
 }
 
 /// A server that accepts calls.
@@ -62,6 +94,8 @@ pub struct Server {
     health: HealthReporter,
     stop_accepting: oneshot::Sender<()>,
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
+    cut_connections: CancellationToken,
+    limiters: Arc<Limiters>,
     workers: Workers,
     events: Events,
     event_tasks: Tasks,
@@ -73,6 +107,8 @@ pub struct Server {
 pub enum ServerError {
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    #[error(transparent)]
+    Keys(#[from] WatchedError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("cannot listen on {address}: {cause}")]
@@ -94,9 +130,15 @@ impl Server {
     /// What is missing of the schema, a database that does not answer, or an address that
     /// cannot be listened on.
     pub async fn start(options: Options) -> Result<Self, ServerError> {
+        let authenticator = Authenticator::open(options.auth).await?;
+        let certificates = match options.tls {
+            Some(files) => Some(tls::open(files).await?),
+            None => None,
+        };
         let connect_options = options.database.connect_options();
         schema::check(connect_options).await?;
         let pool = pool::connect_lazy(connect_options.clone(), options.max_connections);
+        pool::watch(&pool);
         let page_token_key = PageTokenKey::new(&secrets::page_token_key(&pool).await?);
 
         let incoming = listen(options.listen)?;
@@ -109,6 +151,7 @@ impl Server {
         let publisher = events.clone();
         let on_commit: OnCommit = Arc::new(move |changes| publisher.publish(changes));
         let (engine, workers) = Engine::start(pool.clone(), options.limits, &on_commit);
+        let limiters = Arc::new(Limiters::new(options.traffic));
         let api = Api {
             engine,
             pool: pool.clone(),
@@ -117,21 +160,39 @@ impl Server {
             ranks: Ranks::new(pool.clone()),
             events: events.clone(),
             stream_reads: StreamReads::with_connections(options.max_connections),
+            limiters: Arc::clone(&limiters),
         };
         let (health, health_service) = tonic_health::server::health_reporter();
         set_health(&health, tonic_health::ServingStatus::Serving).await;
 
-        let mut routes = api.into_routes().add_service(health_service);
+        let mut routes = api.into_routes(authenticator).add_service(health_service);
         if options.reflection {
             routes = add_reflection(routes);
         }
         let (stop_accepting, stopped) = oneshot::channel();
-        let serving = tonic::transport::Server::builder()
+        let cut_connections = CancellationToken::new();
+        let connection_age = options.traffic.connection_age;
+        let incoming = GuardedIncoming::new(
+            incoming,
+            options.traffic.connections,
+            connection_age,
+            cut_connections.clone(),
+        );
+        let mut builder = tonic::transport::Server::builder();
+        if let Some(age) = connection_age {
+            builder = builder.max_connection_age(age);
+        }
+        let serving = builder
+            .max_concurrent_streams(MAX_CONCURRENT_CALLS)
+            .http2_max_header_list_size(MAX_HEADER_BYTES)
+            .initial_stream_window_size(CALL_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_max_pending_accept_reset_streams(Some(MAX_UNSEEN_RESETS))
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .layer(Observe)
             .add_routes(routes)
-            .serve_with_incoming_shutdown(incoming, async {
+            .serve_with_incoming_shutdown(connections(incoming, certificates), async {
                 // Also when the sender is dropped.
                 let _ = stopped.await;
             });
@@ -140,6 +201,8 @@ impl Server {
             health,
             stop_accepting,
             serving: tokio::spawn(serving),
+            cut_connections,
+            limiters,
             workers,
             events,
             event_tasks,
@@ -170,10 +233,18 @@ impl Server {
         set_health(&self.health, tonic_health::ServingStatus::NotServing).await;
         self.events.end_streams();
         let _ = self.stop_accepting.send(());
-        if timeout_at(until, &mut self.serving).await.is_err() {
+        let finished = async {
+            tokio::select! {
+                _ = &mut self.serving => {}
+                () = stuck_streams_alone_are_left(&self.limiters) => {
+                    tracing::info!("cutting off streams that are not read");
+                }
+            }
+        };
+        if timeout_at(until, finished).await.is_err() {
             tracing::warn!("cutting off calls that outlasted the grace period");
-            self.serving.abort();
         }
+        self.cut_connections.cancel();
         if timeout_at(until, self.workers.finish()).await.is_err() {
             tracing::warn!("leaving orders that outlasted the grace period");
         }
@@ -185,11 +256,34 @@ impl Server {
     }
 }
 
+/// Resolves when whoever reads has been told everything: no call has been in progress for long
+/// enough, not even one that was on its way when the server began to stop.
+async fn stuck_streams_alone_are_left(limiters: &Limiters) {
+    let mut idle_since = Instant::now();
+    while idle_since.elapsed() < LAST_WORDS {
+        sleep(LOOK_INTERVAL).await;
+        if !limiters.is_idle() {
+            idle_since = Instant::now();
+        }
+    }
+}
+
 fn listen(address: SocketAddr) -> Result<TcpIncoming, ServerError> {
     let incoming =
         TcpIncoming::bind(address).map_err(|cause| ServerError::Listen { address, cause })?;
     // An answer is one small packet: it should not wait for more to send.
     Ok(incoming.with_nodelay(Some(true)))
+}
+
+/// What is served, once TLS is spoken where there are certificates for it.
+fn connections(
+    incoming: GuardedIncoming,
+    certificates: Option<Watched<ServerConfig>>,
+) -> Pin<Box<dyn Stream<Item = io::Result<Connection>> + Send>> {
+    match certificates {
+        Some(certificates) => Box::pin(tls::handshakes(incoming, certificates)),
+        None => Box::pin(incoming.map(|accepted| accepted.map(Connection::Plain))),
+    }
 }
 
 async fn set_health(health: &HealthReporter, status: tonic_health::ServingStatus) {

@@ -1,6 +1,6 @@
 //! The rules of the game as an operator sets them.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use crate::domain::rules::{Protection, Rules};
 
@@ -9,14 +9,42 @@ use crate::domain::rules::{Protection, Rules};
 pub struct Settings {
     /// Whether heists are on at all.
     pub enabled: bool,
+    pub rates: RateLimits,
     pub rules: Arc<Rules>,
+}
+
+/// How many calls a minute each replica takes for one player; `None`: any number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimits {
+    /// `ExecuteHeist`, by attacker.
+    pub heists: Option<NonZeroU32>,
+    /// All other calls together.
+    pub others: Option<NonZeroU32>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             enabled: true,
+            rates: RateLimits::default(),
             rules: Arc::new(Rules::default()),
+        }
+    }
+}
+
+impl RateLimits {
+    /// Any number of calls for anybody.
+    pub const NONE: Self = Self {
+        heists: None,
+        others: None,
+    };
+}
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        Self {
+            heists: NonZeroU32::new(10),
+            others: NonZeroU32::new(60),
         }
     }
 }
@@ -52,6 +80,14 @@ pub struct RuleArgs {
     /// The window in which robberies count for the protection; 0s: no protection
     #[arg(long, env = "HEIST_PROTECTION_WINDOW", value_name = "DURATION", default_value = "48h", value_parser = parse::duration)]
     protection_window: Duration,
+
+    /// Heist calls a minute for one attacker, on each replica; 0: any number
+    #[arg(long, env = "HEIST_RATE_LIMIT_PER_MINUTE", value_name = "CALLS", default_value = "10", value_parser = parse::calls_per_minute)]
+    rate_limit_per_minute: u32,
+
+    /// Other calls a minute for one player, on each replica; 0: any number
+    #[arg(long, env = "HEIST_READ_RATE_LIMIT_PER_MINUTE", value_name = "CALLS", default_value = "60", value_parser = parse::calls_per_minute)]
+    read_rate_limit_per_minute: u32,
 }
 
 impl From<RuleArgs> for Settings {
@@ -68,6 +104,10 @@ impl From<RuleArgs> for Settings {
         };
         Self {
             enabled: args.enabled,
+            rates: RateLimits {
+                heists: NonZeroU32::new(args.rate_limit_per_minute),
+                others: NonZeroU32::new(args.read_rate_limit_per_minute),
+            },
             rules: Arc::new(rules),
         }
     }
@@ -81,6 +121,8 @@ pub(crate) mod parse {
     const LONGEST: Duration = Duration::from_hours(24 * 366);
     /// More would have to be read from the books for each heist.
     const MOST_ROBBERIES: usize = 1000;
+    /// More than any replica answers in a minute.
+    const MOST_CALLS_PER_MINUTE: u32 = 1_000_000;
 
     pub(crate) fn switch(value: &str) -> Result<bool, String> {
         value
@@ -98,6 +140,10 @@ pub(crate) mod parse {
 
     pub(crate) fn robberies(value: &str) -> Result<usize, String> {
         whole_number(value, 1..=MOST_ROBBERIES)
+    }
+
+    pub(crate) fn calls_per_minute(value: &str) -> Result<u32, String> {
+        whole_number(value, 0..=MOST_CALLS_PER_MINUTE)
     }
 
     pub(crate) fn whole_number<N>(value: &str, range: RangeInclusive<N>) -> Result<N, String>

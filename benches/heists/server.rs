@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const CHECK_PATIENCE: Duration = Duration::from_mins(5);
 const LINES_KEPT: usize = 20;
 
-/// The rules of a scenario, on top of no cooldown.
+/// The rules of a scenario, on top of no cooldown and any number of calls a minute.
 pub type Rules = &'static [(&'static str, &'static str)];
 
 /// Nobody is robbed often enough to be protected, but everybody is checked for it.
@@ -64,7 +64,10 @@ impl Server {
         let mut child = heist("serve", database)
             .env("HEIST_AUTH", "none")
             .env("HEIST_LISTEN", "127.0.0.1:0")
+            .env("HEIST_METRICS_LISTEN", "127.0.0.1:0")
             .env("HEIST_COOLDOWN", "0s")
+            .env("HEIST_RATE_LIMIT_PER_MINUTE", "0")
+            .env("HEIST_READ_RATE_LIMIT_PER_MINUTE", "0")
             .envs(rules.iter().copied())
             .env("RUST_LOG", "warn,heist::cli=info")
             .envs(variables.iter().cloned())

@@ -1,5 +1,7 @@
 //! `heist healthcheck`
 
+mod tls;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -16,7 +18,9 @@ const EXAMPLES: &str = "\
 Examples:
   heist healthcheck
   heist healthcheck --service heist.v1.HeistService
-  HEIST_LISTEN=0.0.0.0:50051 heist healthcheck";
+  HEIST_LISTEN=0.0.0.0:50051 heist healthcheck
+  HEIST_TLS_CERT_FILE=/etc/heist/tls.crt heist healthcheck
+      Of a server that speaks TLS.";
 
 /// Asks a running server for its health: exit code 0 where it serves, else 1
 #[derive(clap::Args)]
@@ -36,12 +40,17 @@ pub(super) struct Healthcheck {
 impl Healthcheck {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let address = self.target.reachable();
-        let channel = Endpoint::from_shared(format!("http://{address}"))?
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))?
             .connect_timeout(TIMEOUT)
-            .timeout(TIMEOUT)
-            .connect()
-            .await
-            .with_context(|| format!("cannot reach {address}"))?;
+            .timeout(TIMEOUT);
+        let channel = if self.target.tls_cert_file.is_some() {
+            endpoint
+                .connect_with_connector(tls::connector(address))
+                .await
+        } else {
+            endpoint.connect().await
+        };
+        let channel = channel.with_context(|| format!("cannot reach {address}"))?;
         let request = HealthCheckRequest {
             service: self.service,
         };

@@ -5,6 +5,7 @@ mod check;
 mod healthcheck;
 mod migrate;
 mod serve;
+mod token;
 mod usage;
 
 use std::process::ExitCode;
@@ -38,6 +39,7 @@ enum Command {
     Migrate(Box<migrate::Migrate>),
     Check(Box<check::Check>),
     Archive(Box<archive::Archive>),
+    Token(Box<token::Token>),
     Healthcheck(Box<healthcheck::Healthcheck>),
 }
 
@@ -59,6 +61,7 @@ pub fn run() -> ExitCode {
             Command::Migrate(migrate) => migrate.run().await,
             Command::Check(check) => check.run().await,
             Command::Archive(archive) => archive.run().await,
+            Command::Token(token) => token.run().await,
             Command::Healthcheck(healthcheck) => healthcheck.run().await,
         }
     });
@@ -84,6 +87,7 @@ impl Command {
             Self::Migrate(migrate) => &migrate.log,
             Self::Check(check) => &check.log,
             Self::Archive(archive) => &archive.log,
+            Self::Token(token) => &token.log,
             Self::Healthcheck(healthcheck) => &healthcheck.log,
         }
     }

@@ -10,6 +10,7 @@ use crate::{
     embedded::{self, Embedded, demo},
     server::{Options, Server},
     store::pool::DatabaseUrl,
+    telemetry::Exporters,
 };
 
 const EXAMPLES: &str = "\
@@ -35,17 +36,23 @@ impl Serve {
         let config = self.config;
         let mut stop = StopSignals::listen()?;
 
+        ensure!(
+            config.auth.is_some() || config.database_url.is_none(),
+            "HEIST_AUTH is not set: jwt asks for bearer tokens; none lets whoever can connect rob any player and award tokens"
+        );
+        let auth = config.auth.unwrap_or(Auth::None);
+        let security = config.security.clone().resolve(auth);
+        let (auth_options, tls) = security.map_err(anyhow::Error::msg)?;
+        let is_open = auth == Auth::None && tls.is_none();
+
+        let exporters = Exporters::start(&config.telemetry).await?;
         let (database, private) = if let Some(url) = &config.database_url {
-            ensure!(
-                config.auth.is_some(),
-                "HEIST_AUTH is not set: HEIST_AUTH=none lets whoever can connect rob any player and award tokens"
-            );
             (url.clone(), None)
         } else {
             let (database, postgres) = start_private(&config).await?;
             (database, Some(postgres))
         };
-        if config.auth.is_none_or(|auth| auth == Auth::None) {
+        if auth == Auth::None {
             tracing::warn!("no authentication: whoever can connect may do everything");
         }
 
@@ -54,15 +61,24 @@ impl Serve {
             max_connections: config.database_max_connections,
             listen: config.listen,
             reflection: config.reflection,
+            auth: auth_options,
+            tls,
             settings: config.rules.into(),
             limits: config.engine.into(),
+            traffic: config.traffic.into(),
         };
         let mut server = Server::start(options).await?;
         let address = server.address();
         let startup_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(%address, startup_ms, "serving");
+        let metrics_address = exporters.metrics_address().map(tracing::field::display);
+        tracing::info!(%address, metrics_address, startup_ms, "serving");
         if let Some(postgres) = &private {
-            print!("{}", Welcome { postgres, address });
+            let welcome = Welcome {
+                postgres,
+                address,
+                is_open,
+            };
+            print!("{welcome}");
         }
 
         let failure = tokio::select! {
@@ -76,6 +92,7 @@ impl Serve {
         if !failed {
             server.stop(config.shutdown_grace).await;
         }
+        exporters.flush().await;
         if let Some(postgres) = private {
             postgres.stop().await.context("the private PostgreSQL")?;
         }
@@ -125,29 +142,39 @@ impl StopSignals {
 struct Welcome<'a> {
     postgres: &'a Embedded,
     address: SocketAddr,
+    /// Whether calls without TLS and token are answered.
+    is_open: bool,
 }
 
 impl fmt::Display for Welcome<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { postgres, address } = self;
+        let Self {
+            postgres,
+            address,
+            is_open,
+        } = self;
         write!(
             f,
             r#"
 heist serves gRPC on {address}, with demo players in a private PostgreSQL.
 Its data is kept in {data_dir}. To look inside:
   psql "{database_url}"
-
+"#,
+            data_dir = postgres.data_dir().display(),
+            database_url = postgres.url(demo::DATABASE),
+        )?;
+        if *is_open {
+            write!(
+                f,
+                r#"
 Try, in another terminal:
   grpcurl -plaintext {address} list heist.v1.HeistService
   grpcurl -plaintext -d '{{"referrer_id": 1, "referred_id": 50}}' {address} heist.v1.TokenService/AwardToken
   grpcurl -plaintext -d '{{"attacker_id": 1, "victim_id": 2}}' {address} heist.v1.HeistService/ExecuteHeist
   grpcurl -plaintext -d '{{"user_id": 2}}' {address} heist.v1.NotificationService/ListNotifications
-
-Ctrl-C stops it.
-
-"#,
-            data_dir = postgres.data_dir().display(),
-            database_url = postgres.url(demo::DATABASE),
-        )
+"#
+            )?;
+        }
+        f.write_str("\nCtrl-C stops it.\n\n")
     }
 }

@@ -74,6 +74,19 @@ pub enum AwardRefusal {
     ReferralAlreadyAwarded,
 }
 
+impl AwardRefusal {
+    /// What programs compare, on the wire, in logs and in metrics.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::SelfReferral => "SELF_REFERRAL",
+            Self::UserNotFound(_) => "USER_NOT_FOUND",
+            Self::ReferralMismatch => "REFERRAL_MISMATCH",
+            Self::ReferralAlreadyAwarded => "REFERRAL_ALREADY_AWARDED",
+        }
+    }
+}
+
 /// Decides a batch in the order of arrival; each decision sees what the ones before it changed.
 #[must_use]
 pub fn decide(orders: &[AwardOrder], mut facts: AwardFacts) -> Vec<AwardOutcome> {

@@ -68,6 +68,22 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// What programs compare, on the wire, in logs and in metrics.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::SelfTarget => "SELF_TARGET",
+            Self::AttackerNotFound => "ATTACKER_NOT_FOUND",
+            Self::TargetNotFound => "TARGET_NOT_FOUND",
+            Self::InsufficientTokens => "INSUFFICIENT_TOKENS",
+            Self::CooldownActive { .. } => "COOLDOWN_ACTIVE",
+            Self::InsufficientPoints { .. } => "INSUFFICIENT_POINTS",
+            Self::TargetProtected { .. } => "TARGET_PROTECTED",
+        }
+    }
+}
+
 impl Rules {
     /// Decides whether `attacker` may rob `victim` at `now`, and of how many points, where
     /// `players` are those of the two who exist.

@@ -10,6 +10,7 @@ use crate::{
         ids::UserId,
     },
     store::{StoreError, adjustments},
+    telemetry::metrics::METRICS,
 };
 
 pub(super) struct Adjustments;
@@ -17,6 +18,8 @@ pub(super) struct Adjustments;
 impl Operation for Adjustments {
     type Order = AdjustmentOrder;
     type Outcome = AdjustmentOutcome;
+
+    const NAME: &'static str = "adjustment";
 
     async fn apply(
         connection: &mut PgConnection,
@@ -41,6 +44,29 @@ impl Operation for Adjustments {
 
     /// Nobody is told of an adjustment.
     fn add_changes(_: &mut Changes, _: &AdjustmentOutcome) {}
+
+    fn observe(order: &AdjustmentOrder, outcome: &AdjustmentOutcome) {
+        let label = match outcome {
+            AdjustmentOutcome::Adjusted { adjustment, .. } => {
+                let delta = adjustment.delta;
+                METRICS.tokens_earned(delta.max(0), "adjustment");
+                METRICS.tokens_spent(delta.saturating_neg().max(0), "adjustment");
+                "ADJUSTED"
+            }
+            AdjustmentOutcome::Replayed(_) => "REPLAYED",
+            AdjustmentOutcome::UserNotFound => "USER_NOT_FOUND",
+            AdjustmentOutcome::InsufficientTokens { .. } => "INSUFFICIENT_TOKENS",
+            AdjustmentOutcome::RequestIdReused => "REQUEST_ID_REUSED",
+            AdjustmentOutcome::BalanceOutOfRange => "OUT_OF_RANGE",
+        };
+        let user_id = order.user_id.0;
+        tracing::debug!(
+            event = "ADJUSTMENT_DECIDED",
+            userId = user_id,
+            delta = order.delta,
+            outcome = label,
+        );
+    }
 
     fn reconcile(earlier: AdjustmentOutcome, again: AdjustmentOutcome) -> AdjustmentOutcome {
         match (&earlier, &again) {

@@ -5,11 +5,12 @@ use sqlx::PgConnection;
 use super::queue::Operation;
 use crate::{
     domain::{
-        award::{AwardOrder, AwardOutcome, decide},
+        award::{AwardOrder, AwardOutcome, TOKENS_PER_REFERRAL, decide},
         change::Changes,
         ids::UserId,
     },
     store::{StoreError, awards},
+    telemetry::metrics::METRICS,
 };
 
 pub(super) struct Awards;
@@ -17,6 +18,8 @@ pub(super) struct Awards;
 impl Operation for Awards {
     type Order = AwardOrder;
     type Outcome = AwardOutcome;
+
+    const NAME: &'static str = "award";
 
     async fn apply(
         connection: &mut PgConnection,
@@ -41,6 +44,27 @@ impl Operation for Awards {
 
     fn add_changes(changes: &mut Changes, outcome: &AwardOutcome) {
         changes.add_award(outcome);
+    }
+
+    fn observe(order: &AwardOrder, outcome: &AwardOutcome) {
+        let label = match outcome {
+            AwardOutcome::Awarded { .. } => {
+                METRICS.tokens_earned(TOKENS_PER_REFERRAL, "referral");
+                METRICS.notifications(1, "TOKEN_EARNED");
+                "AWARDED"
+            }
+            AwardOutcome::AlreadyAwarded(_) => "ALREADY_AWARDED",
+            AwardOutcome::Refused(refusal) => refusal.reason(),
+            AwardOutcome::BalanceOutOfRange => "OUT_OF_RANGE",
+        };
+        METRICS.awards(1, label);
+        let (referrer, referred) = (order.referrer.0, order.referred.0);
+        tracing::debug!(
+            event = "AWARD_DECIDED",
+            referrerId = referrer,
+            referredId = referred,
+            outcome = label,
+        );
     }
 
     fn reconcile(earlier: AwardOutcome, again: AwardOutcome) -> AwardOutcome {

@@ -10,6 +10,7 @@ use crate::{
         ids::UserId,
     },
     store::{StoreError, heists},
+    telemetry::metrics::METRICS,
 };
 
 pub(super) struct Heists;
@@ -17,6 +18,8 @@ pub(super) struct Heists;
 impl Operation for Heists {
     type Order = HeistOrder;
     type Outcome = HeistOutcome;
+
+    const NAME: &'static str = "heist";
 
     async fn apply(
         connection: &mut PgConnection,
@@ -41,6 +44,30 @@ impl Operation for Heists {
 
     fn add_changes(changes: &mut Changes, outcome: &HeistOutcome) {
         changes.add_heist(outcome);
+    }
+
+    fn observe(order: &HeistOrder, outcome: &HeistOutcome) {
+        let label = match outcome {
+            HeistOutcome::Executed { heist, .. } => {
+                METRICS.points_stolen(heist.points_stolen);
+                METRICS.tokens_spent(1, "heist");
+                METRICS.notifications(1, "HEIST_SUCCESS");
+                METRICS.notifications(1, "HEIST_VICTIM");
+                "EXECUTED"
+            }
+            HeistOutcome::Replayed(_) => "REPLAYED",
+            HeistOutcome::Refused { refusal, .. } => refusal.reason(),
+            HeistOutcome::RequestIdReused => "REQUEST_ID_REUSED",
+            HeistOutcome::PointsOutOfRange => "OUT_OF_RANGE",
+        };
+        METRICS.heists(1, label);
+        let (attacker, victim) = (order.attacker.0, order.victim.0);
+        tracing::debug!(
+            event = "HEIST_DECIDED",
+            attackerId = attacker,
+            victimId = victim,
+            outcome = label,
+        );
     }
 
     fn reconcile(earlier: HeistOutcome, again: HeistOutcome) -> HeistOutcome {

@@ -7,7 +7,8 @@ use tokio::time::{Instant, timeout_at};
 use super::{Engine, EngineError};
 use crate::{
     domain::ids::{NotificationId, UserId},
-    store::{StoreError, notifications, players, pool},
+    store::{Statement as _, StoreError, notifications, players, pool},
+    telemetry::request,
 };
 
 const DOING: &str = "marking notifications as read";
@@ -35,7 +36,8 @@ impl Engine {
         up_to: Option<NotificationId>,
         deadline: Instant,
     ) -> Result<Option<Marked>, EngineError> {
-        let work = tokio::spawn(mark(self.pool.clone(), user_id, ids, up_to));
+        let work = mark(self.pool.clone(), user_id, ids, up_to);
+        let work = tokio::spawn(request::carry(request::current(), work));
         match timeout_at(deadline, work).await {
             Ok(Ok(result)) => result.map_err(|error| EngineError::after(&error, DOING)),
             Ok(Err(panic)) => Err(EngineError::internal(&panic, DOING)),
@@ -60,7 +62,7 @@ async fn mark(
     }
     let marked = notifications::mark_read(&mut transaction, user_id, &ids, up_to).await?;
     let unread = notifications::unread_count(&mut *transaction, user_id).await?;
-    transaction.commit().await?;
+    transaction.commit().observed("commit").await?;
     Ok(Some(Marked {
         marked: i32::try_from(marked).unwrap_or(i32::MAX),
         unread: unread.unwrap_or(0),

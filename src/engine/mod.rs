@@ -23,7 +23,6 @@ use std::fmt::Display;
 
 use sqlx::PgPool;
 use tokio::{task::JoinSet, time::Instant};
-use uuid::Uuid;
 
 use self::queue::Queue;
 pub use self::{
@@ -35,7 +34,7 @@ use crate::domain::{
     award::{AwardOrder, AwardOutcome},
     heist::{HeistOrder, HeistOutcome},
 };
-use crate::store::StoreError;
+use crate::{store::StoreError, telemetry::Flood};
 
 /// Accepts orders. Cheap to clone; when the last clone is dropped, what was accepted is
 /// finished and the [`Workers`] end.
@@ -65,9 +64,9 @@ pub enum EngineError {
     /// Still in conflict with other transactions after several attempts.
     #[error("too many conflicts with other transactions")]
     Contention,
-    /// A defect, logged under this id.
-    #[error("internal error {incident}")]
-    Internal { incident: Uuid },
+    /// A defect, logged under the id of the request.
+    #[error("internal error")]
+    Internal,
 }
 
 impl Engine {
@@ -124,26 +123,40 @@ impl Engine {
     }
 }
 
+/// A database that is away is away for everybody.
+static UNAVAILABLE: Flood = Flood::new();
+
 impl EngineError {
     /// What a caller may know of a fault that ended what we were `doing`. Logs the rest.
     pub fn after(error: &StoreError, doing: &str) -> Self {
         match error {
             StoreError::Unavailable(_) => {
-                tracing::error!(%error, doing, "the database is unavailable");
-                Self::Unavailable
+                if let Some(suppressed) = UNAVAILABLE.admit(Instant::now()) {
+                    tracing::error!(event = "DATABASE_UNAVAILABLE", %error, doing, suppressed);
+                }
             }
             StoreError::Contention(_) => {
-                tracing::error!(%error, doing, "gave up after too many conflicts");
-                Self::Contention
+                tracing::error!(event = "CONTENTION", %error, doing);
             }
-            StoreError::Database(_) => Self::internal(error, doing),
+            StoreError::Database(_) => return Self::internal(error, doing),
         }
+        Self::from(error)
     }
 
     pub(crate) fn internal(error: &dyn Display, doing: &str) -> Self {
-        let incident = Uuid::now_v7();
-        tracing::error!(%error, doing, %incident, "internal error");
-        Self::Internal { incident }
+        tracing::error!(event = "INTERNAL_ERROR", %error, doing);
+        Self::Internal
+    }
+}
+
+/// What a caller may know of a fault that was logged where it happened.
+impl From<&StoreError> for EngineError {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => Self::Unavailable,
+            StoreError::Contention(_) => Self::Contention,
+            StoreError::Database(_) => Self::Internal,
+        }
     }
 }
 

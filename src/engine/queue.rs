@@ -4,8 +4,10 @@ use std::{
     collections::{HashMap, HashSet},
     future::Future,
     sync::Arc,
+    time::Duration,
 };
 
+use opentelemetry::trace::Span as _;
 use sqlx::{PgConnection, PgPool};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
@@ -17,6 +19,11 @@ use super::{EngineError, backlog::Backlog, retry};
 use crate::{
     domain::{change::Changes, ids::UserId},
     store::StoreError,
+    telemetry::{
+        metrics::{self, METRICS},
+        request::{self, Request},
+        traces,
+    },
 };
 
 /// How much one queue takes on.
@@ -45,6 +52,9 @@ pub(super) trait Operation: 'static {
     type Order: Clone + Send + Sync + 'static;
     type Outcome: Send + 'static;
 
+    /// What metrics and traces call it.
+    const NAME: &'static str;
+
     /// Loads, decides and saves, in the transaction of `connection`, which the caller
     /// commits. One outcome for each order, in their order.
     fn apply(
@@ -60,6 +70,9 @@ pub(super) trait Operation: 'static {
 
     /// Adds what an outcome changed that somebody may listen for.
     fn add_changes(changes: &mut Changes, outcome: &Self::Outcome);
+
+    /// Counts a decision that stands, and logs it for who wants to know every one.
+    fn observe(order: &Self::Order, outcome: &Self::Outcome);
 
     /// The commit that was to make `earlier` true may or may not have come through; the
     /// order was then run again, with `again` as its outcome. What is the answer?
@@ -87,6 +100,8 @@ pub(super) struct Queue<O: Operation> {
 struct Job<O: Operation> {
     order: O::Order,
     deadline: Instant,
+    submitted: Instant,
+    request: Option<Request>,
     reply: oneshot::Sender<Result<O::Outcome, EngineError>>,
     /// Its place in the queue, which is free again when its batch begins.
     place: OwnedSemaphorePermit,
@@ -105,10 +120,10 @@ impl<O: Operation> Queue<O> {
             on_commit: Arc::clone(on_commit),
         };
         workers.spawn(dispatch::<O>(context, arrivals, limits));
-        Self {
-            sender,
-            places: Arc::new(Semaphore::new(limits.queue)),
-        }
+        let places = Arc::new(Semaphore::new(limits.queue));
+        let free = Arc::clone(&places);
+        metrics::watch_queue(O::NAME, move || limits.queue - free.available_permits());
+        Self { sender, places }
     }
 
     pub(super) async fn submit(
@@ -123,6 +138,8 @@ impl<O: Operation> Queue<O> {
         let job = Job {
             order,
             deadline,
+            submitted: Instant::now(),
+            request: request::current(),
             reply,
             place,
         };
@@ -198,19 +215,34 @@ async fn settle<O: Operation>(context: Context, jobs: Vec<Job<O>>) {
     let Some(latest_deadline) = jobs.iter().map(|job| job.deadline).max() else {
         return;
     };
-    let (orders, replies): (Vec<_>, Vec<_>) = (jobs.into_iter())
+    let waited: Vec<Duration> = jobs.iter().map(|job| now - job.submitted).collect();
+    let (orders, (requests, replies)): (Vec<_>, (Vec<_>, Vec<_>)) = (jobs.into_iter())
         .map(|job| {
             drop(job.place);
-            (job.order, job.reply)
+            (job.order, (job.request, job.reply))
         })
         .unzip();
-    let resolved = retry::resolve::<O>(&context.pool, &orders, latest_deadline).await;
+    METRICS.batch(O::NAME, &waited);
+    let span = traces::batch(O::NAME, &requests, &waited);
+    let place = span.as_ref().map(|span| span.span_context().clone());
+    let resolved = Request::batch(&requests, place)
+        .scope(retry::resolve::<O>(
+            &context.pool,
+            &orders,
+            &requests,
+            latest_deadline,
+        ))
+        .await;
+    drop(span);
     let mut changes = Changes {
         in_doubt: resolved.in_doubt,
         ..Changes::default()
     };
-    for outcome in resolved.results.iter().flatten() {
-        O::add_changes(&mut changes, outcome);
+    for ((order, request), result) in orders.iter().zip(requests).zip(&resolved.results) {
+        if let Ok(outcome) = result {
+            O::add_changes(&mut changes, outcome);
+            request::scope_sync(request, || O::observe(order, outcome));
+        }
     }
     (context.on_commit)(changes);
     for (reply, result) in replies.into_iter().zip(resolved.results) {

@@ -6,7 +6,14 @@ use sqlx::PgPool;
 use tokio::time::{Instant, sleep};
 
 use super::{EngineError, queue::Operation};
-use crate::store::{StoreError, pool};
+use crate::{
+    store::{Statement as _, StoreError, pool},
+    telemetry::{
+        Flood,
+        metrics::METRICS,
+        request::{self, Request},
+    },
+};
 
 /// Attempts at a transaction that conflicts with others.
 const CONTENTION_ATTEMPTS: u32 = 6;
@@ -16,6 +23,9 @@ const UNAVAILABLE_ATTEMPTS: u32 = 2;
 /// The pause before the second attempt is random up to this, and doubles from there.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// A database that is away, or a lock that is held, fails every batch.
+static FLOOD: Flood = Flood::new();
 
 /// Why a transaction did not succeed.
 enum Failure<Outcome> {
@@ -40,10 +50,11 @@ pub(super) struct Resolved<Outcome> {
 /// Finds an answer to each order, at the latest when nobody waits any more.
 ///
 /// A fault that is not about conflicts or connections splits the batch and runs the halves
-/// again, so that one impossible order fails alone.
+/// again, so that one impossible order fails alone. `requests` are where the orders came from.
 pub(super) async fn resolve<O: Operation>(
     pool: &PgPool,
     orders: &[O::Order],
+    requests: &[Option<Request>],
     until: Instant,
 ) -> Resolved<O::Outcome> {
     // What attempts decided whose commit may have come through.
@@ -56,23 +67,34 @@ pub(super) async fn resolve<O: Operation>(
                 .collect(),
             in_doubt: false,
         },
-        Err(StoreError::Database(error)) if orders.len() > 1 => {
-            tracing::warn!(%error, batch.size = orders.len(), "splitting a batch that failed");
-            let (first, second) = orders.split_at(orders.len() / 2);
-            let mut resolved = Box::pin(resolve::<O>(pool, first, until)).await;
-            let rest = Box::pin(resolve::<O>(pool, second, until)).await;
+        Err(StoreError::Database(_)) if orders.len() > 1 => {
+            let half = orders.len() / 2;
+            let mut resolved = part::<O>(pool, &orders[..half], &requests[..half], until).await;
+            let rest = part::<O>(pool, &orders[half..], &requests[half..], until).await;
             resolved.results.extend(rest.results);
             resolved.in_doubt |= rest.in_doubt || !unconfirmed.is_empty();
             resolved
         }
         Err(error) => {
-            let error = EngineError::after(&error, "running a batch");
+            let error = EngineError::from(&error);
             Resolved {
                 results: orders.iter().map(|_| Err(error.clone())).collect(),
                 in_doubt: !unconfirmed.is_empty(),
             }
         }
     }
+}
+
+/// A part of a batch, whose lines in the log are those of its own requests.
+async fn part<O: Operation>(
+    pool: &PgPool,
+    orders: &[O::Order],
+    requests: &[Option<Request>],
+    until: Instant,
+) -> Resolved<O::Outcome> {
+    let place = request::with_current(|whole| whole.span().cloned()).flatten();
+    let part = Box::pin(resolve::<O>(pool, orders, requests, until));
+    Request::batch(requests, place).scope(part).await
 }
 
 async fn attempt_repeatedly<O: Operation>(
@@ -84,7 +106,11 @@ async fn attempt_repeatedly<O: Operation>(
     let mut attempts = 0;
     loop {
         let error = match attempt::<O>(pool, orders).await {
-            Ok(outcomes) => return Ok(outcomes),
+            Ok(outcomes) => {
+                let wrote = outcomes.iter().any(O::wrote);
+                METRICS.transactions(1, O::NAME, if wrote { "committed" } else { "empty" });
+                return Ok(outcomes);
+            }
             Err(Failure::NotCommitted(error)) => error,
             Err(Failure::Unknown { decided, error }) => {
                 tracing::warn!(%error, batch.size = orders.len(), "finding out whether a commit came through");
@@ -103,11 +129,31 @@ async fn attempt_repeatedly<O: Operation>(
             StoreError::Database(_) => false,
         };
         let pause = pause_before(attempts);
-        if !worth_another || Instant::now() + pause >= until {
+        let retrying = worth_another && Instant::now() + pause < until;
+        rolled_back::<O>(&error, orders.len(), attempts, retrying);
+        if !retrying {
             return Err(error);
         }
-        tracing::debug!(%error, attempts, "trying a batch again");
+        METRICS.retries(1, O::NAME, error.cause());
         sleep(pause).await;
+    }
+}
+
+/// Tells the operators.
+fn rolled_back<O: Operation>(error: &StoreError, batch_size: usize, attempts: u32, retrying: bool) {
+    let cause = error.cause();
+    METRICS.transactions(1, O::NAME, "rolled_back");
+    METRICS.rollbacks(1, O::NAME, cause);
+    let (event, suppressed) = match error {
+        StoreError::Unavailable(_) => ("DATABASE_UNAVAILABLE", FLOOD.admit(Instant::now())),
+        StoreError::Contention(_) => ("TRANSACTION_ROLLED_BACK", FLOOD.admit(Instant::now())),
+        // A defect, whose caller is given an id to find in the log.
+        StoreError::Database(_) => ("TRANSACTION_ROLLED_BACK", Some(0)),
+    };
+    if let Some(suppressed) = suppressed {
+        tracing::error!(
+            event, %error, cause, operation = O::NAME, batch_size, attempts, retrying, suppressed,
+        );
     }
 }
 
@@ -122,7 +168,7 @@ async fn attempt<O: Operation>(
         let _ = transaction.rollback().await;
         return Ok(outcomes);
     }
-    match transaction.commit().await.map_err(StoreError::from) {
+    match (transaction.commit().observed("commit").await).map_err(StoreError::from) {
         Ok(()) => Ok(outcomes),
         Err(error @ StoreError::Unavailable(_)) => Err(Failure::Unknown {
             decided: outcomes,

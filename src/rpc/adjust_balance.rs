@@ -3,23 +3,21 @@
 use tonic::{Request, Response, Status};
 use tonic_types::FieldViolation;
 
-use super::{Api, audit::Attempt, deadline, fields::Fields, render, status};
+use super::{Api, access, admission::admit, audit::Attempt, fields::Fields, render, status};
 use crate::{
     domain::adjustment::{AdjustmentOrder, AdjustmentOutcome},
     pb::{AdjustBalanceRequest, AdjustBalanceResponse},
 };
 
 const MAX_REASON_CHARS: usize = 500;
-/// Who adjusts, where callers do not say who they are.
-const UNKNOWN_ACTOR: &str = "unauthenticated caller";
 
 pub(super) async fn handle(
     api: &Api,
     request: Request<AdjustBalanceRequest>,
 ) -> Result<Response<AdjustBalanceResponse>, Status> {
-    let attempt = Attempt::begin(&request);
+    let attempt = Attempt::of(&request);
     let result = adjust(api, &request).await;
-    attempt.adjustment(request.get_ref(), &result);
+    attempt.ended(&result);
     result.map(Response::new)
 }
 
@@ -27,8 +25,8 @@ async fn adjust(
     api: &Api,
     request: &Request<AdjustBalanceRequest>,
 ) -> Result<AdjustBalanceResponse, Status> {
-    let deadline = deadline::of(request);
-    let order = parse(request.get_ref())?;
+    let deadline = admit(api, request)?;
+    let order = parse(request)?;
     let user_id = order.user_id;
     let outcome = (api.engine)
         .adjust_balance(order, deadline)
@@ -53,7 +51,8 @@ async fn adjust(
     })
 }
 
-fn parse(message: &AdjustBalanceRequest) -> Result<AdjustmentOrder, Status> {
+fn parse(request: &Request<AdjustBalanceRequest>) -> Result<AdjustmentOrder, Status> {
+    let message = request.get_ref();
     let mut fields = Fields::default();
     let user_id = fields.user_id("user_id", message.user_id);
     if message.delta == 0 {
@@ -68,7 +67,7 @@ fn parse(message: &AdjustBalanceRequest) -> Result<AdjustmentOrder, Status> {
         user_id,
         delta: message.delta,
         reason,
-        actor: UNKNOWN_ACTOR.to_owned(),
+        actor: access::caller(request).who.to_string(),
         request_id,
     })
 }

@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{Api, audit::Attempt, deadline, fields::Fields, render, status};
+use super::{Api, admission::admit, audit::Attempt, fields::Fields, render, status};
 use crate::{
     domain::award::{AwardOrder, AwardOutcome},
     pb::{AwardTokenRequest, AwardTokenResponse},
@@ -15,9 +15,9 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<AwardTokenRequest>,
 ) -> Result<Response<AwardTokenResponse>, Status> {
-    let attempt = Attempt::begin(&request);
+    let attempt = Attempt::of(&request);
     let result = award(api, &request).await;
-    attempt.award(request.get_ref(), &result);
+    attempt.ended(&result);
     result.map(Response::new)
 }
 
@@ -25,7 +25,7 @@ async fn award(
     api: &Api,
     request: &Request<AwardTokenRequest>,
 ) -> Result<AwardTokenResponse, Status> {
-    let deadline = deadline::of(request);
+    let deadline = admit(api, request)?;
     let order = parse(request.get_ref())?;
     let referrer = order.referrer;
     let outcome = (api.engine)

@@ -4,7 +4,9 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Api,
-    deadline::{self, read_within},
+    admission::admit,
+    audit,
+    deadline::read_within,
     fields::{Fields, MAX_BATCH},
     render,
 };
@@ -17,7 +19,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<BatchCheckEligibilityRequest>,
 ) -> Result<Response<BatchCheckEligibilityResponse>, Status> {
-    let deadline = deadline::of(&request);
+    let deadline = admit(api, &request)?;
     let message = request.get_ref();
     let mut fields = Fields::default();
     let attacker = fields.user_id("attacker_id", message.attacker_id);
@@ -28,8 +30,11 @@ pub(super) async fn handle(
     let everybody = [&victims[..], &[attacker]].concat();
     let read = players::snapshot(&api.pool, &everybody, rules.robberies_to_know());
     let snapshot = read_within(deadline, "checking eligibility", read).await?;
-    let eligibilities = (victims.into_iter())
-        .map(|victim| render::eligibility(snapshot.assess(rules, attacker, victim)));
+    let eligibilities = victims.into_iter().map(|victim| {
+        let eligibility = snapshot.assess(rules, attacker, victim);
+        audit::eligibility_checked(attacker, &eligibility);
+        render::eligibility(eligibility)
+    });
     Ok(Response::new(BatchCheckEligibilityResponse {
         eligibilities: eligibilities.collect(),
     }))

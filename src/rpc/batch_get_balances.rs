@@ -4,7 +4,8 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Api,
-    deadline::{self, read_within},
+    admission::admit,
+    deadline::read_within,
     fields::{Fields, MAX_BATCH},
     render, status,
 };
@@ -17,7 +18,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<BatchGetBalancesRequest>,
 ) -> Result<Response<BatchGetBalancesResponse>, Status> {
-    let deadline = deadline::of(&request);
+    let deadline = admit(api, &request)?;
     let mut fields = Fields::default();
     let user_ids = fields.user_ids("user_ids", &request.get_ref().user_ids, MAX_BATCH);
     fields.check()?;

@@ -2,12 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{
-    Api,
-    deadline::{self, read_within},
-    fields::Fields,
-    render,
-};
+use super::{Api, admission::admit, audit, deadline::read_within, fields::Fields, render};
 use crate::{
     pb::{CheckEligibilityRequest, CheckEligibilityResponse},
     store::players,
@@ -17,7 +12,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<CheckEligibilityRequest>,
 ) -> Result<Response<CheckEligibilityResponse>, Status> {
-    let deadline = deadline::of(&request);
+    let deadline = admit(api, &request)?;
     let message = request.get_ref();
     let mut fields = Fields::default();
     let attacker = fields.user_id("attacker_id", message.attacker_id);
@@ -29,6 +24,7 @@ pub(super) async fn handle(
     let read = players::snapshot(&api.pool, &both, rules.robberies_to_know());
     let snapshot = read_within(deadline, "checking eligibility", read).await?;
     let eligibility = snapshot.assess(rules, attacker, victim);
+    audit::eligibility_checked(attacker, &eligibility);
     Ok(Response::new(CheckEligibilityResponse {
         eligibility: Some(render::eligibility(eligibility)),
     }))

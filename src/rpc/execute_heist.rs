@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{Api, audit::Attempt, deadline, fields::Fields, render, status};
+use super::{Api, admission::admit, audit::Attempt, fields::Fields, render, status};
 use crate::{
     domain::{
         heist::{Heist, HeistOrder, HeistOutcome},
@@ -19,9 +19,9 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<ExecuteHeistRequest>,
 ) -> Result<Response<ExecuteHeistResponse>, Status> {
-    let attempt = Attempt::begin(&request);
+    let attempt = Attempt::of(&request);
     let result = execute(api, &request).await;
-    attempt.heist(request.get_ref(), &result);
+    attempt.ended(&result);
     result.map(Response::new)
 }
 
@@ -29,7 +29,7 @@ async fn execute(
     api: &Api,
     request: &Request<ExecuteHeistRequest>,
 ) -> Result<ExecuteHeistResponse, Status> {
-    let deadline = deadline::of(request);
+    let deadline = admit(api, request)?;
     let order = parse(api, request)?;
     let outcome = (api.engine)
         .execute_heist(order.clone(), deadline)

@@ -2,12 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{
-    Api,
-    deadline::{self, read_within},
-    fields::Fields,
-    render, status,
-};
+use super::{Api, admission::admit, deadline::read_within, fields::Fields, render, status};
 use crate::{
     pb::{GetBalanceRequest, GetBalanceResponse},
     store::tokens,
@@ -17,7 +12,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<GetBalanceRequest>,
 ) -> Result<Response<GetBalanceResponse>, Status> {
-    let deadline = deadline::of(&request);
+    let deadline = admit(api, &request)?;
     let mut fields = Fields::default();
     let user_id = fields.user_id("user_id", request.get_ref().user_id);
     fields.check()?;

@@ -2,12 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{
-    Api,
-    deadline::{self, read_within},
-    fields::Fields,
-    render, status,
-};
+use super::{Api, access, admission::admit, deadline::read_within, fields::Fields, render, status};
 use crate::{
     pb::{GetHeistRequest, GetHeistResponse},
     store::heists,
@@ -17,7 +12,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<GetHeistRequest>,
 ) -> Result<Response<GetHeistResponse>, Status> {
-    let deadline = deadline::of(&request);
+    let deadline = admit(api, &request)?;
     let mut fields = Fields::default();
     let id = fields.heist_id("heist_id", request.get_ref().heist_id);
     fields.check()?;
@@ -25,6 +20,7 @@ pub(super) async fn handle(
     let read = heists::get(&api.pool, id);
     let heist = read_within(deadline, "reading a heist", read)
         .await?
+        .filter(|heist| access::may_see(&request, heist))
         .ok_or_else(|| status::heist_not_found(id))?;
     Ok(Response::new(GetHeistResponse {
         heist: Some(render::heist(&heist)),

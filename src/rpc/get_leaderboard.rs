@@ -6,11 +6,7 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api,
-    deadline::{self, read_within},
-    fields::Fields,
-    paging::Position,
-    render, status,
+    Api, admission::admit, deadline::read_within, fields::Fields, paging::Position, render, status,
 };
 use crate::{
     domain::{
@@ -30,7 +26,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<GetLeaderboardRequest>,
 ) -> Result<Response<GetLeaderboardResponse>, Status> {
-    let deadline = deadline::of(&request);
+    let deadline = admit(api, &request)?;
     let message = request.get_ref();
     let mut fields = Fields::default();
     let viewer = (message.viewer_id != 0).then(|| fields.user_id("viewer_id", message.viewer_id));

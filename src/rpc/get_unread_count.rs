@@ -2,12 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{
-    Api,
-    deadline::{self, read_within},
-    fields::Fields,
-    status,
-};
+use super::{Api, admission::admit, deadline::read_within, fields::Fields, status};
 use crate::{
     pb::{GetUnreadCountRequest, GetUnreadCountResponse},
     store::notifications,
@@ -17,7 +12,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<GetUnreadCountRequest>,
 ) -> Result<Response<GetUnreadCountResponse>, Status> {
-    let deadline = deadline::of(&request);
+    let deadline = admit(api, &request)?;
     let mut fields = Fields::default();
     let user_id = fields.user_id("user_id", request.get_ref().user_id);
     fields.check()?;

@@ -2,12 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{
-    Api,
-    deadline::{self, read_within},
-    fields::Fields,
-    render, status,
-};
+use super::{Api, admission::admit, deadline::read_within, fields::Fields, render, status};
 use crate::{
     domain::ids::HeistId,
     pb::{HeistRole, ListHeistsRequest, ListHeistsResponse},
@@ -24,7 +19,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<ListHeistsRequest>,
 ) -> Result<Response<ListHeistsResponse>, Status> {
-    let deadline = deadline::of(&request);
+    let deadline = admit(api, &request)?;
     let message = request.get_ref();
     let mut fields = Fields::default();
     let user_id = fields.user_id("user_id", message.user_id);

@@ -2,12 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{
-    Api,
-    deadline::{self, read_within},
-    fields::Fields,
-    render, status,
-};
+use super::{Api, admission::admit, deadline::read_within, fields::Fields, render, status};
 use crate::{
     pb::{ListTokenEventsRequest, ListTokenEventsResponse},
     store::{players, tokens},
@@ -20,7 +15,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<ListTokenEventsRequest>,
 ) -> Result<Response<ListTokenEventsResponse>, Status> {
-    let deadline = deadline::of(&request);
+    let deadline = admit(api, &request)?;
     let message = request.get_ref();
     let mut fields = Fields::default();
     let user_id = fields.user_id("user_id", message.user_id);

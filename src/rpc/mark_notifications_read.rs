@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{Api, deadline, fields::Fields, status};
+use super::{Api, admission::admit, fields::Fields, status};
 use crate::pb::{MarkNotificationsReadRequest, MarkNotificationsReadResponse};
 
 const MAX_IDS: usize = 500;
@@ -11,7 +11,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<MarkNotificationsReadRequest>,
 ) -> Result<Response<MarkNotificationsReadResponse>, Status> {
-    let deadline = deadline::of(&request);
+    let deadline = admit(api, &request)?;
     let message = request.get_ref();
     let mut fields = Fields::default();
     let user_id = fields.user_id("user_id", message.user_id);

@@ -1,13 +1,17 @@
 //! The only folder that knows tonic and prost: parse a request into types that cannot be
 //! wrong, call inward, render the answer. One file per RPC.
 
+mod access;
 mod adjust_balance;
+mod admission;
 mod audit;
 mod award_token;
 mod batch_check_eligibility;
 mod batch_get_balances;
+mod calls;
 mod check_eligibility;
 mod deadline;
+mod door;
 mod execute_heist;
 mod fields;
 mod gate;
@@ -16,24 +20,35 @@ mod get_heist;
 mod get_heist_stats;
 mod get_leaderboard;
 mod get_unread_count;
+mod limiters;
 mod list_heists;
 mod list_notifications;
 mod list_token_events;
 mod mark_notifications_read;
+mod observe;
 mod paging;
+mod rate_limiter;
 mod render;
 mod services;
 mod status;
 mod stream;
 mod stream_notifications;
+mod stream_slots;
 mod watch_points;
 
 use std::sync::Arc;
 
 use tonic::service::Routes;
 
-pub use self::{paging::PageTokenKey, stream_notifications::StreamReads};
+pub use self::{
+    door::Peer,
+    limiters::{Limiters, TrafficLimits},
+    observe::Observe,
+    paging::PageTokenKey,
+    stream_notifications::StreamReads,
+};
 use crate::{
+    auth::Authenticator,
     engine::Engine,
     events::Events,
     pb::{
@@ -61,21 +76,25 @@ pub struct Api {
     pub ranks: Ranks,
     pub events: Events,
     pub stream_reads: StreamReads,
+    pub limiters: Arc<Limiters>,
 }
 
 impl Api {
-    /// The three services of the contract.
+    /// The three services of the contract, for callers whom `authenticator` knows.
     #[must_use]
-    pub fn into_routes(self) -> Routes {
+    pub fn into_routes(self, authenticator: Authenticator) -> Routes {
+        access::verify_table();
+        let door = door::Door::new(authenticator);
         let gate = gate::FeatureGate::new(Arc::clone(&self.settings));
-        Routes::new(gate.guard(
-            HeistServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST_BYTES),
-        ))
-        .add_service(gate.guard(
-            TokenServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST_BYTES),
-        ))
-        .add_service(gate.guard(
-            NotificationServiceServer::new(self).max_decoding_message_size(MAX_REQUEST_BYTES),
-        ))
+        let calls = self.limiters.calls.clone();
+        let heists =
+            HeistServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
+        let tokens =
+            TokenServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
+        let notifications =
+            NotificationServiceServer::new(self).max_decoding_message_size(MAX_REQUEST_BYTES);
+        Routes::new(door.guard(gate.guard(calls.limit(heists))))
+            .add_service(door.guard(gate.guard(calls.limit(tokens))))
+            .add_service(door.guard(gate.guard(calls.limit(notifications))))
     }
 }

@@ -72,7 +72,7 @@ impl HeistService for Api {
         &self,
         request: Request<pb::WatchPointsRequest>,
     ) -> Answer<Self::WatchPointsStream> {
-        Ok(watch_points::handle(self, &request))
+        watch_points::handle(self, &request)
     }
 }
 

@@ -3,7 +3,7 @@
 //! Every refusal carries `google.rpc.ErrorInfo` with a reason that programs can compare;
 //! messages are for people and may change.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
 use time::OffsetDateTime;
 use tonic::{Code, Status};
@@ -11,18 +11,22 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use super::render;
 use crate::{
+    auth::Scope,
     domain::{
         award::AwardRefusal,
         ids::{HeistId, NotificationId, UserId},
         rules::Refusal,
     },
     engine::EngineError,
+    telemetry::request::{self, Request},
 };
 
 /// The domain of every `ErrorInfo`.
 const DOMAIN: &str = "heist.v1";
 /// When to come back to a full queue. It drains within milliseconds.
 const OVERLOAD_RETRY: Duration = Duration::from_millis(100);
+/// When to come back to a server with too many streams. They stay open for long.
+const STREAMS_RETRY: Duration = Duration::from_secs(5);
 
 type Facts<'a> = &'a [(&'a str, String)];
 
@@ -33,6 +37,34 @@ pub(super) fn feature_disabled() -> Status {
         "Heists are switched off.",
         &[],
     )
+}
+
+/// Nobody knows who calls.
+pub(super) fn unauthenticated(message: &str) -> Status {
+    refuse(Code::Unauthenticated, "UNAUTHENTICATED", message, &[])
+}
+
+/// A service lacks the scope of an RPC.
+pub(super) fn scope_needed(scope: Scope) -> Status {
+    let scope = scope.name();
+    forbidden(
+        &format!("The scope {scope} is needed."),
+        &[("scope", scope.to_owned())],
+    )
+}
+
+/// A player calls what only services may.
+pub(super) fn not_for_players() -> Status {
+    forbidden("This is not for players.", &[])
+}
+
+/// A player acts for somebody else.
+pub(super) fn only_for_oneself() -> Status {
+    forbidden("Players act only for themselves.", &[])
+}
+
+fn forbidden(message: &str, facts: Facts<'_>) -> Status {
+    refuse(Code::PermissionDenied, "PERMISSION_DENIED", message, facts)
 }
 
 pub(super) fn invalid_request(violations: Vec<FieldViolation>) -> Status {
@@ -96,61 +128,99 @@ pub(super) fn request_id_reused() -> Status {
     )
 }
 
+/// A player has been called for too often.
+pub(super) fn rate_limited(limit_per_minute: NonZeroU32, wait: Duration) -> Status {
+    let facts = [("limit_per_minute", limit_per_minute.to_string())];
+    with_wait(
+        Code::ResourceExhausted,
+        &format!("More than {limit_per_minute} calls in a minute for this player."),
+        info("RATE_LIMITED", &facts),
+        wait,
+    )
+}
+
+/// A player has too many streams open.
+pub(super) fn too_many_streams(limit: usize) -> Status {
+    refuse(
+        Code::ResourceExhausted,
+        "TOO_MANY_STREAMS",
+        &format!("The player has {limit} streams open. Close one of them."),
+        &[("limit", limit.to_string())],
+    )
+}
+
+/// The server has as many calls in progress as it takes.
+pub(super) fn overloaded() -> Status {
+    with_wait(
+        Code::Unavailable,
+        "Too many calls are waiting. Try again, with the same request id.",
+        info("OVERLOADED", &[]),
+        OVERLOAD_RETRY,
+    )
+}
+
+/// The server has as many streams open as it takes.
+pub(super) fn overloaded_with_streams() -> Status {
+    with_wait(
+        Code::Unavailable,
+        "Too many streams are open.",
+        info("OVERLOADED", &[]),
+        STREAMS_RETRY,
+    )
+}
+
 /// Why a heist is not allowed, `now` being the time of the decision.
 pub(super) fn heist_refused(refusal: &Refusal, now: OffsetDateTime) -> Status {
     let message = render::refusal_message(refusal);
+    let reason = refusal.reason();
     match refusal {
-        Refusal::SelfTarget => refuse(Code::InvalidArgument, "SELF_TARGET", &message, &[]),
-        Refusal::AttackerNotFound => refuse(Code::NotFound, "ATTACKER_NOT_FOUND", &message, &[]),
-        Refusal::TargetNotFound => refuse(Code::NotFound, "TARGET_NOT_FOUND", &message, &[]),
+        Refusal::SelfTarget => refuse(Code::InvalidArgument, reason, &message, &[]),
+        Refusal::AttackerNotFound | Refusal::TargetNotFound => {
+            refuse(Code::NotFound, reason, &message, &[])
+        }
         Refusal::InsufficientTokens => refuse(
             Code::FailedPrecondition,
-            "INSUFFICIENT_TOKENS",
+            reason,
             &message,
             &[("tokens_required", "1".to_owned())],
         ),
-        Refusal::CooldownActive { ends_at } => refuse_until(
-            "COOLDOWN_ACTIVE",
-            &message,
-            ("cooldown_end_time", *ends_at),
-            now,
-        ),
+        Refusal::CooldownActive { ends_at } => {
+            refuse_until(reason, &message, ("cooldown_end_time", *ends_at), now)
+        }
         Refusal::InsufficientPoints { points, required } => refuse(
             Code::FailedPrecondition,
-            "INSUFFICIENT_POINTS",
+            reason,
             &message,
             &[
                 ("victim_points", points.to_string()),
                 ("points_required", required.to_string()),
             ],
         ),
-        Refusal::TargetProtected { ends_at } => refuse_until(
-            "TARGET_PROTECTED",
-            &message,
-            ("protection_end_time", *ends_at),
-            now,
-        ),
+        Refusal::TargetProtected { ends_at } => {
+            refuse_until(reason, &message, ("protection_end_time", *ends_at), now)
+        }
     }
 }
 
 pub(super) fn award_refused(refusal: &AwardRefusal) -> Status {
+    let reason = refusal.reason();
     match refusal {
         AwardRefusal::SelfReferral => refuse(
             Code::InvalidArgument,
-            "SELF_REFERRAL",
+            reason,
             "Players cannot refer themselves.",
             &[],
         ),
         AwardRefusal::UserNotFound(user_id) => user_not_found(*user_id),
         AwardRefusal::ReferralMismatch => refuse(
             Code::FailedPrecondition,
-            "REFERRAL_MISMATCH",
+            reason,
             "The referred player was referred by somebody else.",
             &[],
         ),
         AwardRefusal::ReferralAlreadyAwarded => refuse(
             Code::AlreadyExists,
-            "REFERRAL_ALREADY_AWARDED",
+            reason,
             "The token for this player was earned by somebody else.",
             &[],
         ),
@@ -160,15 +230,7 @@ pub(super) fn award_refused(refusal: &AwardRefusal) -> Status {
 /// What a caller learns of a fault: whether to come back, and under which id it was logged.
 pub(super) fn fault(error: &EngineError) -> Status {
     match error {
-        EngineError::Overloaded => {
-            let mut details = info("OVERLOADED", &[]);
-            details.set_retry_info(Some(OVERLOAD_RETRY));
-            with_details(
-                Code::Unavailable,
-                "Too many calls are waiting. Try again, with the same request id.",
-                details,
-            )
-        }
+        EngineError::Overloaded => overloaded(),
         EngineError::Unavailable => refuse(
             Code::Unavailable,
             "DATABASE_UNAVAILABLE",
@@ -184,10 +246,16 @@ pub(super) fn fault(error: &EngineError) -> Status {
         EngineError::DeadlineExceeded => {
             Status::deadline_exceeded("The call took longer than it was given.")
         }
-        EngineError::Internal { incident } => {
-            Status::internal(format!("Internal error {incident}."))
-        }
+        EngineError::Internal => Status::internal(internal_error()),
     }
+}
+
+/// All that a caller learns of a defect: the id to look for in the log.
+fn internal_error() -> String {
+    let message = |request: &Request| Some(format!("Internal error {}.", request.id()?));
+    request::with_current(message)
+        .flatten()
+        .unwrap_or_else(|| "Internal error.".to_owned())
 }
 
 /// A stream that ends because the server stops.
@@ -198,6 +266,21 @@ pub(super) fn shutting_down() -> Status {
         "The server stops. Open the stream again.",
         &[],
     )
+}
+
+/// A stream that ends because it has been open for long enough.
+pub(super) fn stream_too_old() -> Status {
+    refuse(
+        Code::Unavailable,
+        "STREAM_TOO_OLD",
+        "The stream was open for long. Open it again.",
+        &[],
+    )
+}
+
+/// A request whose bytes do not come.
+pub(super) fn request_too_late() -> Status {
+    Status::deadline_exceeded("The request took too long to arrive.")
 }
 
 /// A stream of notifications that ends because its reader does not keep up.
@@ -237,9 +320,14 @@ fn refuse_until(
     (fact, ends_at): (&str, OffsetDateTime),
     now: OffsetDateTime,
 ) -> Status {
-    let mut details = info(reason, &[(fact, render::rfc3339(ends_at))]);
-    details.set_retry_info(Some((ends_at - now).unsigned_abs()));
-    with_details(Code::FailedPrecondition, message, details)
+    let details = info(reason, &[(fact, render::rfc3339(ends_at))]);
+    let wait = (ends_at - now).unsigned_abs();
+    with_wait(Code::FailedPrecondition, message, details, wait)
+}
+
+fn with_wait(code: Code, message: &str, mut details: ErrorDetails, wait: Duration) -> Status {
+    details.set_retry_info(Some(wait));
+    with_details(code, message, details)
 }
 
 fn info(reason: &str, facts: Facts<'_>) -> ErrorDetails {

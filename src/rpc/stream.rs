@@ -1,6 +1,7 @@
 //! What a server stream sends: items through a bounded channel, and how it ends.
 
 use std::{
+    future::pending,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -8,13 +9,13 @@ use std::{
 
 use tokio::{
     sync::{mpsc, oneshot},
-    time::timeout,
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_stream::Stream;
 use tonic::Status;
 
-use super::status;
-use crate::events::Events;
+use super::{status, stream_slots::StreamSlot};
+use crate::{auth::Caller, events::Events, telemetry::request};
 
 /// Items that wait for a reader. It bounds the memory of a stream together with HTTP/2's flow
 /// control.
@@ -42,23 +43,33 @@ impl<T> Writer<T> {
     }
 }
 
-/// A stream that `feed` writes until it returns how the stream ends, the reader is gone, or the
-/// server stops.
-pub(super) fn stream<T, F>(events: &Events, feed: impl FnOnce(Writer<T>) -> F) -> Items<T>
+/// A stream that `feed` writes until it returns how the stream ends, the reader is gone, what says
+/// who the reader is expires, the stream is too old, or the server stops. Its place is free when nothing is written any more,
+/// whether or not the reader takes what was.
+pub(super) fn stream<T, F>(
+    events: &Events,
+    caller: &Caller,
+    slot: StreamSlot,
+    feed: impl FnOnce(Writer<T>) -> F,
+) -> Items<T>
 where
     T: Send + 'static,
     F: Future<Output = Status> + Send + 'static,
 {
     let (items, queued) = mpsc::channel(BACKLOG);
     let (ending, ended) = oneshot::channel();
-    let feed = feed(Writer(items.clone()));
+    let feed = request::carry(request::current(), feed(Writer(items.clone())));
     let events = events.clone();
+    let valid_until = caller.valid_until;
     tokio::spawn(async move {
         let status = tokio::select! {
             status = feed => status,
+            () = slot.too_old() => status::stream_too_old(),
             () = events.streams_end() => status::shutting_down(),
+            () = expiry(valid_until) => status::unauthenticated("The token has expired."),
             () = items.closed() => return,
         };
+        drop(slot);
         // A reader that has just gone does not want to know.
         let _ = ending.send(status);
     });
@@ -66,6 +77,13 @@ where
         queued,
         ended: Some(ended),
     })
+}
+
+async fn expiry(valid_until: Option<Instant>) {
+    match valid_until {
+        Some(moment) => sleep_until(moment).await,
+        None => pending().await,
+    }
 }
 
 struct Reader<T> {
@@ -93,17 +111,25 @@ impl<T> Stream for Reader<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
-
-    use tokio::time::{Instant, sleep};
+    use tokio::time::sleep;
     use tokio_stream::StreamExt as _;
     use tonic::Code;
     use tonic_types::StatusExt as _;
 
     use super::*;
+    use crate::rpc::{TrafficLimits, stream_slots::StreamSlots};
 
     fn events() -> Events {
         Events::without_tasks().0
+    }
+
+    /// A place without a limit.
+    fn slot() -> StreamSlot {
+        let limits = TrafficLimits {
+            connection_age: None,
+            ..TrafficLimits::default()
+        };
+        StreamSlots::new(limits).take(None).unwrap()
     }
 
     fn reason(status: &Status) -> String {
@@ -122,7 +148,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_reader_who_stops_reading_gets_what_was_queued_and_then_why() {
         let begun = Instant::now();
-        let mut items = stream(&events(), count_upwards);
+        let mut items = stream(&events(), &Caller::ANYBODY, slot(), count_upwards);
         assert_eq!(items.next().await.unwrap().unwrap(), 0);
         sleep(PATIENCE * 2).await;
         let mut queued = 0;
@@ -141,7 +167,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_reader_who_comes_back_in_time_misses_nothing() {
-        let mut items = stream(&events(), count_upwards);
+        let mut items = stream(&events(), &Caller::ANYBODY, slot(), count_upwards);
         for expected in 0..100 {
             assert_eq!(items.next().await.unwrap().unwrap(), expected);
             if expected % 20 == 0 {
@@ -153,7 +179,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_server_that_stops_ends_streams_after_what_is_queued() {
         let events = events();
-        let mut items = stream(&events, |writer| async move {
+        let mut items = stream(&events, &Caller::ANYBODY, slot(), |writer| async move {
             let _ = writer.send(1).await;
             pending().await
         });
@@ -170,7 +196,7 @@ mod tests {
     async fn who_opens_a_stream_of_a_server_that_stops_is_told_so() {
         let events = events();
         events.end_streams();
-        let mut items = stream::<u64, _>(&events, |_writer| pending());
+        let mut items = stream::<u64, _>(&events, &Caller::ANYBODY, slot(), |_writer| pending());
         let status = items.next().await.unwrap().unwrap_err();
         assert_eq!(reason(&status), "SHUTTING_DOWN");
     }
@@ -178,7 +204,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_feeds_a_stream_ends_with_its_reader() {
         let (alive, ended) = oneshot::channel::<()>();
-        let items = stream::<u64, _>(&events(), |_writer| async move {
+        let items = stream::<u64, _>(&events(), &Caller::ANYBODY, slot(), |_writer| async move {
             let _alive = alive;
             pending().await
         });
@@ -188,7 +214,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_breaks_off_does_not_look_complete() {
-        let mut items = stream::<u64, _>(&events(), |_writer| async { panic!("on purpose") });
+        let mut items = stream::<u64, _>(&events(), &Caller::ANYBODY, slot(), |_writer| async {
+            panic!("on purpose")
+        });
         let status = items.next().await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::Internal);
     }

@@ -13,8 +13,9 @@ use tokio::{
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api,
-    deadline::{self, read_within},
+    Api, access,
+    admission::admit,
+    deadline::read_within,
     fields::Fields,
     render, status,
     stream::{Items, TooSlow, Writer, stream},
@@ -61,7 +62,7 @@ pub(super) async fn handle(
     api: &Api,
     request: Request<StreamNotificationsRequest>,
 ) -> Result<Response<Items<Item>>, Status> {
-    let deadline = deadline::of(&request);
+    let deadline = admit(api, &request)?;
     let message = request.get_ref();
     let mut fields = Fields::default();
     let user_id = fields.user_id("user_id", message.user_id);
@@ -69,6 +70,7 @@ pub(super) async fn handle(
         (message.after_id != 0).then(|| fields.notification_id("after_id", message.after_id));
     fields.check()?;
 
+    let slot = api.limiters.streams.take(Some(user_id))?;
     // Listens before it looks, so that nothing falls in between.
     let mailbox = api.events.mailbox(user_id);
     let read = async {
@@ -91,7 +93,8 @@ pub(super) async fn handle(
         pool: api.pool.clone(),
         reads: api.stream_reads.clone(),
     };
-    let items = stream(&api.events, |writer| feed.run(writer));
+    let caller = access::caller(&request);
+    let items = stream(&api.events, caller, slot, |writer| feed.run(writer));
     Ok(Response::new(items))
 }
 

@@ -4,7 +4,9 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api, status,
+    Api, access,
+    admission::admit,
+    status,
     stream::{Items, TooSlow, Writer, stream},
 };
 use crate::{
@@ -15,10 +17,15 @@ use crate::{
 
 pub(super) fn handle(
     api: &Api,
-    _request: &Request<WatchPointsRequest>,
-) -> Response<Items<WatchPointsResponse>> {
+    request: &Request<WatchPointsRequest>,
+) -> Result<Response<Items<WatchPointsResponse>>, Status> {
+    // A stream has no deadline.
+    let _ = admit(api, request)?;
+    let slot = api.limiters.streams.take(None)?;
     let points = api.events.watch_points();
-    Response::new(stream(&api.events, |writer| feed(points, writer)))
+    let caller = access::caller(request);
+    let items = stream(&api.events, caller, slot, |writer| feed(points, writer));
+    Ok(Response::new(items))
 }
 
 /// Sends until it has to end, and returns why.
@@ -68,11 +75,13 @@ mod tests {
 
     use super::*;
     use crate::{
+        auth::Caller,
         domain::{
             change::Changes,
             ids::{HeistId, UserId},
         },
         events::Events,
+        rpc::{TrafficLimits, stream_slots::StreamSlots},
     };
 
     /// More commits than wait for a watcher.
@@ -80,7 +89,11 @@ mod tests {
 
     fn watch(events: &Events) -> Items<WatchPointsResponse> {
         let points = events.watch_points();
-        stream(events, |writer| feed(points, writer))
+        let slots = StreamSlots::new(TrafficLimits::default());
+        let slot = slots.take(None).unwrap();
+        stream(events, &Caller::ANYBODY, slot, |writer| {
+            feed(points, writer)
+        })
     }
 
     fn commit(number: i64) -> Changes {

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::telemetry::metrics::METRICS;
+
 /// A fault of the database or on the way to it. Refusals are not among them: those are
 /// answers, not faults.
 #[derive(Debug, thiserror::Error)]
@@ -26,8 +28,18 @@ const RACED_KEYS: [&str; 3] = [
     "HeistTokenAdjustment_requestId_key",
 ];
 
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
+impl StoreError {
+    /// In one word, for logs and metrics.
+    #[must_use]
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "unavailable",
+            Self::Contention(_) => "contention",
+            Self::Database(_) => "statement",
+        }
+    }
+
+    fn sort(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
@@ -50,6 +62,24 @@ impl From<sqlx::Error> for StoreError {
             }
             _ => Self::Database(error),
         }
+    }
+
+    fn count(&self) {
+        let kind = match self {
+            Self::Unavailable(sqlx::Error::PoolTimedOut) => "pool_timeout",
+            Self::Unavailable(_) => "connection",
+            Self::Contention(_) | Self::Database(_) => self.cause(),
+        };
+        METRICS.database_errors(1, kind);
+    }
+}
+
+/// Every error of the database comes through here, and is counted.
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        let sorted = Self::sort(error);
+        sorted.count();
+        sorted
     }
 }
 

@@ -18,10 +18,12 @@ pub mod pool;
 pub mod schema;
 pub mod secrets;
 pub mod signals;
+mod statement;
 pub mod tokens;
 
 pub use error::StoreError;
 pub use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
+pub(crate) use statement::Statement;
 
 /// A number of things, as PostgreSQL takes it.
 fn count(things: usize) -> i64 {

@@ -7,7 +7,8 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::StoreError;
+use super::{Statement as _, StoreError};
+use crate::telemetry::metrics;
 
 /// How long a call waits for a connection before it is told that the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -50,6 +51,16 @@ pub fn connect_lazy(options: PgConnectOptions, max_connections: u32) -> PgPool {
         .connect_lazy_with(options.application_name("heist"))
 }
 
+/// Lets operators see how much of the pool is used.
+pub fn watch(pool: &PgPool) {
+    let max = pool.options().get_max_connections();
+    let pool = pool.clone();
+    metrics::watch_pool(max, move || {
+        let idle = u64::try_from(pool.num_idle()).unwrap_or(u64::MAX);
+        (idle, u64::from(pool.size()).saturating_sub(idle))
+    });
+}
+
 /// Begins a transaction that writes. Call it in a task that nobody cancels: a connection
 /// whose `BEGIN` was cut short goes back to the pool inside a transaction.
 ///
@@ -57,7 +68,7 @@ pub fn connect_lazy(options: PgConnectOptions, max_connections: u32) -> PgPool {
 ///
 /// [`StoreError::Unavailable`] where no connection could be had.
 pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, StoreError> {
-    Ok(pool.begin_with(BEGIN).await?)
+    Ok(pool.begin_with(BEGIN).observed("begin").await?)
 }
 
 /// Where the database is, and how to log in there.

@@ -9,7 +9,7 @@ use sqlx::{
     query,
 };
 
-use super::{StoreError, pool};
+use super::{Statement as _, StoreError, pool};
 
 /// The channel of all replicas on one database.
 const CHANNEL: &str = "heist_events";
@@ -31,6 +31,7 @@ pub async fn send(pool: &PgPool, payloads: &[String]) -> Result<(), StoreError> 
         payloads,
     )
     .execute(pool)
+    .observed("signals.send")
     .await?;
     Ok(())
 }

@@ -1,32 +1,131 @@
-//! Logs: one event per line on standard error.
+//! What operators see: logs, metrics and traces.
+//!
+//! Any room may log, count and trace; nothing here changes what they do. Metrics and traces cost
+//! next to nothing while nobody reads them: their instruments do nothing until [`Exporters::start`]
+//! has found somebody to export to.
 
-use std::io::{IsTerminal as _, stderr};
+mod exposition;
+mod flood;
+mod logs;
+pub mod metrics;
+mod otlp;
+pub mod request;
+pub mod traces;
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use std::{net::SocketAddr, time::Duration};
 
-use crate::config::{LogConfig, LogFormat};
+use opentelemetry_otlp::ExporterBuildError;
+use opentelemetry_sdk::{
+    Resource, error::OTelSdkError, metrics::SdkMeterProvider, trace::SdkTracerProvider,
+};
+use prometheus::{Registry, process_collector::ProcessCollector};
+use tokio::time::timeout;
 
-/// Starts logging. Call it once, first of all.
-pub fn init(config: &LogConfig) {
-    let filter = EnvFilter::new(&config.filter);
-    let default_format = if stderr().is_terminal() {
-        LogFormat::Text
-    } else {
-        LogFormat::Json
-    };
-    let registry = tracing_subscriber::registry().with(filter);
-    match config.log_format.unwrap_or(default_format) {
-        LogFormat::Json => {
-            let layer = fmt::layer()
-                .json()
-                .flatten_event(true)
-                .with_current_span(false)
-                .with_span_list(false);
-            registry.with(layer.with_writer(stderr)).init();
+pub use self::{flood::Flood, logs::init};
+use crate::config::{Exporter, TelemetryConfig};
+
+/// How long the last spans and numbers may take to leave.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What sends metrics and traces to where they are read.
+pub struct Exporters {
+    metrics_address: Option<SocketAddr>,
+    meters: Option<SdkMeterProvider>,
+    tracers: Option<SdkTracerProvider>,
+}
+
+/// Why nothing can be exported.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    #[error("cannot listen on {address} for metrics: {cause}")]
+    Listen {
+        address: SocketAddr,
+        cause: std::io::Error,
+    },
+    #[error("OTEL_EXPORTER_OTLP_ENDPOINT: {0}")]
+    Otlp(#[from] ExporterBuildError),
+    #[error("metrics: {0}")]
+    Sdk(#[from] OTelSdkError),
+    #[error("metrics: {0}")]
+    Registry(#[from] prometheus::Error),
+}
+
+impl Exporters {
+    /// Starts what the configuration asks for. Call it once, before anything is counted, inside
+    /// the runtime.
+    ///
+    /// # Errors
+    ///
+    /// An address that cannot be listened on, or an endpoint that cannot be understood. One that
+    /// does not answer is no error: it is logged, and tried again.
+    pub async fn start(config: &TelemetryConfig) -> Result<Self, ExportError> {
+        let resource = Resource::builder()
+            .with_service_name(config.service_name.clone())
+            .with_attribute(opentelemetry::KeyValue::new(
+                "service.version",
+                env!("CARGO_PKG_VERSION"),
+            ))
+            .build();
+        let mut exporters = Self {
+            metrics_address: None,
+            meters: None,
+            tracers: None,
+        };
+        let mut meters = SdkMeterProvider::builder().with_resource(resource.clone());
+        let mut anybody_reads = false;
+        if let Some(address) = config.metrics_listen.0 {
+            let registry = Registry::new();
+            registry.register(Box::new(ProcessCollector::for_self()))?;
+            let reader = opentelemetry_prometheus::exporter()
+                .with_registry(registry.clone())
+                .scope_info_enabled(false)
+                .build()?;
+            meters = meters.with_reader(reader);
+            anybody_reads = true;
+            let listening = exposition::serve(address, registry).await;
+            let listening = listening.map_err(|cause| ExportError::Listen { address, cause })?;
+            exporters.metrics_address = Some(listening);
         }
-        LogFormat::Text => {
-            let layer = fmt::layer().with_ansi(stderr().is_terminal());
-            registry.with(layer.with_writer(stderr)).init();
+        if let Some(endpoint) = &config.otlp_endpoint.0 {
+            if config.otlp_metrics == Exporter::Otlp {
+                meters = meters.with_periodic_exporter(otlp::metrics(endpoint)?);
+                anybody_reads = true;
+            }
+            if config.otlp_traces == Exporter::Otlp {
+                let tracers = SdkTracerProvider::builder()
+                    .with_resource(resource)
+                    .with_sampler(config.sampler())
+                    .with_batch_exporter(otlp::spans(endpoint)?)
+                    .build();
+                traces::start(&tracers);
+                exporters.tracers = Some(tracers);
+            }
         }
+        if anybody_reads {
+            let meters = meters.build();
+            opentelemetry::global::set_meter_provider(meters.clone());
+            exporters.meters = Some(meters);
+        }
+        Ok(exporters)
+    }
+
+    /// Where Prometheus finds `/metrics`.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
+    /// Sends what has not been sent. Takes a few seconds at the most.
+    pub async fn flush(self) {
+        // The SDK blocks until its own threads are done.
+        let flushed = tokio::task::spawn_blocking(move || {
+            if let Some(tracers) = &self.tracers {
+                let _ = tracers.shutdown_with_timeout(FLUSH_TIMEOUT);
+            }
+            if let Some(meters) = &self.meters {
+                let _ = meters.shutdown_with_timeout(FLUSH_TIMEOUT);
+            }
+        });
+        let _ = timeout(FLUSH_TIMEOUT, flushed).await;
     }
 }

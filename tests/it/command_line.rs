@@ -34,6 +34,13 @@ fn a_bad_value_stops_the_start_with_one_line_that_says_what_is_expected() {
             ("HEIST_COOLDOWN", "24", duration),
             ("HEIST_COOLDOWN", "-1h", duration),
             ("HEIST_PROTECTION_AFTER", "0", whole_number),
+            ("HEIST_RATE_LIMIT_PER_MINUTE", "-1", whole_number),
+            ("HEIST_READ_RATE_LIMIT_PER_MINUTE", "ten", whole_number),
+            ("HEIST_CONNECTION_LIMIT", "0", whole_number),
+            ("HEIST_CALL_LIMIT", "0", whole_number),
+            ("HEIST_STREAM_LIMIT", "1000001", whole_number),
+            ("HEIST_PLAYER_STREAM_LIMIT", "", whole_number),
+            ("HEIST_CONNECTION_AGE", "old", duration),
             ("HEIST_PROTECTION_WINDOW", "1000years", duration),
             ("HEIST_SHUTDOWN_GRACE", "x", duration),
             ("DATABASE_MAX_CONNECTIONS", "1", whole_number),
@@ -48,9 +55,33 @@ fn a_bad_value_stops_the_start_with_one_line_that_says_what_is_expected() {
                 "127.0.0.1:65536",
                 "expected an IP address and a port",
             ),
-            ("HEIST_AUTH", "maybe", "expected none"),
+            ("HEIST_AUTH", "maybe", "expected none or jwt"),
+            ("HEIST_JWT_ISSUER", "", "expected a name"),
+            (
+                "HEIST_TLS_CLIENT_SCOPES",
+                "auth.internal=token.awards",
+                "there is no scope token.awards",
+            ),
             ("HEIST_LOG_FORMAT", "xml", "expected json or text"),
             ("RUST_LOG", "heist=loudly", "expected a filter such as info"),
+            (
+                "HEIST_METRICS_LISTEN",
+                "9464",
+                "expected an IP address and a port",
+            ),
+            (
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                "collector:4317",
+                "expected a URL such as http://",
+            ),
+            ("OTEL_TRACES_EXPORTER", "zipkin", "expected otlp or none"),
+            ("OTEL_METRICS_EXPORTER", "x", "expected otlp or none"),
+            ("OTEL_TRACES_SAMPLER", "sometimes", "expected always_on"),
+            (
+                "OTEL_TRACES_SAMPLER_ARG",
+                "2",
+                "expected a number from 0 to 1",
+            ),
         ] {
             let ended = Heist::serve().env(variable, value).ended().await;
             assert_eq!(ended.code, Some(2), "{ended:?}");
@@ -167,6 +198,7 @@ fn every_command_explains_itself_with_examples() {
             &["serve", "--help"],
             &["migrate", "--help"],
             &["healthcheck", "--help"],
+            &["token", "--help"],
         ] {
             let ended = Heist::new(arguments).ended().await;
             assert_eq!(ended.code, Some(0), "{arguments:?}");

@@ -6,7 +6,7 @@ use sqlx::{PgConnection, query_file};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{StoreError, count, players, tokens};
+use super::{Statement as _, StoreError, count, players, tokens};
 use crate::domain::{
     adjustment::{Adjustment, AdjustmentFacts, AdjustmentOrder, AdjustmentOutcome},
     ids::{AdjustmentId, RequestId, UserId},
@@ -31,6 +31,7 @@ pub async fn load(
     let made = find(connection, &request_ids).await?;
     let facts = query_file!("src/store/adjustments/load_facts.sql", count(orders.len()))
         .fetch_one(connection)
+        .observed("adjustments.load")
         .await?;
     Ok(AdjustmentFacts {
         now: facts.now,
@@ -81,6 +82,7 @@ pub async fn save(
         &column(&adjustments, |adjustment| adjustment.request_id.0),
     )
     .execute(connection)
+    .observed("adjustments.save")
     .await?;
     Ok(())
 }
@@ -91,6 +93,7 @@ async fn find(
 ) -> Result<HashMap<RequestId, Adjustment>, StoreError> {
     let rows = query_file!("src/store/adjustments/find.sql", request_ids)
         .fetch_all(connection)
+        .observed("adjustments.find")
         .await?;
     let adjustments = rows.into_iter().map(|row| {
         let adjustment = Adjustment {

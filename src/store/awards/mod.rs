@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sqlx::{PgConnection, query_file};
 use time::OffsetDateTime;
 
-use super::{StoreError, count, players, tokens};
+use super::{Statement as _, StoreError, count, players, tokens};
 use crate::domain::{
     award::{AwardFacts, AwardOrder, AwardOutcome, TOKENS_PER_REFERRAL},
     ids::{AwardId, UserId},
@@ -32,6 +32,7 @@ pub async fn load(
         &referred,
     )
     .fetch_one(connection)
+    .observed("awards.load")
     .await?;
 
     Ok(AwardFacts {
@@ -80,6 +81,7 @@ pub async fn save(
         TOKENS_PER_REFERRAL,
     )
     .execute(connection)
+    .observed("awards.save")
     .await?;
     Ok(())
 }

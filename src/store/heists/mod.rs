@@ -9,7 +9,7 @@ use sqlx::{PgConnection, PgExecutor, PgPool, query_file, query_file_as, query_fi
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{StoreError, count, players};
+use super::{Statement as _, StoreError, count, players};
 use crate::domain::{
     heist::{Heist, HeistFacts, HeistOrder, HeistOutcome, HeistStats, Party},
     ids::{HeistId, RequestId, UserId},
@@ -50,6 +50,7 @@ pub async fn load(
         count(robberies_to_know),
     )
     .fetch_one(&mut *connection)
+    .observed("heists.load")
     .await?;
 
     let accounts = (facts.account_user_ids.into_iter())
@@ -126,6 +127,7 @@ pub async fn save(
         &columns.protection_ends_at as &[Option<OffsetDateTime>],
     )
     .execute(connection)
+    .observed("heists.save")
     .await?;
     Ok(())
 }
@@ -161,6 +163,7 @@ pub async fn page(
         sides.victim,
     )
     .fetch_all(pool)
+    .observed("heists.page")
     .await?;
     let mut heists = find(pool, &ids, &[]).await?;
     heists.sort_unstable_by_key(|heist| Reverse(heist.id));
@@ -185,6 +188,7 @@ pub async fn stats(
 ) -> Result<HeistStats, StoreError> {
     let stats = query_file_as!(HeistStats, "src/store/heists/stats.sql", user_id.0)
         .fetch_one(executor)
+        .observed("heists.stats")
         .await?;
     Ok(stats)
 }
@@ -198,6 +202,7 @@ async fn find(
 ) -> Result<Vec<Heist>, StoreError> {
     let rows = query_file_as!(HeistRow, "src/store/heists/find.sql", ids, request_ids)
         .fetch_all(executor)
+        .observed("heists.find")
         .await?;
     Ok(rows.into_iter().map(HeistRow::into_heist).collect())
 }

@@ -5,7 +5,7 @@ mod ranks;
 use sqlx::{PgExecutor, query_file};
 
 pub use self::ranks::Ranks;
-use super::StoreError;
+use super::{Statement as _, StoreError};
 use crate::domain::{
     ids::UserId,
     leaderboard::{PageEnd, Place, Standing, rank},
@@ -27,6 +27,7 @@ pub async fn page(
     });
     let rows = query_file!("src/store/leaderboard/page.sql", limit, points, user_id)
         .fetch_all(executor)
+        .observed("leaderboard.page")
         .await?;
     let standings = rows.into_iter().map(|row| Standing {
         user_id: UserId(row.user_id),

@@ -10,9 +10,12 @@ use sqlx::{PgPool, query_file};
 use tokio::{sync::Mutex, time::Instant};
 
 use super::StoreError;
-use crate::domain::{
-    ids::UserId,
-    leaderboard::{Distribution, Place, Standing},
+use crate::{
+    domain::{
+        ids::UserId,
+        leaderboard::{Distribution, Place, Standing},
+    },
+    store::Statement as _,
 };
 
 /// Ranks up to this one are exact.
@@ -51,6 +54,7 @@ impl Ranks {
     pub async fn place(&self, user_id: UserId) -> Result<Option<Place>, StoreError> {
         let row = query_file!("src/store/leaderboard/standing.sql", user_id.0, EXACT_RANKS)
             .fetch_optional(&self.pool)
+            .observed("leaderboard.standing")
             .await?;
         let Some(row) = row else {
             return Ok(None);
@@ -107,6 +111,7 @@ impl Ranks {
 async fn read(pool: &PgPool) -> Result<Reading, StoreError> {
     let rows = query_file!("src/store/leaderboard/distribution.sql")
         .fetch_all(pool)
+        .observed("leaderboard.distribution")
         .await?;
     let by_points = rows
         .into_iter()

@@ -3,7 +3,7 @@
 use sqlx::{PgConnection, PgExecutor, query_file, query_file_as, query_file_scalar};
 use time::OffsetDateTime;
 
-use super::StoreError;
+use super::{Statement as _, StoreError};
 use crate::domain::{
     ids::{HeistId, NotificationId, UserId},
     notification::{Details, Notification},
@@ -47,6 +47,7 @@ pub async fn page(
         is_after,
     )
     .fetch_all(executor)
+    .observed("notifications.page")
     .await?;
     Ok(rows
         .into_iter()
@@ -67,6 +68,7 @@ pub async fn newer(
         known.iter().map(|(user_id, id)| (user_id.0, id.0)).unzip();
     let rows = query_file!("src/store/notifications/newer.sql", &user_ids, &ids)
         .fetch_all(executor)
+        .observed("notifications.newer")
         .await?;
     Ok(rows
         .into_iter()
@@ -85,6 +87,7 @@ pub async fn unread_count(
 ) -> Result<Option<i32>, StoreError> {
     let count = query_file_scalar!("src/store/notifications/unread_count.sql", user_id.0)
         .fetch_optional(executor)
+        .observed("notifications.count_unread")
         .await?;
     Ok(count)
 }
@@ -109,6 +112,7 @@ pub async fn mark_read(
         up_to.map_or(0, |id| id.0),
     )
     .execute(connection)
+    .observed("notifications.mark_read")
     .await?;
     Ok(done.rows_affected())
 }

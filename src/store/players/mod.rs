@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sqlx::{PgConnection, PgExecutor, query_file, query_scalar};
 
-use super::{StoreError, count};
+use super::{Statement as _, StoreError, count};
 use crate::domain::{eligibility::Snapshot, ids::UserId, rules::Player};
 
 /// Locks players, in the order of their ids, until the transaction ends. Those who do not
@@ -20,6 +20,7 @@ pub async fn lock(
     let user_ids: Vec<i32> = user_ids.iter().map(|user_id| user_id.0).collect();
     let rows = query_file!("src/store/players/lock.sql", &user_ids)
         .fetch_all(connection)
+        .observed("players.lock")
         .await?;
     let players = rows.into_iter().map(|row| {
         let id = UserId(row.id);
@@ -47,6 +48,7 @@ pub async fn exists(executor: impl PgExecutor<'_>, user_id: UserId) -> Result<bo
         user_id.0
     )
     .fetch_one(executor)
+    .observed("players.exists")
     .await?;
     Ok(exists)
 }
@@ -69,6 +71,7 @@ pub async fn snapshot(
         count(robberies_to_know)
     )
     .fetch_all(executor)
+    .observed("players.snapshot")
     .await?;
     // There is always a row, if only to tell the time.
     let now = rows.first().ok_or(sqlx::Error::RowNotFound)?.now;

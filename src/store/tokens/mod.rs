@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sqlx::{PgExecutor, query_file, query_file_as};
 use time::OffsetDateTime;
 
-use super::StoreError;
+use super::{Statement as _, StoreError};
 use crate::domain::{
     award::TOKENS_PER_REFERRAL,
     ids::{HeistId, UserId},
@@ -24,6 +24,7 @@ pub async fn accounts(
     let user_ids: Vec<i32> = user_ids.iter().map(|user_id| user_id.0).collect();
     let rows = query_file!("src/store/tokens/accounts.sql", &user_ids)
         .fetch_all(executor)
+        .observed("tokens.accounts")
         .await?;
     let accounts = rows.into_iter().map(|row| {
         let account = TokenAccount {
@@ -59,6 +60,7 @@ pub async fn statement(
         TOKENS_PER_REFERRAL,
     )
     .fetch_all(executor)
+    .observed("tokens.statement")
     .await?;
     Ok(rows.into_iter().map(TokenEvent::from).collect())
 }

@@ -15,7 +15,11 @@
 
 mod books;
 mod calls;
+pub mod contract;
+pub mod http;
+pub mod identity;
 pub mod pages;
+pub mod pki;
 mod players;
 pub mod postgres;
 pub mod process;
@@ -39,8 +43,9 @@ use heist::{
         notification_service_client::NotificationServiceClient,
         token_service_client::TokenServiceClient,
     },
+    rpc::TrafficLimits,
     server::{Options, Server},
-    settings::Settings,
+    settings::{RateLimits, Settings},
     store::pool::DatabaseUrl,
 };
 use sqlx::{PgPool, postgres::PgPoolOptions};
@@ -76,18 +81,23 @@ pub struct World {
 pub struct Setup {
     settings: Settings,
     limits: Limits,
+    traffic: TrafficLimits,
 }
 
 impl World {
-    /// Plays `body` in a world with the default rules.
+    /// Plays `body` in a world with the default rules, but for the limits of calls a minute.
     pub fn run(body: impl AsyncFnOnce(&Self)) {
         Self::setup().run(body);
     }
 
     pub fn setup() -> Setup {
         Setup {
-            settings: Settings::default(),
+            settings: Settings {
+                rates: RateLimits::NONE,
+                ..Settings::default()
+            },
             limits: Limits::default(),
+            traffic: TrafficLimits::default(),
         }
     }
 
@@ -133,13 +143,25 @@ impl Setup {
         self
     }
 
+    pub fn rates(mut self, rates: RateLimits) -> Self {
+        self.settings.rates = rates;
+        self
+    }
+
+    pub fn traffic(mut self, change: impl FnOnce(&mut TrafficLimits)) -> Self {
+        change(&mut self.traffic);
+        self
+    }
+
     pub fn run(self, body: impl AsyncFnOnce(&World)) {
         runtime().block_on(async {
             let database = Database::migrated().await;
             let settings = self.settings.clone();
-            let server = Server::start(options(&database.url, settings, self.limits))
-                .await
-                .expect("the server starts");
+            let options = Options {
+                traffic: self.traffic,
+                ..options(&database.url, settings, self.limits)
+            };
+            let server = Server::start(options).await.expect("the server starts");
             let world = World::new(&database, self.settings, server.address()).await;
 
             body(&world).await;
@@ -164,8 +186,11 @@ pub fn options(database_url: &str, settings: Settings, limits: Limits) -> Option
         max_connections: 10,
         listen: "127.0.0.1:0".parse().expect("an address"),
         reflection: true,
+        auth: heist::auth::Options::default(),
+        tls: None,
         settings,
         limits,
+        traffic: TrafficLimits::default(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, BufReader},
     process::{Child, Command},
@@ -23,6 +24,8 @@ pub struct Heist {
 pub struct Serving {
     child: Child,
     pub address: SocketAddr,
+    /// Where `/metrics` is, if anywhere.
+    pub metrics_address: Option<SocketAddr>,
     stdout: Lines,
     stderr: Lines,
 }
@@ -45,6 +48,8 @@ impl Heist {
     pub fn new(arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_heist"));
         command.args(arguments).env_clear().kill_on_drop(true);
+        // Most have no use for it, and they cannot all have the same port.
+        command.env("HEIST_METRICS_LISTEN", "");
         for name in ["PATH", "PG_BIN_DIR", "LD_LIBRARY_PATH"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
@@ -53,9 +58,12 @@ impl Heist {
         Self { command }
     }
 
-    /// On any free port.
+    /// On any free port, and with any number of calls a minute.
     pub fn serve() -> Self {
-        Self::new(&["serve"]).env("HEIST_LISTEN", "127.0.0.1:0")
+        Self::new(&["serve"])
+            .env("HEIST_LISTEN", "127.0.0.1:0")
+            .env("HEIST_RATE_LIMIT_PER_MINUTE", "0")
+            .env("HEIST_READ_RATE_LIMIT_PER_MINUTE", "0")
     }
 
     pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
@@ -90,21 +98,27 @@ impl Heist {
             .expect("it can be started");
         let stdout = collect(child.stdout.take().expect("it is piped"));
         let stderr = collect(child.stderr.take().expect("it is piped"));
-        let address = until("it serves", async || {
+        let (address, metrics_address) = until("it serves", async || {
             if let Some(status) = child.try_wait().expect("it is our child") {
                 panic!("it ended with {status}: {}", joined(&stderr));
             }
             let lines = stderr.lock().unwrap();
-            let serving = lines
-                .iter()
-                .find(|line| line.contains(r#""message":"serving""#))?;
-            let (_, address) = serving.split_once(r#""address":""#)?;
-            Some(address[..address.find('"')?].parse().expect("an address"))
+            let serving = lines.iter().find(|line| {
+                line.contains(r#""message":"serving""#) || line.contains(": serving ")
+            })?;
+            let address = |name: &str| {
+                let (_, address) = (serving.split_once(&format!(r#""{name}":""#)))
+                    .or_else(|| serving.split_once(&format!(" {name}=")))?;
+                let address = &address[..address.find(['"', ' '])?];
+                Some(address.parse().expect("an address"))
+            };
+            Some((address("address")?, address("metrics_address")))
         })
         .await;
         Serving {
             child,
             address,
+            metrics_address,
             stdout,
             stderr,
         }
@@ -128,8 +142,12 @@ impl Running {
 }
 
 impl Serving {
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it still runs")
+    }
+
     pub async fn signal(&self, signal: &str) {
-        let pid = self.child.id().expect("it still runs").to_string();
+        let pid = self.pid().to_string();
         let sent = Command::new("sh")
             .args(["-c", r#"kill -s "$1" "$2""#, "sh", signal, &pid])
             .status()
@@ -153,6 +171,25 @@ impl Serving {
     pub async fn stopped_by(self, signal: &str) -> Ended {
         self.signal(signal).await;
         self.ended().await
+    }
+
+    /// The events of this name in its log, all of whose lines are JSON.
+    pub fn events(&self, name: &str) -> Vec<Value> {
+        let lines = self.stderr.lock().unwrap();
+        (lines.iter())
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}")))
+            .filter(|event: &Value| event["event"] == name)
+            .collect()
+    }
+
+    /// The first event of this name, once it is in the log.
+    pub async fn event(&self, name: &str) -> Value {
+        until(name, async || self.events(name).into_iter().next()).await
+    }
+
+    /// Its log so far.
+    pub fn said(&self) -> String {
+        joined(&self.stderr)
     }
 
     pub fn has_said(&self, what: &str) -> bool {

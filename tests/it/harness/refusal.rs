@@ -107,7 +107,7 @@ impl Refusal {
         self.status.message()
     }
 
-    fn fields(&self) -> Vec<&str> {
+    pub fn fields(&self) -> Vec<&str> {
         let request = (self.details.bad_request()).expect("it says which field");
         (request.field_violations.iter())
             .map(|violation| {

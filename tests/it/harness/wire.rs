@@ -7,7 +7,7 @@ use prost::{
 };
 use prost_types::FileDescriptorSet;
 use tonic::{
-    Request, Status,
+    Request, Status, Streaming,
     client::Grpc,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     transport::Channel,
@@ -54,16 +54,31 @@ pub async fn call(channel: &Channel, method: &Method, message: Vec<u8>) -> Resul
     call_with(channel, method, Request::new(message)).await
 }
 
+/// Sends `message` and waits until the answer begins, which a refusal never does.
+pub async fn begin(channel: &Channel, method: &Method, message: Vec<u8>) -> Result<(), Status> {
+    answers(channel, method, Request::new(message))
+        .await
+        .map(|_| ())
+}
+
 pub async fn call_with(
     channel: &Channel,
     method: &Method,
     request: Request<Vec<u8>>,
 ) -> Result<Vec<u8>, Status> {
+    let mut answers = answers(channel, method, request).await?;
+    Ok(answers.message().await?.unwrap_or_default())
+}
+
+async fn answers(
+    channel: &Channel,
+    method: &Method,
+    request: Request<Vec<u8>>,
+) -> Result<Streaming<Vec<u8>>, Status> {
     let mut client = Grpc::new(channel.clone());
     client.ready().await.expect("the server listens");
     let path = method.path.parse().expect("a path");
-    let mut answers = (client.server_streaming(request, path, Bytes).await?).into_inner();
-    Ok(answers.message().await?.unwrap_or_default())
+    Ok((client.server_streaming(request, path, Bytes).await?).into_inner())
 }
 
 /// Passes messages on as they are.

@@ -1,0 +1,125 @@
+//! Who a caller is, and what services may be allowed.
+
+use std::{fmt, sync::Arc};
+
+use tokio::time::Instant;
+
+use crate::domain::ids::UserId;
+
+/// Whoever makes a call. Each request of the three services has one in its extensions.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub who: Who,
+    /// When the token that says so expires, which ends streams; `None`: nothing expires.
+    pub valid_until: Option<Instant>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Callers are not told apart.
+    Anybody,
+    /// May act for any player, within its scopes.
+    Service { name: Arc<str>, scopes: Scopes },
+    /// Acts for themselves.
+    Player(UserId),
+}
+
+/// Something that a service may be allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    HeistExecute,
+    HeistRead,
+    TokenAward,
+    TokenRead,
+    TokenAdjust,
+    NotificationRead,
+    NotificationWrite,
+}
+
+/// A set of scopes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scopes(u8);
+
+impl Caller {
+    /// Where callers are not told apart.
+    pub const ANYBODY: Self = Self {
+        who: Who::Anybody,
+        valid_until: None,
+    };
+}
+
+/// As the audit and the books call them.
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anybody => f.write_str("unauthenticated caller"),
+            Self::Service { name, .. } => write!(f, "service {name}"),
+            Self::Player(user_id) => write!(f, "player {user_id}"),
+        }
+    }
+}
+
+impl Scope {
+    pub const ALL: [Self; 7] = [
+        Self::HeistExecute,
+        Self::HeistRead,
+        Self::TokenAward,
+        Self::TokenRead,
+        Self::TokenAdjust,
+        Self::NotificationRead,
+        Self::NotificationWrite,
+    ];
+
+    /// As the claim `scope` says it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::HeistExecute => "heist.execute",
+            Self::HeistRead => "heist.read",
+            Self::TokenAward => "token.award",
+            Self::TokenRead => "token.read",
+            Self::TokenAdjust => "token.adjust",
+            Self::NotificationRead => "notification.read",
+            Self::NotificationWrite => "notification.write",
+        }
+    }
+
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.name() == name)
+    }
+}
+
+impl Scopes {
+    /// Those of a claim, separated by spaces. Names that are not ours are passed over: an issuer
+    /// has other audiences, too.
+    #[must_use]
+    pub fn of_claim(claim: &str) -> Self {
+        claim.split(' ').filter_map(Scope::named).collect()
+    }
+
+    #[must_use]
+    pub fn has(self, scope: Scope) -> bool {
+        self.0 & bit(scope) != 0
+    }
+
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl FromIterator<Scope> for Scopes {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        Self(scopes.into_iter().fold(0, |bits, scope| bits | bit(scope)))
+    }
+}
+
+fn bit(scope: Scope) -> u8 {
+    1 << scope as u8
+}

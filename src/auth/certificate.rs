@@ -1,0 +1,154 @@
+//! The names in client certificates, and what services may do by them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use rustls::pki_types::CertificateDer;
+use webpki::EndEntityCert;
+
+use super::caller::{Caller, Scope, Scopes, Who};
+
+/// A certificate that TLS has checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// Its subject alternative names of the kinds DNS and URI, in this order. The common name does
+    /// not count: no rule says what it names (RFC 9525).
+    names: Vec<String>,
+}
+
+/// What services may do by a name in their certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientScopes(BTreeMap<String, Scopes>);
+
+impl ClientCertificate {
+    /// Reads the names of a certificate. One that cannot be read has none.
+    #[must_use]
+    pub fn read(der: &CertificateDer<'_>) -> Self {
+        let names = EndEntityCert::try_from(der).map(|certificate| {
+            let names = certificate.valid_dns_names();
+            (names.chain(certificate.valid_uri_names()))
+                .map(str::to_owned)
+                .collect()
+        });
+        Self {
+            names: names.unwrap_or_default(),
+        }
+    }
+}
+
+impl ClientScopes {
+    /// Reads `NAME=SCOPE SCOPE; NAME=SCOPE`. A name may contain `=`, as URIs do.
+    ///
+    /// # Errors
+    ///
+    /// What is expected instead.
+    pub fn parse(value: &str) -> Result<Self, String> {
+        let mut services = BTreeMap::new();
+        for entry in value.split(';').map(str::trim) {
+            let (name, scopes) = entry.rsplit_once('=').ok_or_else(expected)?;
+            let (name, scopes) = (name.trim(), parse_scopes(scopes)?);
+            if name.is_empty() || name.contains(char::is_whitespace) {
+                return Err(expected());
+            }
+            if services.insert(name.to_owned(), scopes).is_some() {
+                return Err(format!("expected each name once, not {name} twice"));
+            }
+        }
+        Ok(Self(services))
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The service that a certificate names: by the first of its names that is listed, with the
+    /// scopes of all that are.
+    pub(super) fn service(&self, certificate: &ClientCertificate) -> Option<Caller> {
+        let mut listed = (certificate.names.iter())
+            .filter_map(|name| self.0.get(name).map(|scopes| (name, *scopes)));
+        let (name, first) = listed.next()?;
+        let scopes = listed.fold(first, |all, (_, scopes)| all.union(scopes));
+        Some(Caller {
+            who: Who::Service {
+                name: Arc::from(name.as_str()),
+                scopes,
+            },
+            valid_until: None,
+        })
+    }
+}
+
+fn parse_scopes(value: &str) -> Result<Scopes, String> {
+    let names = value.split_whitespace();
+    let scopes = names
+        .map(|name| Scope::named(name).ok_or_else(|| format!("there is no scope {name}")))
+        .collect::<Result<Scopes, String>>()?;
+    if scopes.is_empty() {
+        return Err(expected());
+    }
+    Ok(scopes)
+}
+
+fn expected() -> String {
+    "expected NAME=SCOPE SCOPE; NAME=SCOPE, such as auth.internal=token.award".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate(names: &[&str]) -> ClientCertificate {
+        ClientCertificate {
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn names_stand_for_services() {
+        let listed = ClientScopes::parse(
+            "auth.internal=token.award; spiffe://prod/web?a=b=heist.execute heist.read",
+        )
+        .unwrap();
+        let scopes = |names: &[&str]| match listed.service(&certificate(names))?.who {
+            Who::Service { name, scopes } => Some((name.to_string(), scopes)),
+            other => panic!("{other:?}"),
+        };
+        let award: Scopes = [Scope::TokenAward].into_iter().collect();
+        let web: Scopes = [Scope::HeistExecute, Scope::HeistRead]
+            .into_iter()
+            .collect();
+        assert_eq!(
+            scopes(&["auth.internal"]),
+            Some(("auth.internal".to_owned(), award))
+        );
+        assert_eq!(
+            scopes(&["other", "spiffe://prod/web?a=b", "auth.internal"]),
+            Some(("spiffe://prod/web?a=b".to_owned(), web.union(award)))
+        );
+        for nobody in [
+            &[][..],
+            &["internal"],
+            &["x.auth.internal"],
+            &["AUTH.INTERNAL"],
+        ] {
+            assert_eq!(scopes(nobody), None);
+        }
+    }
+
+    #[test]
+    fn a_mapping_that_is_not_one_is_refused() {
+        for wrong in [
+            "",
+            ";",
+            "auth.internal",
+            "auth.internal=",
+            "=token.award",
+            "auth.internal=token.awards",
+            "auth.internal=token.award;",
+            "a=token.award;a=token.read",
+            "a b=token.award",
+        ] {
+            ClientScopes::parse(wrong).expect_err(wrong);
+        }
+    }
+}

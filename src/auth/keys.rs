@@ -1,0 +1,200 @@
+//! The keys that bearer tokens are verified with, and the three kinds of files that hold them.
+//!
+//! A file may hold several keys, so that the old and the new one overlap while they are rotated.
+
+use std::path::{Path, PathBuf};
+
+use jsonwebtoken::{
+    Algorithm, DecodingKey, DecodingKeyKind, Header, Validation,
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse},
+};
+
+use super::crypto;
+
+/// The most keys in one file. It bounds what a token that names none of them can cost.
+const MAX_KEYS: usize = 16;
+/// The least bytes of a secret: as many as HS256 puts out (RFC 7518, 3.2).
+pub(super) const MIN_SECRET_BYTES: usize = 32;
+/// The least bits of an RSA key: fewer are refused by ring (and RFC 7518, 3.3).
+const MIN_RSA_BITS: usize = 2048;
+/// The uncompressed point of a P-256 key.
+const P256_POINT_BYTES: usize = 65;
+/// How far the clocks of issuer and server may be apart, in seconds.
+const CLOCK_SKEW_S: u64 = 30;
+
+/// Where the keys are, and of which kind they are.
+#[derive(Clone, Debug)]
+pub enum KeyFile {
+    /// Secrets for HS256, one a line.
+    Secret(PathBuf),
+    /// Public keys for RS256, ES256 and EdDSA, in PEM.
+    Public(PathBuf),
+    /// The same as a JSON Web Key Set (RFC 7517).
+    Jwks(PathBuf),
+}
+
+/// Keys, of which tokens choose by algorithm and name.
+pub(super) struct KeySet(Vec<Key>);
+
+/// A key that is good for one algorithm: whatever a token says, no other is tried with it.
+pub(super) struct Key {
+    /// Where the file names it.
+    id: Option<String>,
+    pub(super) decoding: DecodingKey,
+    /// The algorithm, and what the claims have to be.
+    pub(super) validation: Validation,
+}
+
+impl KeyFile {
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        let (Self::Secret(path) | Self::Public(path) | Self::Jwks(path)) = self;
+        path
+    }
+}
+
+impl KeySet {
+    /// Reads the keys of a file, for tokens of this issuer and audience.
+    pub(super) fn parse(
+        file: &KeyFile,
+        content: &[u8],
+        issuer: &str,
+        audience: &str,
+    ) -> Result<Self, String> {
+        crypto::install();
+        let keys = match file {
+            KeyFile::Secret(_) => (secrets(content)?.into_iter())
+                .map(|secret| (None, Algorithm::HS256, DecodingKey::from_secret(secret)))
+                .collect(),
+            KeyFile::Public(_) => public_keys(content)?,
+            KeyFile::Jwks(_) => jwks(content)?,
+        };
+        if keys.is_empty() || keys.len() > MAX_KEYS {
+            return Err(format!("expected 1 to {MAX_KEYS} keys, not {}", keys.len()));
+        }
+        let keys = keys.into_iter().map(|(id, algorithm, decoding)| Key {
+            id,
+            decoding,
+            validation: validation(algorithm, issuer, audience),
+        });
+        Ok(Self(keys.collect()))
+    }
+
+    /// The keys that may have signed a token with this header: those of its algorithm, and where
+    /// it names a key and keys have names, only that one.
+    pub(super) fn candidates(&self, header: &Header) -> impl Iterator<Item = &Key> {
+        self.0.iter().filter(|key| {
+            let named = match (&header.kid, &key.id) {
+                (Some(wanted), Some(id)) => wanted == id,
+                _ => true,
+            };
+            named && key.validation.algorithms.contains(&header.alg)
+        })
+    }
+}
+
+/// What a token has to be, besides signed.
+fn validation(algorithm: Algorithm, issuer: &str, audience: &str) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    validation.set_issuer(&[issuer]);
+    validation.set_audience(&[audience]);
+    validation.validate_nbf = true;
+    validation.leeway = CLOCK_SKEW_S;
+    validation
+}
+
+/// The secrets in a file: each line is one, without the blanks around it.
+pub(super) fn secrets(content: &[u8]) -> Result<Vec<&[u8]>, String> {
+    let lines = content.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let secrets: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
+    match secrets.iter().map(|secret| secret.len()).min() {
+        Some(shortest) if shortest < MIN_SECRET_BYTES => Err(format!(
+            "expected secrets of at least {MIN_SECRET_BYTES} bytes, one a line, such as \
+             `openssl rand -base64 32` makes"
+        )),
+        _ => Ok(secrets),
+    }
+}
+
+type NamedKey = (Option<String>, Algorithm, DecodingKey);
+
+fn public_keys(content: &[u8]) -> Result<Vec<NamedKey>, String> {
+    let blocks = pem::parse_many(content).map_err(|error| format!("not PEM: {error}"))?;
+    blocks.iter().map(public_key).collect()
+}
+
+fn public_key(block: &pem::Pem) -> Result<NamedKey, String> {
+    if !["PUBLIC KEY", "RSA PUBLIC KEY"].contains(&block.tag()) {
+        return Err(format!("expected public keys, not a {}", block.tag()));
+    }
+    let text = pem::encode(block);
+    let text = text.as_bytes();
+    let (algorithm, key) = if let Ok(key) = DecodingKey::from_ed_pem(text) {
+        (Algorithm::EdDSA, key)
+    } else if let Ok(key) = DecodingKey::from_ec_pem(text) {
+        (Algorithm::ES256, key)
+    } else if let Ok(key) = DecodingKey::from_rsa_pem(text) {
+        (Algorithm::RS256, key)
+    } else {
+        return Err("expected RSA, P-256 or Ed25519 keys".to_owned());
+    };
+    check_strength(&key, algorithm)?;
+    Ok((None, algorithm, key))
+}
+
+fn jwks(content: &[u8]) -> Result<Vec<NamedKey>, String> {
+    let set: JwkSet =
+        serde_json::from_slice(content).map_err(|error| format!("not a JWK set: {error}"))?;
+    let mut keys = Vec::new();
+    for jwk in &set.keys {
+        if let Some(algorithm) = algorithm_of(jwk)? {
+            let key = DecodingKey::from_jwk(jwk)
+                .map_err(|error| format!("a JWK cannot be read: {error}"))?;
+            check_strength(&key, algorithm)?;
+            keys.push((jwk.common.key_id.clone(), algorithm, key));
+        }
+    }
+    Ok(keys)
+}
+
+/// What a key of a set is good for; `None` for the keys of others (RFC 7517, 5).
+fn algorithm_of(jwk: &Jwk) -> Result<Option<Algorithm>, String> {
+    let (algorithm, named) = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
+        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
+            (Algorithm::ES256, KeyAlgorithm::ES256)
+        }
+        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
+            (Algorithm::EdDSA, KeyAlgorithm::EdDSA)
+        }
+        AlgorithmParameters::OctetKey(_) => {
+            return Err("expected public keys, not a secret, which belongs into \
+                        HEIST_JWT_SECRET_FILE"
+                .to_owned());
+        }
+        _ => return Ok(None),
+    };
+    let signs =
+        !matches!(&jwk.common.public_key_use, Some(other) if *other != PublicKeyUse::Signature);
+    let is_ours = jwk.common.key_algorithm.is_none_or(|other| other == named);
+    Ok((signs && is_ours).then_some(algorithm))
+}
+
+/// Finds at once what would otherwise refuse every token later.
+fn check_strength(key: &DecodingKey, algorithm: Algorithm) -> Result<(), String> {
+    let bytes = match key.kind() {
+        DecodingKeyKind::SecretOrDer(bytes) => bytes,
+        DecodingKeyKind::RsaModulusExponent { n, .. } => n,
+    };
+    match algorithm {
+        Algorithm::ES256 if bytes.len() != P256_POINT_BYTES => {
+            Err("expected elliptic curve keys to be P-256".to_owned())
+        }
+        // A modulus, or it and the exponent.
+        Algorithm::RS256 if bytes.len() * 8 < MIN_RSA_BITS => {
+            Err(format!("expected RSA keys of at least {MIN_RSA_BITS} bits"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,112 @@
+//! A connection as the gRPC server sees it, with TLS or without.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::server::TlsStream;
+use tonic::transport::server::Connected;
+
+use super::guard::Guarded;
+use crate::{auth::ClientCertificate, rpc::Peer};
+
+/// A connection, ready for HTTP/2.
+pub(super) enum Connection {
+    Plain(Guarded),
+    Tls {
+        stream: Box<TlsStream<Guarded>>,
+        certificate: Option<Arc<ClientCertificate>>,
+    },
+}
+
+impl Connection {
+    pub(super) fn tls(stream: TlsStream<Guarded>) -> Self {
+        let certificates = stream.get_ref().1.peer_certificates();
+        let certificate = certificates.and_then(|chain| chain.first());
+        Self::Tls {
+            certificate: certificate.map(|der| Arc::new(ClientCertificate::read(der))),
+            stream: Box::new(stream),
+        }
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        let (tcp, certificate) = match self {
+            Self::Plain(stream) => (stream, None),
+            Self::Tls {
+                stream,
+                certificate,
+            } => (stream.get_ref().0, certificate.clone()),
+        };
+        Peer {
+            tcp: tcp.connect_info(),
+            certificate,
+        }
+    }
+}
+
+/// Does the same to either kind of stream.
+macro_rules! either {
+    ($connection:expr, $stream:ident => $action:expr) => {
+        match $connection.get_mut() {
+            Connection::Plain(stream) => {
+                let $stream = Pin::new(stream);
+                $action
+            }
+            Connection::Tls { stream, .. } => {
+                let $stream = Pin::new(&mut **stream);
+                $action
+            }
+        }
+    };
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        either!(self, stream => stream.poll_read(context, buffer))
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, stream => stream.poll_write(context, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, stream => stream.poll_write_vectored(context, parts))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls { stream, .. } => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => stream.poll_flush(context))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => stream.poll_shutdown(context))
+    }
+}

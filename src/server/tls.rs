@@ -1,0 +1,161 @@
+//! TLS: the certificate and key that are shown, whose client certificates count, and the
+//! handshakes.
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::WebPkiClientVerifier,
+    version::{TLS12, TLS13},
+};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
+
+use super::{connection::Connection, guard::Guarded};
+use crate::watched::{Watched, WatchedError};
+
+/// How long a handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Handshakes at a time. One more is hung up on, so that connections that say nothing cannot take
+/// all memory.
+const MAX_HANDSHAKES: usize = 1024;
+/// Connections that are ready and wait to be served.
+const BACKLOG: usize = 64;
+/// The protocol of gRPC (RFC 7301).
+const HTTP_2: &[u8] = b"h2";
+
+/// The files of TLS, in PEM.
+#[derive(Clone, Debug)]
+pub struct TlsOptions {
+    /// The server's certificate, and those between it and the root.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    /// The roots of client certificates; `None`: none are asked for.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// What handshakes go by, followed as the files change.
+///
+/// # Errors
+///
+/// Files that cannot be read, or do not belong together.
+pub(super) async fn open(options: TlsOptions) -> Result<Watched<ServerConfig>, WatchedError> {
+    let TlsOptions {
+        certificate,
+        key,
+        client_ca,
+    } = options;
+    let files = [Some(certificate), Some(key), client_ca];
+    let files: Vec<PathBuf> = files.into_iter().flatten().collect();
+    let names: Vec<String> = (files.iter())
+        .map(|file| file.display().to_string())
+        .collect();
+    let parse = move |contents: &[Vec<u8>]| server_config(contents, &names);
+    Watched::open("the certificates of TLS", files, parse).await
+}
+
+fn server_config(contents: &[Vec<u8>], names: &[String]) -> Result<ServerConfig, String> {
+    let chain = certificates(&contents[0]).map_err(|error| format!("{}: {error}", names[0]))?;
+    let key = PrivateKeyDer::from_pem_slice(&contents[1])
+        .map_err(|error| format!("{}: expected a private key in PEM: {error}", names[1]))?;
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(|error| error.to_string())?;
+    let builder = match contents.get(2) {
+        None => builder.with_no_client_auth(),
+        Some(roots) => {
+            let roots = roots_of(roots).map_err(|error| format!("{}: {error}", names[2]))?;
+            builder.with_client_cert_verifier(client_verifier(roots, provider)?)
+        }
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(|error| {
+        let (certificate, key) = (&names[0], &names[1]);
+        format!("{certificate} and {key} cannot be used together: {error}")
+    })?;
+    config.alpn_protocols = vec![HTTP_2.to_vec()];
+    Ok(config)
+}
+
+/// A certificate is verified where there is one. Whether a call needs one is decided where it comes
+/// in, so that probes, which have none, can ask for health.
+fn client_verifier(
+    roots: RootCertStore,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, String> {
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| error.to_string())
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        Ok(_) => Err("expected certificates in PEM".to_owned()),
+        Err(error) => Err(format!("expected certificates in PEM: {error}")),
+    }
+}
+
+fn roots_of(pem: &[u8]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem)? {
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    Ok(roots)
+}
+
+/// Connections whose handshake is done. Each is shaken hands with in a task of its own, by the
+/// certificates of that moment, so that nobody waits for one who is slow.
+pub(super) fn handshakes(
+    mut incoming: impl Stream<Item = io::Result<Guarded>> + Send + Unpin + 'static,
+    certificates: Watched<ServerConfig>,
+) -> ReceiverStream<io::Result<Connection>> {
+    let (ready, connections) = mpsc::channel(BACKLOG);
+    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    tokio::spawn(async move {
+        loop {
+            let accepted = tokio::select! {
+                accepted = incoming.next() => accepted,
+                () = ready.closed() => return,
+            };
+            let stream = match accepted {
+                Some(Ok(stream)) => stream,
+                Some(Err(error)) => {
+                    // The server knows which of them it can go on after.
+                    if ready.send(Err(error)).await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+                None => return,
+            };
+            let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
+                tracing::warn!("hung up: {MAX_HANDSHAKES} TLS handshakes are going on");
+                continue;
+            };
+            let acceptor = TlsAcceptor::from(certificates.newest());
+            let ready = ready.clone();
+            tokio::spawn(async move {
+                let handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
+                drop(permit);
+                match handshake {
+                    Ok(Ok(stream)) => {
+                        // Where nobody serves any more, there is nobody to tell.
+                        let _ = ready.send(Ok(Connection::tls(stream))).await;
+                    }
+                    Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+                    Err(_elapsed) => tracing::debug!("a TLS handshake took too long"),
+                }
+            });
+        }
+    });
+    ReceiverStream::new(connections)
+}

@@ -1,0 +1,313 @@
+//! The list of every metric. What they mean is told in `docs/metrics.md`, which a test compares
+//! with what is exported.
+//!
+//! Names and labels follow OpenTelemetry's semantic conventions where those have them; the
+//! exporter for Prometheus writes `_` for `.` and adds the unit. Labels are bounded: by the
+//! contract, by the reasons of refusals, or by what is listed here. No player, no address and
+//! nothing else that a caller could choose is ever a label.
+
+use std::{sync::LazyLock, time::Duration};
+
+use opentelemetry::{
+    KeyValue, global,
+    metrics::{Counter, Histogram, Meter, UpDownCounter},
+};
+
+/// Does nothing until [`super::Exporters::start`] has found somebody to export to.
+pub static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics::new(&meter()));
+
+/// From half a millisecond, which a quiet statement takes, to the longest that a call may take.
+/// The limits that are alerted on, 0.1, 0.5 and 1 second, are among them.
+const SECONDS: [f64; 14] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+const BATCH_SIZES: [f64; 11] = [
+    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1000.0,
+];
+
+pub struct Metrics {
+    call_duration: Histogram<f64>,
+    active_calls: UpDownCounter<i64>,
+    call_errors: Counter<u64>,
+
+    heists: Counter<u64>,
+    points_stolen: Counter<u64>,
+    awards: Counter<u64>,
+    tokens_earned: Counter<u64>,
+    tokens_spent: Counter<u64>,
+    notifications: Counter<u64>,
+
+    batch_size: Histogram<u64>,
+    queue_wait: Histogram<f64>,
+    transactions: Counter<u64>,
+    rollbacks: Counter<u64>,
+    retries: Counter<u64>,
+
+    statement_duration: Histogram<f64>,
+    database_errors: Counter<u64>,
+}
+
+impl Metrics {
+    fn new(meter: &Meter) -> Self {
+        let seconds = |name, description| {
+            (meter.f64_histogram(name))
+                .with_unit("s")
+                .with_description(description)
+                .with_boundaries(SECONDS.to_vec())
+                .build()
+        };
+        let counter = |name, unit, description| {
+            (meter.u64_counter(name))
+                .with_unit(unit)
+                .with_description(description)
+                .build()
+        };
+        let metrics = Self {
+            call_duration: seconds(
+                "rpc.server.call.duration",
+                "Calls, by how long they took and how they ended",
+            ),
+            active_calls: (meter.i64_up_down_counter("heist.rpc.active_calls"))
+                .with_unit("{call}")
+                .with_description("Calls in progress, open streams among them")
+                .build(),
+            call_errors: counter(
+                "heist.rpc.errors",
+                "{call}",
+                "Calls that did not end with OK, by their reason",
+            ),
+            heists: counter(
+                "heist.heists",
+                "{heist}",
+                "Heists that were decided, by what was decided",
+            ),
+            points_stolen: counter(
+                "heist.points.stolen",
+                "{point}",
+                "Monthly points that heists moved",
+            ),
+            awards: counter(
+                "heist.awards",
+                "{award}",
+                "Referrals that were decided, by what was decided",
+            ),
+            tokens_earned: counter(
+                "heist.tokens.earned",
+                "{token}",
+                "Tokens that players got, by how",
+            ),
+            tokens_spent: counter(
+                "heist.tokens.spent",
+                "{token}",
+                "Tokens that players lost, by how",
+            ),
+            notifications: counter(
+                "heist.notifications.created",
+                "{notification}",
+                "Notifications to players, unread at first",
+            ),
+            batch_size: (meter.u64_histogram("heist.engine.batch.size"))
+                .with_unit("{order}")
+                .with_description("Orders that were run in one transaction")
+                .with_boundaries(BATCH_SIZES.to_vec())
+                .build(),
+            queue_wait: seconds(
+                "heist.engine.queue.wait",
+                "How long orders waited for a batch",
+            ),
+            transactions: counter(
+                "heist.engine.transactions",
+                "{transaction}",
+                "Attempts at a batch's transaction, by how they ended",
+            ),
+            rollbacks: counter(
+                "heist.engine.rollbacks",
+                "{transaction}",
+                "Transactions that failed and were rolled back, by cause",
+            ),
+            retries: counter(
+                "heist.engine.retries",
+                "{transaction}",
+                "Transactions that were tried again, by why",
+            ),
+            statement_duration: seconds(
+                "db.client.operation.duration",
+                "Statements of the database, by how long they took",
+            ),
+            database_errors: counter(
+                "heist.db.errors",
+                "{error}",
+                "Errors of the database and on the way to it, by kind",
+            ),
+        };
+        metrics.start_at_zero();
+        metrics
+    }
+
+    /// A series that begins with its first event hides that event from `increase()`.
+    fn start_at_zero(&self) {
+        for operation in ["heist", "award", "adjustment"] {
+            for outcome in ["committed", "empty", "rolled_back"] {
+                self.transactions(0, operation, outcome);
+            }
+            for cause in ["contention", "unavailable", "statement"] {
+                self.rollbacks(0, operation, cause);
+                self.retries(0, operation, cause);
+            }
+        }
+        for kind in ["connection", "pool_timeout", "contention", "statement"] {
+            self.database_errors(0, kind);
+        }
+        self.heists(0, "EXECUTED");
+        self.points_stolen(0);
+        self.awards(0, "AWARDED");
+        for source in ["referral", "adjustment"] {
+            self.tokens_earned(0, source);
+        }
+        for source in ["heist", "adjustment"] {
+            self.tokens_spent(0, source);
+        }
+        for kind in ["HEIST_SUCCESS", "HEIST_VICTIM", "TOKEN_EARNED"] {
+            self.notifications(0, kind);
+        }
+    }
+
+    /// A call of `method`, `service/rpc`, has begun, or where `change` is -1, ended.
+    pub fn active_calls(&self, change: i64, method: &'static str) {
+        let labels = [KeyValue::new("rpc.method", method)];
+        self.active_calls.add(change, &labels);
+    }
+
+    /// A call has ended with `code`, as gRPC spells it.
+    pub fn call_ended(&self, method: &'static str, code: &'static str, duration: Duration) {
+        let labels = [
+            KeyValue::new("rpc.method", method),
+            KeyValue::new("rpc.response.status_code", code),
+        ];
+        self.call_duration.record(duration.as_secs_f64(), &labels);
+    }
+
+    /// A call has ended with another code than OK. `reason` is that of the `ErrorInfo`, or empty.
+    pub fn call_failed(&self, method: &'static str, code: &'static str, reason: String) {
+        let labels = [
+            KeyValue::new("rpc.method", method),
+            KeyValue::new("rpc.response.status_code", code),
+            KeyValue::new("reason", reason),
+        ];
+        self.call_errors.add(1, &labels);
+    }
+
+    pub fn heists(&self, times: u64, outcome: &'static str) {
+        self.heists.add(times, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    pub fn points_stolen(&self, points: i32) {
+        self.points_stolen.add(amount(points), &[]);
+    }
+
+    pub fn awards(&self, times: u64, outcome: &'static str) {
+        self.awards.add(times, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    pub fn tokens_earned(&self, tokens: i32, source: &'static str) {
+        let labels = [KeyValue::new("source", source)];
+        self.tokens_earned.add(amount(tokens), &labels);
+    }
+
+    pub fn tokens_spent(&self, tokens: i32, source: &'static str) {
+        let labels = [KeyValue::new("source", source)];
+        self.tokens_spent.add(amount(tokens), &labels);
+    }
+
+    pub fn notifications(&self, times: u64, kind: &'static str) {
+        self.notifications
+            .add(times, &[KeyValue::new("type", kind)]);
+    }
+
+    /// A batch of orders that have `waited` was taken from their queue.
+    pub fn batch(&self, operation: &'static str, waited: &[Duration]) {
+        let labels = [operation_label(operation)];
+        let size = u64::try_from(waited.len()).unwrap_or(u64::MAX);
+        self.batch_size.record(size, &labels);
+        for waited in waited {
+            self.queue_wait.record(waited.as_secs_f64(), &labels);
+        }
+    }
+
+    pub fn transactions(&self, times: u64, operation: &'static str, outcome: &'static str) {
+        let labels = [
+            operation_label(operation),
+            KeyValue::new("outcome", outcome),
+        ];
+        self.transactions.add(times, &labels);
+    }
+
+    pub fn rollbacks(&self, times: u64, operation: &'static str, cause: &'static str) {
+        let labels = [operation_label(operation), KeyValue::new("cause", cause)];
+        self.rollbacks.add(times, &labels);
+    }
+
+    pub fn retries(&self, times: u64, operation: &'static str, cause: &'static str) {
+        let labels = [operation_label(operation), KeyValue::new("cause", cause)];
+        self.retries.add(times, &labels);
+    }
+
+    pub fn statement(&self, operation: &'static str, duration: Duration) {
+        let labels = [KeyValue::new("db.operation.name", operation)];
+        self.statement_duration
+            .record(duration.as_secs_f64(), &labels);
+    }
+
+    pub fn database_errors(&self, times: u64, kind: &'static str) {
+        let labels = [KeyValue::new("kind", kind)];
+        self.database_errors.add(times, &labels);
+    }
+}
+
+/// The orders of one kind that wait, as `depth` tells them.
+pub fn watch_queue(operation: &'static str, depth: impl Fn() -> usize + Send + Sync + 'static) {
+    meter()
+        .u64_observable_gauge("heist.engine.queue.depth")
+        .with_unit("{order}")
+        .with_description("Orders that wait for a batch")
+        .with_callback(move |gauge| {
+            let depth = u64::try_from(depth()).unwrap_or(u64::MAX);
+            gauge.observe(depth, &[operation_label(operation)]);
+        })
+        .build();
+}
+
+/// The connections of the pool, which has `max` at the most. `count` tells those that are idle
+/// and those that are used.
+pub fn watch_pool(max: u32, count: impl Fn() -> (u64, u64) + Send + Sync + 'static) {
+    let state = |state| [KeyValue::new("db.client.connection.state", state)];
+    meter()
+        .u64_observable_gauge("db.client.connection.count")
+        .with_unit("{connection}")
+        .with_description("Connections to the database, by what they do")
+        .with_callback(move |gauge| {
+            let (idle, used) = count();
+            gauge.observe(idle, &state("idle"));
+            gauge.observe(used, &state("used"));
+        })
+        .build();
+    meter()
+        .u64_observable_gauge("db.client.connection.max")
+        .with_unit("{connection}")
+        .with_description("Connections to the database at the most")
+        .with_callback(move |gauge| gauge.observe(max.into(), &[]))
+        .build();
+}
+
+fn meter() -> Meter {
+    global::meter("heist")
+}
+
+fn operation_label(operation: &'static str) -> KeyValue {
+    KeyValue::new("operation", operation)
+}
+
+/// Points and tokens that moved are never negative.
+fn amount(moved: i32) -> u64 {
+    u64::try_from(moved).unwrap_or(0)
+}

@@ -1,0 +1,173 @@
+//! The request that the current task works for: its id, and its place in a trace.
+//!
+//! It is known to the task, not handed from function to function, so that every line that is
+//! logged on the way can be found by it.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use opentelemetry::trace::SpanContext;
+use uuid::Uuid;
+
+tokio::task_local! {
+    static CURRENT: Request;
+}
+
+/// The longest id of a caller's own, in bytes.
+const MAX_ID_BYTES: usize = 128;
+
+/// A request, as telemetry sees it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Request(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// `None` for a batch, which works for many.
+    id: Option<String>,
+    span: Option<SpanContext>,
+    audited: AtomicBool,
+}
+
+impl Request {
+    /// A request with the id that its caller gave, or one of our own where that is none that may
+    /// be written to a log as it is.
+    #[must_use]
+    pub fn new(callers_id: Option<&[u8]>, span: Option<SpanContext>) -> Self {
+        let id = callers_id.filter(|id| is_valid(id));
+        let id = id.and_then(|id| String::from_utf8(id.to_vec()).ok());
+        let id = id.unwrap_or_else(|| Uuid::now_v7().to_string());
+        Self::with(Some(id), span)
+    }
+
+    /// Work for several requests at a time, or for the only one of `members`.
+    pub(crate) fn batch(members: &[Option<Self>], span: Option<SpanContext>) -> Self {
+        match members {
+            [Some(only)] => {
+                let span = span.or_else(|| only.0.span.clone());
+                Self::with(only.0.id.clone(), span)
+            }
+            _ => Self::with(None, span),
+        }
+    }
+
+    fn with(id: Option<String>, span: Option<SpanContext>) -> Self {
+        Self(Arc::new(Inner {
+            id,
+            span,
+            audited: AtomicBool::new(false),
+        }))
+    }
+
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.0.id.as_deref()
+    }
+
+    /// Its span; that of its caller where it has none of its own.
+    #[must_use]
+    pub fn span(&self) -> Option<&SpanContext> {
+        self.0.span.as_ref()
+    }
+
+    /// Whether there is an audit line, which tells how it ended.
+    #[must_use]
+    pub fn is_audited(&self) -> bool {
+        self.0.audited.load(Ordering::Relaxed)
+    }
+
+    /// What is said for this request.
+    pub fn enter<T>(self, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, work)
+    }
+
+    /// What works for this request.
+    pub fn scope<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, work)
+    }
+}
+
+/// The request that the current task works for.
+#[must_use]
+pub fn current() -> Option<Request> {
+    CURRENT.try_with(Clone::clone).ok()
+}
+
+/// Looks at the current request without taking hold of it.
+pub fn with_current<T>(look: impl FnOnce(&Request) -> T) -> Option<T> {
+    CURRENT.try_with(look).ok()
+}
+
+/// Says that an audit line will tell how the current request ended.
+pub fn mark_audited() {
+    let _ = CURRENT.try_with(|request| request.0.audited.store(true, Ordering::Relaxed));
+}
+
+/// What goes on working for the current request in a task of its own.
+pub async fn carry<F: Future>(request: Option<Request>, work: F) -> F::Output {
+    match request {
+        Some(request) => CURRENT.scope(request, work).await,
+        None => work.await,
+    }
+}
+
+/// As [`carry`], for what does not wait.
+pub fn scope_sync<T>(request: Option<Request>, work: impl FnOnce() -> T) -> T {
+    match request {
+        Some(request) => CURRENT.sync_scope(request, work),
+        None => work(),
+    }
+}
+
+/// Letters, digits and a few marks: nothing that could end a line or a string of a log.
+fn is_valid(id: &[u8]) -> bool {
+    (1..=MAX_ID_BYTES).contains(&id.len())
+        && (id.iter()).all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id_for(callers_id: &[u8]) -> String {
+        let request = Request::new(Some(callers_id), None);
+        request.id().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_callers_id_is_kept_as_it_is() {
+        for id in [
+            "7",
+            "0191e0a2-7c1e-7cc0-8f6b-0a3b2c1d4e5f",
+            "web:a/b+c=d_e.f@g",
+        ] {
+            assert_eq!(id_for(id.as_bytes()), id);
+        }
+        let longest = "x".repeat(MAX_ID_BYTES);
+        assert_eq!(id_for(longest.as_bytes()), longest);
+    }
+
+    #[test]
+    fn an_id_that_could_forge_a_line_is_replaced() {
+        let too_long = "x".repeat(MAX_ID_BYTES + 1);
+        for id in [
+            "",
+            "a b",
+            "a\nb",
+            "a\"b",
+            "a\\b",
+            "a\u{1b}b",
+            "é",
+            "a,b",
+            too_long.as_str(),
+        ] {
+            assert!(Uuid::try_parse(&id_for(id.as_bytes())).is_ok(), "{id:?}");
+        }
+        assert!(Uuid::try_parse(&id_for(b"\xff\xfe")).is_ok());
+        assert!(Uuid::try_parse(Request::new(None, None).id().unwrap()).is_ok());
+    }
+}

@@ -1,0 +1,154 @@
+//! Traces: where the time of one call went.
+//!
+//! A call's span continues the trace of its caller. What a batch does is done for all of its
+//! calls at once, so its span is in the trace of the first one that is sampled, and linked with
+//! the others in both directions. A span exists only where it is sampled.
+
+use std::{
+    sync::OnceLock,
+    time::{Duration, SystemTime},
+};
+
+use http::HeaderMap;
+use opentelemetry::{
+    Context, KeyValue,
+    propagation::{Extractor, TextMapPropagator as _},
+    trace::{
+        Link, Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt as _,
+        TracerProvider as _,
+    },
+};
+use opentelemetry_sdk::{
+    propagation::TraceContextPropagator,
+    trace::{SdkTracer, SdkTracerProvider},
+};
+
+use super::request::{self, Request};
+
+/// Recorded, and exported when it is dropped.
+pub use opentelemetry_sdk::trace::Span;
+
+/// Set once, where spans are exported.
+static TRACER: OnceLock<SdkTracer> = OnceLock::new();
+
+pub(super) fn start(provider: &SdkTracerProvider) {
+    let _ = TRACER.set(provider.tracer("heist"));
+}
+
+/// The span of a call, and what stands for it in the trace: itself; where it is not sampled or
+/// nothing is exported, whatever its caller sent.
+#[must_use]
+pub fn call(method: &'static str, headers: &HeaderMap) -> (Option<Span>, Option<SpanContext>) {
+    let parent = parent_of(headers);
+    let Some(tracer) = TRACER.get() else {
+        return (None, parent);
+    };
+    let context = parent.map_or_else(Context::new, in_trace);
+    let span = SpanBuilder::from_name(method.trim_start_matches('/'))
+        .with_kind(SpanKind::Server)
+        .with_attributes([
+            KeyValue::new("rpc.system.name", "grpc"),
+            KeyValue::new("rpc.method", method.trim_start_matches('/')),
+        ])
+        .start_with_context(tracer, &context);
+    let place = span.span_context().clone();
+    (span.is_recording().then_some(span), Some(place))
+}
+
+/// Ends the span of a call.
+pub fn end_call(mut span: Span, code: &'static str, reason: Option<String>, is_fault: bool) {
+    span.set_attribute(KeyValue::new("rpc.response.status_code", code));
+    if is_fault {
+        span.set_status(Status::error(code));
+    }
+    if let Some(reason) = reason {
+        span.set_attribute(KeyValue::new("error.type", reason));
+    }
+    span.end();
+}
+
+/// The span of a batch that works for `requests`, each of which has waited for so long. `None`
+/// where none of them is sampled.
+#[must_use]
+pub fn batch(
+    operation: &'static str,
+    requests: &[Option<Request>],
+    waited: &[Duration],
+) -> Option<Span> {
+    let tracer = TRACER.get()?;
+    let sampled: Vec<(&SpanContext, Duration)> = (requests.iter().zip(waited))
+        .filter_map(|(request, waited)| Some((request.as_ref()?.span()?, *waited)))
+        .filter(|(place, _)| place.is_sampled())
+        .collect();
+    let (first, _) = sampled.first()?;
+    let links = sampled.iter().map(|(place, _)| link(place)).collect();
+    let size = i64::try_from(requests.len()).unwrap_or(i64::MAX);
+    let batch = SpanBuilder::from_name(format!("{operation} batch"))
+        .with_attributes([KeyValue::new("heist.batch.size", size)])
+        .with_links(links)
+        .start_with_context(tracer, &in_trace((*first).clone()));
+    let now = SystemTime::now();
+    for (place, waited) in sampled {
+        let mut wait = SpanBuilder::from_name("queue wait")
+            .with_start_time(now.checked_sub(waited).unwrap_or(now))
+            .with_links(vec![link(batch.span_context())])
+            .start_with_context(tracer, &in_trace(place.clone()));
+        wait.end_with_timestamp(now);
+    }
+    Some(batch)
+}
+
+/// The span of a statement, as part of what the current task does. `None` where that is not
+/// sampled.
+#[must_use]
+pub fn statement(operation: &'static str) -> Option<Span> {
+    let tracer = TRACER.get()?;
+    let place = request::with_current(|request| request.span().cloned())??;
+    if !place.is_sampled() {
+        return None;
+    }
+    let span = SpanBuilder::from_name(operation)
+        .with_kind(SpanKind::Client)
+        .with_attributes([
+            KeyValue::new("db.system.name", "postgresql"),
+            KeyValue::new("db.operation.name", operation),
+        ])
+        .start_with_context(tracer, &in_trace(place));
+    Some(span)
+}
+
+/// What the span is of did not succeed.
+pub fn fail(span: &mut Span) {
+    span.set_status(Status::error(""));
+}
+
+fn link(place: &SpanContext) -> Link {
+    Link::new(place.clone(), Vec::new(), 0)
+}
+
+fn in_trace(place: SpanContext) -> Context {
+    Context::new().with_remote_span_context(place)
+}
+
+/// The W3C trace context that the caller sent.
+fn parent_of(headers: &HeaderMap) -> Option<SpanContext> {
+    if !headers.contains_key("traceparent") {
+        return None;
+    }
+    let context =
+        TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers));
+    let place = context.span().span_context().clone();
+    place.is_valid().then_some(place)
+}
+
+struct Headers<'a>(&'a HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.to_str().ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(http::HeaderName::as_str).collect()
+    }
+}

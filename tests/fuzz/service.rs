@@ -1,0 +1,107 @@
+//! The services themselves, in this process, on a database that nobody is at: a request that
+//! is fine gets as far as that.
+
+use std::{sync::Arc, time::Duration};
+
+use heist::{
+    auth::{self, Authenticator},
+    engine::{Engine, Limits, OnCommit, Workers},
+    events::{Events, Tasks},
+    rpc::{Api, Limiters, PageTokenKey, StreamReads, TrafficLimits},
+    settings::{RateLimits, Settings},
+    store::{
+        leaderboard::Ranks,
+        pool::{self, DatabaseUrl},
+    },
+};
+use http_body_util::Full;
+use prost::bytes::Bytes;
+use tokio::{runtime::Runtime, time::timeout};
+use tonic::{
+    Code, Status,
+    body::Body,
+    codegen::{Service as _, http},
+    service::Routes,
+};
+
+const NOBODY_THERE: &str = "postgres://nobody@127.0.0.1:1/nothing";
+/// No answer takes longer than the deadline that the calls set.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Many clients take no larger headers, and a status travels in them.
+const MOST_HEADER_BYTES: usize = 8 * 1024;
+
+pub struct Service {
+    runtime: Runtime,
+    routes: Routes,
+    _tasks: (Workers, Tasks),
+}
+
+impl Service {
+    pub fn start() -> Self {
+        let runtime = Runtime::new().expect("a runtime");
+        let inside = runtime.enter();
+        let database = DatabaseUrl::parse(NOBODY_THERE).expect("a URL");
+        let connect_options = database.connect_options();
+        let pool = pool::connect_lazy(connect_options.clone(), 2);
+        let on_commit: OnCommit = Arc::new(|_changes| {});
+        let (engine, workers) = Engine::start(pool.clone(), Limits::default(), &on_commit);
+        let (events, tasks) = Events::start(pool.clone(), connect_options.clone());
+        let settings = Settings {
+            rates: RateLimits::NONE,
+            ..Settings::default()
+        };
+        let api = Api {
+            engine,
+            ranks: Ranks::new(pool.clone()),
+            pool,
+            settings: Arc::new(settings),
+            page_token_key: PageTokenKey::new("a secret"),
+            events,
+            stream_reads: StreamReads::with_connections(2),
+            limiters: Arc::new(Limiters::new(TrafficLimits::default())),
+        };
+        let authenticator = runtime
+            .block_on(Authenticator::open(auth::Options::default()))
+            .expect("there are no files to read");
+        let routes = api.into_routes(authenticator);
+        drop(inside);
+        Self {
+            runtime,
+            routes,
+            _tasks: (workers, tasks),
+        }
+    }
+
+    /// Calls an RPC of the contract; the status of its answer where that is a refusal.
+    pub fn call(&self, path: &str, body: Vec<u8>) -> Option<Status> {
+        let request = http::Request::post(path)
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("grpc-timeout", "1m")
+            .body(Body::new(Full::new(Bytes::from(body))))
+            .expect("a request");
+        let mut routes = self.routes.clone();
+        let answer =
+            (self.runtime).block_on(async { timeout(PATIENCE, routes.call(request)).await });
+        let answer = answer
+            .expect("it is answered in time")
+            .expect("routes do not fail");
+        assert_eq!(answer.status(), 200);
+        let header_bytes: usize = (answer.headers().iter())
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum();
+        assert!(header_bytes < MOST_HEADER_BYTES, "{header_bytes} bytes");
+        let status = Status::from_header_map(answer.headers())?;
+        assert!(
+            !status.message().starts_with("Internal error"),
+            "a defect: {status:?}"
+        );
+        (status.code() != Code::Ok).then_some(status)
+    }
+}
+
+/// A message as gRPC frames it.
+pub fn framed(message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).expect("a small message");
+    [&[0], &length.to_be_bytes()[..], message].concat()
+}

@@ -1,0 +1,252 @@
+//! What an operator finds in the log: one JSON object for each event, and the id of its request.
+
+use heist::pb::{AdjustBalanceRequest, CheckEligibilityRequest, ExecuteHeistRequest};
+use serde_json::Value;
+use sqlx::Connection as _;
+use tonic::{Code, Request};
+use uuid::Uuid;
+
+use crate::harness::{
+    World, connect, new_request_id,
+    process::{Heist, Serving},
+};
+
+/// A server whose log is read, and the world as seen through it.
+async fn logging(world: &World, filter: &str) -> (Serving, World) {
+    let server = Heist::serve()
+        .env("DATABASE_URL", &world.database_url)
+        .env("HEIST_AUTH", "none")
+        .env("RUST_LOG", filter)
+        .serving()
+        .await;
+    let there = world.through(connect(server.address).await);
+    (server, there)
+}
+
+fn request_id(event: &Value) -> &str {
+    event["requestId"].as_str().expect("a request has an id")
+}
+
+/// Fields that every line has, in the form that the review shows.
+#[track_caller]
+fn is_a_line(event: &Value, level: &str) {
+    assert_eq!(event["level"], level, "{event}");
+    let timestamp = event["timestamp"].as_str().expect("a time");
+    assert!(timestamp.ends_with('Z') && timestamp.contains('T'));
+    assert!(!request_id(event).is_empty());
+}
+
+#[test]
+fn each_kind_of_event_has_its_level_and_its_fields() {
+    World::run(async |world| {
+        let (server, there) = logging(world, "heist=debug").await;
+        let ada = world.player("Ada").tokens(1).await.seen_by(&there);
+        let ben = world.player("Ben").points(1000).await;
+        let new = world.player("New").await;
+
+        ada.robs(&ben).await.unwrap();
+        let heist = server.event("HEIST_SUCCESS").await;
+        is_a_line(&heist, "INFO");
+        assert_eq!(heist["attackerId"], ada.id);
+        assert_eq!(heist["victimId"], ben.id);
+        assert_eq!(heist["pointsStolen"], 50);
+        assert_eq!(heist["ipAddress"], "127.0.0.1");
+        assert!(heist["duration_ms"].as_f64().unwrap() > 0.0);
+        let decided = server.event("HEIST_DECIDED").await;
+        is_a_line(&decided, "DEBUG");
+        assert_eq!(decided["outcome"], "EXECUTED");
+        assert_eq!(request_id(&decided), request_id(&heist));
+
+        ada.robs(&ben).await.unwrap_err();
+        let refused = server.event("HEIST_REFUSED").await;
+        is_a_line(&refused, "WARN");
+        assert_eq!(refused["reason"], "INSUFFICIENT_TOKENS");
+        assert_ne!(request_id(&refused), request_id(&heist));
+
+        ada.earns_a_token_for(&new).await.unwrap();
+        let awarded = server.event("TOKEN_AWARDED").await;
+        is_a_line(&awarded, "INFO");
+        assert_eq!(awarded["referrerId"], ada.id);
+        is_a_line(&server.event("AWARD_DECIDED").await, "DEBUG");
+
+        let adjustment = AdjustBalanceRequest {
+            user_id: ada.id,
+            delta: -9,
+            reason: "too many".to_owned(),
+            request_id: new_request_id(),
+        };
+        let key = adjustment.request_id.clone();
+        there.adjust_balance(adjustment).await.unwrap_err();
+        let refused = server.event("ADJUSTMENT_REFUSED").await;
+        is_a_line(&refused, "WARN");
+        assert_eq!(refused["idempotencyKey"], key);
+        is_a_line(&server.event("ADJUSTMENT_DECIDED").await, "DEBUG");
+
+        there.eligibility(ada.id, ben.id).await;
+        let checked = server.event("ELIGIBILITY_CHECKED").await;
+        is_a_line(&checked, "DEBUG");
+        assert_eq!(checked["reason"], "COOLDOWN_ACTIVE");
+
+        let nobody = CheckEligibilityRequest::default();
+        there.check_eligibility(nobody).await.unwrap_err();
+        let refused = server.event("CALL_REFUSED").await;
+        is_a_line(&refused, "WARN");
+        assert_eq!(refused["method"], "heist.v1.HeistService/CheckEligibility");
+        assert_eq!(refused["reason"], "INVALID_REQUEST");
+
+        // The attempts above had their own lines.
+        assert_eq!(server.events("CALL_REFUSED").len(), 1);
+        assert_eq!(server.events("HEIST_SUCCESS").len(), 1);
+        assert_eq!(server.events("HEIST_REFUSED").len(), 1);
+    });
+}
+
+#[test]
+fn a_rolled_back_transaction_is_an_error_of_the_request_that_it_ended() {
+    World::run(async |world| {
+        let (server, there) = logging(world, "info").await;
+        let ada = world.player("Ada").tokens(1).await;
+        let ben = world.player("Ben").points(1000).await;
+        // Something that no rule foresees.
+        sqlx::query(r#"ALTER TABLE "Heist" ADD CONSTRAINT no_more CHECK (false) NOT VALID"#)
+            .execute(&world.pool)
+            .await
+            .unwrap();
+        let mut request = Request::new(ExecuteHeistRequest {
+            attacker_id: ada.id,
+            victim_id: ben.id,
+            request_id: String::new(),
+        });
+        (request.metadata_mut()).insert("x-request-id", "signup-7".parse().unwrap());
+        let status = there
+            .heists
+            .clone()
+            .execute_heist(request)
+            .await
+            .unwrap_err();
+        assert_eq!(status.code(), Code::Internal);
+        assert_eq!(status.message(), "Internal error signup-7.");
+        assert_eq!(status.metadata().get("x-request-id").unwrap(), "signup-7");
+
+        let error = server.event("TRANSACTION_ROLLED_BACK").await;
+        is_a_line(&error, "ERROR");
+        assert_eq!(request_id(&error), "signup-7");
+        assert_eq!(error["cause"], "statement");
+        assert_eq!(error["retrying"], false);
+        assert!(error["error"].as_str().unwrap().contains("no_more"));
+        assert_eq!(server.events("TRANSACTION_ROLLED_BACK").len(), 1);
+    });
+}
+
+#[test]
+fn a_lock_that_is_held_is_told_as_a_rollback_that_is_tried_again() {
+    World::run(async |world| {
+        let (server, there) = logging(world, "info").await;
+        let ada = world.player("Ada").tokens(1).await.seen_by(&there);
+        let ben = world.player("Ben").points(1000).await;
+        let mut other = sqlx::PgConnection::connect(&world.database_url)
+            .await
+            .unwrap();
+        let mut transaction = other.begin().await.unwrap();
+        sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
+            .bind(ben.id)
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+        let call = tokio::spawn(ada.robs(&ben));
+        let error = server.event("TRANSACTION_ROLLED_BACK").await;
+        assert_eq!(error["level"], "ERROR");
+        assert_eq!(error["cause"], "contention");
+        assert_eq!(error["retrying"], true);
+        transaction.rollback().await.unwrap();
+        call.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_connection_that_is_lost_is_told_as_a_database_that_went_away() {
+    World::run(async |world| {
+        let (server, there) = logging(world, "info").await;
+        let ada = world.player("Ada").tokens(1).await.seen_by(&there);
+        let ben = world.player("Ben").points(1000).await;
+        let mut other = sqlx::PgConnection::connect(&world.database_url)
+            .await
+            .unwrap();
+        let mut transaction = other.begin().await.unwrap();
+        sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
+            .bind(ben.id)
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+        let call = tokio::spawn(ada.robs(&ben));
+        world.somebody_waits_for_a_lock().await;
+        sqlx::query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        )
+        .execute(&world.pool)
+        .await
+        .unwrap();
+        let error = server.event("DATABASE_UNAVAILABLE").await;
+        is_a_line(&error, "ERROR");
+        assert_eq!(error["cause"], "unavailable");
+        assert_eq!(error["retrying"], true);
+        transaction.rollback().await.unwrap();
+        call.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_flood_of_nonsense_is_counted_and_not_written_down() {
+    World::run(async |world| {
+        let (server, there) = logging(world, "info").await;
+        for _ in 0..300 {
+            let nobody = CheckEligibilityRequest::default();
+            there.check_eligibility(nobody).await.unwrap_err();
+        }
+        server.event("CALL_REFUSED").await;
+        let lines = server.events("CALL_REFUSED").len();
+        assert!(lines < 150, "{lines} lines");
+    });
+}
+
+#[test]
+fn an_answer_says_the_id_of_its_request() {
+    World::run(async |world| {
+        let ada = world.player("Ada").await;
+        let balance = async |id: Option<&str>| {
+            let mut request = Request::new(heist::pb::GetBalanceRequest { user_id: ada.id });
+            if let Some(id) = id {
+                (request.metadata_mut()).insert("x-request-id", id.parse().unwrap());
+            }
+            let answer = world.tokens.clone().get_balance(request).await.unwrap();
+            let id = answer.metadata().get("x-request-id").expect("an id");
+            id.to_str().unwrap().to_owned()
+        };
+        assert_eq!(balance(Some("web-1/7")).await, "web-1/7");
+        assert!(Uuid::try_parse(&balance(None).await).is_ok());
+        for forged in ["two words", "\"quoted\"", &"x".repeat(129)] {
+            let id = balance(Some(forged)).await;
+            assert!(Uuid::try_parse(&id).is_ok(), "{forged}: {id}");
+        }
+    });
+}
+
+#[test]
+fn what_callers_send_cannot_pass_for_a_line_of_its_own() {
+    World::run(async |world| {
+        let (server, there) = logging(world, "info").await;
+        let ada = world.player("Ada").await;
+        let ben = world.player("Ben").await;
+        let request = ExecuteHeistRequest {
+            attacker_id: ada.id,
+            victim_id: ben.id,
+            request_id: "x\"}\n{\"event\":\"HEIST_SUCCESS\"}".to_owned(),
+        };
+        let mut caller = there.heists.clone();
+        caller.execute_heist(request).await.unwrap_err();
+        let refused = server.event("HEIST_REFUSED").await;
+        assert!(refused["idempotencyKey"].is_null());
+        assert!(server.events("HEIST_SUCCESS").is_empty());
+    });
+}
