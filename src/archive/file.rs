@@ -205,8 +205,7 @@ impl Reader {
     }
 
     fn check_footer(&self) -> Result<(), Damage> {
-        let footer: Footer =
-            serde_json::from_str(&self.held).map_err(|_| Damage::Unfinished)?;
+        let footer: Footer = serde_json::from_str(&self.held).map_err(|_| Damage::Unfinished)?;
         if footer.rows != self.rows {
             return Err(Damage::Count {
                 said: footer.rows,

@@ -281,7 +281,9 @@ impl Run {
         rows: &[Row],
     ) -> Result<Removal, ArchiveError> {
         let lines: Vec<String> = rows.iter().map(|row| row.line.clone()).collect();
-        let players: Vec<i32> = (rows.iter().flat_map(|row| &row.players)).copied().collect();
+        let players: Vec<i32> = (rows.iter().flat_map(|row| &row.players))
+            .copied()
+            .collect();
         let mut attempt = 1;
         loop {
             match archive::remove(&self.pool, claim, kind, &lines, &players).await {

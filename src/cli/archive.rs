@@ -99,9 +99,15 @@ async fn move_old_rows(config: ArchiveConfig) -> anyhow::Result<()> {
 
 fn check_retention(config: &ArchiveConfig) -> anyhow::Result<()> {
     let limits = [
-        (SHORTEST_RETENTION, "callers may repeat a request for so long"),
+        (
+            SHORTEST_RETENTION,
+            "callers may repeat a request for so long",
+        ),
         (config.cooldown, "HEIST_COOLDOWN looks back so far"),
-        (config.protection_window, "HEIST_PROTECTION_WINDOW looks back so far"),
+        (
+            config.protection_window,
+            "HEIST_PROTECTION_WINDOW looks back so far",
+        ),
     ];
     for (limit, reason) in limits {
         ensure!(

@@ -20,7 +20,9 @@ use tonic::Code::NotFound;
 
 use crate::{
     harness::{
-        Player, Setup, World, all_at_once, new_request_id, postgres::Directory, process::{Heist, Running},
+        Player, Setup, World, all_at_once, new_request_id,
+        postgres::Directory,
+        process::{Heist, Running},
         snapshot, until,
     },
     list_token_events::{explains_the_balance, statement},
@@ -207,19 +209,30 @@ fn what_players_ask_for_still_adds_up() {
 
         archives(world, &folder.path, &[]).await;
 
-        assert_eq!((stats(world, &ada).await, stats(world, &rich).await), before);
+        assert_eq!(
+            (stats(world, &ada).await, stats(world, &rich).await),
+            before
+        );
         explains_the_balance(world, &ada).await;
         explains_the_balance(world, &rich).await;
         let left = statement(world, &ada).await;
         let (first, rest) = left.split_last().unwrap();
-        assert!(matches!(first.source, Some(Source::CarriedForward(_))), "{first:?}");
+        assert!(
+            matches!(first.source, Some(Source::CarriedForward(_))),
+            "{first:?}"
+        );
         assert_eq!(rest.len(), 4, "two awards and two heists since");
         for (now, then) in rest.iter().zip(&whole) {
-            assert_eq!((now.delta, now.balance_after), (then.delta, then.balance_after));
+            assert_eq!(
+                (now.delta, now.balance_after),
+                (then.delta, then.balance_after)
+            );
         }
         let request = pb::GetHeistRequest { heist_id: oldest };
         let mut heists = world.heists.clone();
-        let refusal = world.refuses(async move { heists.get_heist(request).await }).await;
+        let refusal = world
+            .refuses(async move { heists.get_heist(request).await })
+            .await;
         refusal.is(NotFound, "HEIST_NOT_FOUND");
         assert_eq!(world.get_unread_count(ada.id).await.unwrap(), 0);
         books_are_in_order(world).await;
@@ -387,7 +400,13 @@ async fn nothing_is_lost_or_doubled(
         // The last one may be verified and not have its name yet.
         let mut found = BTreeMap::new();
         for file in verified_files(world, folder).await {
-            if !file.file_name().unwrap().to_str().unwrap().starts_with(kind) {
+            if !file
+                .file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with(kind)
+            {
                 continue;
             }
             let partial = PathBuf::from(format!("{}.partial", file.display()));
@@ -530,7 +549,10 @@ fn a_dry_run_changes_nothing() {
         everything_was(world, 100).await;
         let before = snapshot(&world.pool).await;
         let said = archives(world, &folder.path, &["--dry-run", "--rows-per-file", "2"]).await;
-        assert_eq!(said, "Would archive 3 heists and 9 notifications in 7 files.");
+        assert_eq!(
+            said,
+            "Would archive 3 heists and 9 notifications in 7 files."
+        );
         assert_eq!(snapshot(&world.pool).await, before);
         assert!(!folder.path.exists());
     });
@@ -541,9 +563,21 @@ fn what_the_rules_look_back_on_is_not_archived() {
     World::run(async |world| {
         let folder = Directory::create();
         for (arguments, variable, reason) in [
-            (["--older-than", "6d"], ("HEIST_COOLDOWN", "24h"), "callers may repeat a request for so long"),
-            (["--older-than", "10d"], ("HEIST_COOLDOWN", "11d"), "HEIST_COOLDOWN looks back so far"),
-            (["--older-than", "10d"], ("HEIST_PROTECTION_WINDOW", "11d"), "HEIST_PROTECTION_WINDOW looks back so far"),
+            (
+                ["--older-than", "6d"],
+                ("HEIST_COOLDOWN", "24h"),
+                "callers may repeat a request for so long",
+            ),
+            (
+                ["--older-than", "10d"],
+                ("HEIST_COOLDOWN", "11d"),
+                "HEIST_COOLDOWN looks back so far",
+            ),
+            (
+                ["--older-than", "10d"],
+                ("HEIST_PROTECTION_WINDOW", "11d"),
+                "HEIST_PROTECTION_WINDOW looks back so far",
+            ),
         ] {
             let command = archive(world, &folder.path, &arguments).env(variable.0, variable.1);
             let ended = command.ended().await;
