@@ -2,6 +2,7 @@
 //! the crate reads an environment variable.
 
 mod archive;
+mod email;
 mod security;
 mod telemetry;
 
@@ -15,6 +16,7 @@ use clap::ValueEnum;
 
 pub use self::{
     archive::ArchiveConfig,
+    email::EmailConfig,
     security::{JwtConfig, SecurityConfig},
     telemetry::{Exporter, TelemetryConfig},
 };
@@ -33,7 +35,12 @@ pub struct ServeConfig {
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, value_parser = DatabaseUrl::parse)]
     pub database_url: Option<DatabaseUrl>,
 
-    /// The most connections to the database at a time
+    /// A streaming replica for reads; default: they go to the primary. What it does not have yet is
+    /// read from the primary, too
+    #[arg(long, env = "DATABASE_READ_URL", value_name = "URL", hide_env_values = true, value_parser = DatabaseUrl::parse)]
+    pub database_read_url: Option<DatabaseUrl>,
+
+    /// The most connections to the database at a time, and to the replica
     #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "NUMBER", default_value = "10", value_parser = connections)]
     pub database_max_connections: u32,
 
@@ -54,6 +61,11 @@ pub struct ServeConfig {
     #[arg(long, env = "HEIST_SHUTDOWN_GRACE", value_name = "DURATION", default_value = "25s", value_parser = parse::duration)]
     pub shutdown_grace: Duration,
 
+    /// How long to go on serving after SIGTERM, while load balancers notice that this server is
+    /// not ready any more; part of the grace period
+    #[arg(long, env = "HEIST_SHUTDOWN_DELAY", value_name = "DURATION", default_value = "0s", value_parser = parse::duration)]
+    pub shutdown_delay: Duration,
+
     #[command(flatten)]
     pub security: SecurityConfig,
 
@@ -64,6 +76,9 @@ pub struct ServeConfig {
     pub traffic: TrafficConfig,
 
     #[command(flatten)]
+    pub email: EmailConfig,
+
+    #[command(flatten)]
     pub log: LogConfig,
 
     #[command(flatten)]
@@ -71,6 +86,11 @@ pub struct ServeConfig {
 
     #[command(flatten)]
     pub embedded: EmbeddedConfig,
+
+    /// A file that overrides the rules of the game, in lines such as `HEIST_ENABLED=false`,
+    /// whenever it changes
+    #[arg(long, env = "HEIST_SETTINGS_FILE", value_name = "FILE")]
+    pub settings_file: Option<PathBuf>,
 
     #[command(flatten)]
     pub rules: RuleArgs,

@@ -10,11 +10,13 @@
 //! | [`rpc`] | tonic: parses requests, calls inward, renders answers; one file per RPC |
 //! | [`engine`] | batches: queues orders and runs each batch as one transaction |
 //! | [`events`] | who is listening to what; signals between replicas |
+//! | [`mail`] | sends notifications by e-mail, after the commit and apart from every call |
 //! | [`domain`] | the rules, as pure functions over plain data |
 //! | [`store`] | SQL and the application's tables |
 //! | [`auth`] | who calls: bearer tokens, names in client certificates |
 //! | [`embedded`] | the PostgreSQL that runs when no `DATABASE_URL` is given |
 //! | [`settings`], [`config`] | the rules of the game; everything else from the environment |
+//! | [`health`] | readiness, which follows the database |
 //! | [`server`] | how the parts are put together, and the order in which they stop |
 //! | [`watched`] | files that are read again when they change: keys and certificates |
 //! | [`cli`] | commands |
@@ -47,6 +49,8 @@ pub mod domain;
 pub mod embedded;
 pub mod engine;
 pub mod events;
+pub mod health;
+pub mod mail;
 pub mod rpc;
 pub mod server;
 pub mod settings;

@@ -15,7 +15,6 @@ use tokio::{
 use tokio_stream::{Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::server::TcpIncoming};
-use tonic_health::server::HealthReporter;
 
 pub use self::tls::TlsOptions;
 use self::{connection::Connection, guard::GuardedIncoming};
@@ -23,26 +22,21 @@ use crate::{
     auth::{self, Authenticator},
     engine::{Engine, Limits, OnCommit, Workers},
     events::{Events, Tasks},
-    pb::{self, heist_service_server, notification_service_server, token_service_server},
+    health::Health,
+    mail::{self, Mailer},
+    pb,
     rpc::{Api, Limiters, Observe, PageTokenKey, StreamReads, TrafficLimits},
-    settings::Settings,
+    settings::LiveSettings,
     store::{
         PgPool, StoreError,
         leaderboard::Ranks,
         pool::{self, DatabaseUrl},
+        reads::Reads,
         schema::{self, SchemaError},
         secrets,
     },
     watched::{Watched, WatchedError},
 };
-
-/// The services whose health is reported; the empty name stands for the whole server.
-const SERVICES: [&str; 4] = [
-    "",
-    heist_service_server::SERVICE_NAME,
-    token_service_server::SERVICE_NAME,
-    notification_service_server::SERVICE_NAME,
-];
 
 /// How many calls on one connection may be given up before the server has looked at them. A
 /// connection that exceeds it is closed, with every call on it. The default of 20 is exceeded
@@ -70,11 +64,18 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How often it is looked whether all calls have been answered.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// Connections that are open before the first call comes; the others are opened when needed.
+const WARM_CONNECTIONS: u32 = 4;
+/// Between attempts to start on a database that is away.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a server needs to run.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub database: DatabaseUrl,
+    /// A replica for reads; `None`: the primary.
+    pub read_database: Option<DatabaseUrl>,
+    /// To each of them.
     pub max_connections: u32,
     /// Where gRPC is served; port 0: any free one.
     pub listen: SocketAddr,
@@ -83,15 +84,17 @@ pub struct Options {
     pub auth: auth::Options,
     /// `None`: plaintext.
     pub tls: Option<TlsOptions>,
-    pub settings: Settings,
+    pub settings: LiveSettings,
     pub limits: Limits,
     pub traffic: TrafficLimits,
+    /// None: nobody is mailed.
+    pub mail: Option<mail::Options>,
 }
 
 /// A server that accepts calls.
 pub struct Server {
     address: SocketAddr,
-    health: HealthReporter,
+    health: Health,
     stop_accepting: oneshot::Sender<()>,
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
     cut_connections: CancellationToken,
@@ -99,6 +102,8 @@ pub struct Server {
     workers: Workers,
     events: Events,
     event_tasks: Tasks,
+    mailer: Option<Mailer>,
+    reads: Reads,
     pool: PgPool,
 }
 
@@ -124,11 +129,13 @@ pub enum ServerError {
 
 impl Server {
     /// Starts a server on a database that has the application's tables and every migration.
+    /// Waits for a database that is away, and listens only then: a process that gave up would be
+    /// started again and again, with longer and longer pauses.
     ///
     /// # Errors
     ///
-    /// What is missing of the schema, a database that does not answer, or an address that
-    /// cannot be listened on.
+    /// What is missing of the schema, a database that refuses us, or an address that cannot be
+    /// listened on.
     pub async fn start(options: Options) -> Result<Self, ServerError> {
         let authenticator = Authenticator::open(options.auth).await?;
         let certificates = match options.tls {
@@ -136,10 +143,15 @@ impl Server {
             None => None,
         };
         let connect_options = options.database.connect_options();
-        schema::check(connect_options).await?;
         let pool = pool::connect_lazy(connect_options.clone(), options.max_connections);
         pool::watch(&pool);
-        let page_token_key = PageTokenKey::new(&secrets::page_token_key(&pool).await?);
+        let warm = WARM_CONNECTIONS.min(options.max_connections);
+        let page_token_key = once_available(async || {
+            schema::check(connect_options).await?;
+            pool::warm(&pool, warm).await?;
+            Ok(PageTokenKey::new(&secrets::page_token_key(&pool).await?))
+        })
+        .await?;
 
         let incoming = listen(options.listen)?;
         let address = incoming.local_addr().map_err(|cause| ServerError::Listen {
@@ -148,22 +160,39 @@ impl Server {
         })?;
 
         let (events, event_tasks) = Events::start(pool.clone(), connect_options.clone());
+        let mailing = options.mail.as_ref().map(|mail| mail.mailing);
+        let mailer = options.mail.map(|mail| Mailer::start(pool.clone(), mail));
         let publisher = events.clone();
-        let on_commit: OnCommit = Arc::new(move |changes| publisher.publish(changes));
-        let (engine, workers) = Engine::start(pool.clone(), options.limits, &on_commit);
+        let wake_mailer = mailer.as_ref().map(Mailer::waker);
+        let on_commit: OnCommit = Arc::new(move |changes| {
+            publisher.publish(changes);
+            if let Some(wake) = &wake_mailer {
+                wake();
+            }
+        });
+        let (engine, workers) = Engine::start(pool.clone(), options.limits, mailing, on_commit);
         let limiters = Arc::new(Limiters::new(options.traffic));
+        let reads = match &options.read_database {
+            None => Reads::on_primary(pool.clone()),
+            Some(replica) => Reads::with_replica(
+                pool.clone(),
+                connect_options,
+                replica.connect_options(),
+                options.max_connections,
+            ),
+        };
         let api = Api {
             engine,
             pool: pool.clone(),
-            settings: Arc::new(options.settings),
+            settings: options.settings,
             page_token_key,
-            ranks: Ranks::new(pool.clone()),
+            ranks: Ranks::new(reads.clone()),
+            reads: reads.clone(),
             events: events.clone(),
             stream_reads: StreamReads::with_connections(options.max_connections),
             limiters: Arc::clone(&limiters),
         };
-        let (health, health_service) = tonic_health::server::health_reporter();
-        set_health(&health, tonic_health::ServingStatus::Serving).await;
+        let (health, health_service) = Health::start(connect_options.clone()).await;
 
         let mut routes = api.into_routes(authenticator).add_service(health_service);
         if options.reflection {
@@ -206,6 +235,8 @@ impl Server {
             workers,
             events,
             event_tasks,
+            mailer,
+            reads,
             pool,
         })
     }
@@ -225,13 +256,24 @@ impl Server {
         }
     }
 
-    /// Ends in order: reports itself as not serving, ends streams, accepts no more connections,
-    /// lets calls in progress finish, settles what the engine accepted, closes the database. Takes
+    /// Reports itself as not ready, and goes on serving for so long: load balancers notice, and
+    /// send new calls elsewhere.
+    pub async fn withdraw(&mut self, delay: Duration) {
+        self.health.withdraw().await;
+        sleep(delay).await;
+    }
+
+    /// Ends in order: reports itself as not ready, ends streams, accepts no more connections,
+    /// lets calls in progress finish, settles what the engine accepted and what the mail worker
+    /// began, closes the database. Takes
     /// `grace` at the most; what is still running then is cut off.
     pub async fn stop(mut self, grace: Duration) {
         let until = Instant::now() + grace;
-        set_health(&self.health, tonic_health::ServingStatus::NotServing).await;
+        self.health.withdraw().await;
         self.events.end_streams();
+        if let Some(mailer) = &self.mailer {
+            mailer.stop();
+        }
         let _ = self.stop_accepting.send(());
         let finished = async {
             tokio::select! {
@@ -252,6 +294,12 @@ impl Server {
         if timeout_at(until, self.event_tasks.finish()).await.is_err() {
             tracing::warn!("the other replicas were not told everything");
         }
+        if let Some(mailer) = self.mailer
+            && timeout_at(until, mailer.finish()).await.is_err()
+        {
+            tracing::warn!("leaving mails of which nobody knows what became of them");
+        }
+        let _ = timeout_at(until, self.reads.close()).await;
         let _ = timeout_at(until, self.pool.close()).await;
     }
 }
@@ -275,6 +323,21 @@ fn listen(address: SocketAddr) -> Result<TcpIncoming, ServerError> {
     Ok(incoming.with_nodelay(Some(true)))
 }
 
+/// Tries until the database is there.
+async fn once_available<T>(
+    attempt: impl AsyncFn() -> Result<T, SchemaError>,
+) -> Result<T, SchemaError> {
+    loop {
+        match attempt().await {
+            Err(SchemaError::Store(error @ StoreError::Unavailable(_))) => {
+                tracing::warn!(%error, "waiting for the database");
+                sleep(PAUSE).await;
+            }
+            result => return result,
+        }
+    }
+}
+
 /// What is served, once TLS is spoken where there are certificates for it.
 fn connections(
     incoming: GuardedIncoming,
@@ -283,12 +346,6 @@ fn connections(
     match certificates {
         Some(certificates) => Box::pin(tls::handshakes(incoming, certificates)),
         None => Box::pin(incoming.map(|accepted| accepted.map(Connection::Plain))),
-    }
-}
-
-async fn set_health(health: &HealthReporter, status: tonic_health::ServingStatus) {
-    for service in SERVICES {
-        health.set_service_status(service, status).await;
     }
 }
 

@@ -7,6 +7,7 @@ export default defineConfig({
   tables: {
     external: [
       "public.Heist",
+      "public.HeistEmailProvider",
       "public.HeistNotification",
       "public.HeistRevertNote",
       "public.HeistSecret",
@@ -16,5 +17,5 @@ export default defineConfig({
       "public._heist_migrations",
     ],
   },
-  enums: { external: ["public.HeistNotificationType"] },
+  enums: { external: ["public.HeistEmailState", "public.HeistNotificationType"] },
 });

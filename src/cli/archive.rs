@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 
 use crate::{
     archive::{self, Options, Summary},
-    config::{ArchiveConfig, LogConfig},
+    config::{ArchiveConfig, DatabaseConfig, LogConfig},
     store::schema,
 };
 
@@ -37,6 +37,9 @@ pub(super) struct Archive {
     action: Option<Action>,
 
     #[command(flatten)]
+    database: Option<DatabaseConfig>,
+
+    #[command(flatten)]
     config: Option<ArchiveConfig>,
 
     #[command(flatten)]
@@ -54,10 +57,12 @@ enum Action {
 
 impl Archive {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        match (self.action, self.config) {
-            (Some(Action::Verify { files }), _) => verify(&files),
-            (None, Some(config)) => move_old_rows(config).await,
-            (None, None) => unreachable!("clap asks for what is required"),
+        if let Some(Action::Verify { files }) = self.action {
+            return verify(&files);
+        }
+        match (self.database, self.config) {
+            (Some(database), Some(config)) => move_old_rows(&database, config).await,
+            _ => unreachable!("clap asks for what is required"),
         }
     }
 }
@@ -77,9 +82,9 @@ fn verify(files: &[PathBuf]) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn move_old_rows(config: ArchiveConfig) -> anyhow::Result<()> {
+async fn move_old_rows(database: &DatabaseConfig, config: ArchiveConfig) -> anyhow::Result<()> {
     check_retention(&config)?;
-    let database = config.database.database_url.connect_options().clone();
+    let database = database.database_url.connect_options().clone();
     schema::check(&database).await.context("cannot archive")?;
     let options = Options {
         database,

@@ -2,6 +2,7 @@
 
 mod archive;
 mod check;
+mod emails;
 mod healthcheck;
 mod migrate;
 mod serve;
@@ -39,6 +40,7 @@ enum Command {
     Migrate(Box<migrate::Migrate>),
     Check(Box<check::Check>),
     Archive(Box<archive::Archive>),
+    Emails(Box<emails::Emails>),
     Token(Box<token::Token>),
     Healthcheck(Box<healthcheck::Healthcheck>),
 }
@@ -61,10 +63,14 @@ pub fn run() -> ExitCode {
             Command::Migrate(migrate) => migrate.run().await,
             Command::Check(check) => check.run().await,
             Command::Archive(archive) => archive.run().await,
+            Command::Emails(emails) => emails.run().await,
             Command::Token(token) => token.run().await,
             Command::Healthcheck(healthcheck) => healthcheck.run().await,
         }
     });
+    // Whatever still runs after the grace period is left behind, be it a read of a file system
+    // that does not answer.
+    runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
@@ -87,6 +93,7 @@ impl Command {
             Self::Migrate(migrate) => &migrate.log,
             Self::Check(check) => &check.log,
             Self::Archive(archive) => &archive.log,
+            Self::Emails(emails) => &emails.log,
             Self::Token(token) => &token.log,
             Self::Healthcheck(healthcheck) => &healthcheck.log,
         }

@@ -9,6 +9,7 @@ use crate::{
     config::{Auth, ServeConfig},
     embedded::{self, Embedded, demo},
     server::{Options, Server},
+    settings::LiveSettings,
     store::pool::DatabaseUrl,
     telemetry::Exporters,
 };
@@ -35,6 +36,11 @@ impl Serve {
         let begun = Instant::now();
         let config = self.config;
         let mut stop = StopSignals::listen()?;
+        let mail = config.email.clone().options().map_err(anyhow::Error::msg)?;
+        ensure!(
+            config.shutdown_delay < config.shutdown_grace || config.shutdown_delay.is_zero(),
+            "HEIST_SHUTDOWN_DELAY has to be shorter than HEIST_SHUTDOWN_GRACE, of which it is a part"
+        );
 
         ensure!(
             config.auth.is_some() || config.database_url.is_none(),
@@ -56,18 +62,33 @@ impl Serve {
             tracing::warn!("no authentication: whoever can connect may do everything");
         }
 
+        let settings = match config.settings_file {
+            Some(file) => {
+                let name = format!("HEIST_SETTINGS_FILE={}", file.display());
+                (LiveSettings::watch(file, config.rules).await).context(name)?
+            }
+            None => LiveSettings::fixed(config.rules.into()),
+        };
         let options = Options {
             database,
+            read_database: config.database_read_url,
             max_connections: config.database_max_connections,
             listen: config.listen,
             reflection: config.reflection,
             auth: auth_options,
             tls,
-            settings: config.rules.into(),
+            settings,
             limits: config.engine.into(),
             traffic: config.traffic.into(),
+            mail,
         };
-        let mut server = Server::start(options).await?;
+        let mut server = tokio::select! {
+            server = Server::start(options) => server?,
+            signal = stop.received() => {
+                tracing::info!(signal, "stopping before it served");
+                return Ok(());
+            }
+        };
         let address = server.address();
         let startup_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let metrics_address = exporters.metrics_address().map(tracing::field::display);
@@ -90,7 +111,8 @@ impl Serve {
         };
         let failed = failure.is_some();
         if !failed {
-            server.stop(config.shutdown_grace).await;
+            server.withdraw(config.shutdown_delay).await;
+            (server.stop(config.shutdown_grace.saturating_sub(config.shutdown_delay))).await;
         }
         exporters.flush().await;
         if let Some(postgres) = private {

@@ -2,15 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::DatabaseConfig;
 use crate::settings::parse;
 
 /// What `heist archive` needs to know.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ArchiveConfig {
-    #[command(flatten)]
-    pub database: DatabaseConfig,
-
     /// The folder that the files go to, one for each database; made where there is none
     #[arg(long, env = "HEIST_ARCHIVE_DIR", value_name = "FOLDER")]
     pub dir: PathBuf,

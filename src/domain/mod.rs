@@ -10,6 +10,7 @@ pub mod eligibility;
 pub mod heist;
 pub mod ids;
 pub mod leaderboard;
+pub mod mailing;
 pub mod notification;
 pub mod rules;
 pub mod tokens;

@@ -107,7 +107,7 @@ async fn make_history(pool: &PgPool) -> Result<(), DemoError> {
     .collect();
 
     let nobody_listens: OnCommit = Arc::new(|_| ());
-    let (engine, workers) = Engine::start(pool.clone(), Limits::default(), &nobody_listens);
+    let (engine, workers) = Engine::start(pool.clone(), Limits::default(), None, nobody_listens);
     for (referred, referrer) in referrals {
         let order = AwardOrder {
             referrer: UserId(referrer),

@@ -8,6 +8,7 @@ use crate::{
         adjustment::{AdjustmentOrder, AdjustmentOutcome, decide},
         change::Changes,
         ids::UserId,
+        mailing::Mailing,
     },
     store::{StoreError, adjustments},
     telemetry::metrics::METRICS,
@@ -24,6 +25,7 @@ impl Operation for Adjustments {
     async fn apply(
         connection: &mut PgConnection,
         orders: &[AdjustmentOrder],
+        _: Option<Mailing>,
     ) -> Result<Vec<AdjustmentOutcome>, StoreError> {
         let facts = adjustments::load(connection, orders).await?;
         let now = facts.now;

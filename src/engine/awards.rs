@@ -8,6 +8,7 @@ use crate::{
         award::{AwardOrder, AwardOutcome, TOKENS_PER_REFERRAL, decide},
         change::Changes,
         ids::UserId,
+        mailing::Mailing,
     },
     store::{StoreError, awards},
     telemetry::metrics::METRICS,
@@ -24,12 +25,14 @@ impl Operation for Awards {
     async fn apply(
         connection: &mut PgConnection,
         orders: &[AwardOrder],
+        mailing: Option<Mailing>,
     ) -> Result<Vec<AwardOutcome>, StoreError> {
         let facts = awards::load(connection, orders).await?;
         let now = facts.now;
         let outcomes = decide(orders, facts);
         if outcomes.iter().any(Self::wrote) {
-            awards::save(connection, now, &outcomes).await?;
+            let email_at = mailing.map(|mailing| mailing.first_attempt(now));
+            awards::save(connection, now, &outcomes, email_at).await?;
         }
         Ok(outcomes)
     }

@@ -8,6 +8,7 @@ use crate::{
         change::Changes,
         heist::{HeistOrder, HeistOutcome, decide},
         ids::UserId,
+        mailing::Mailing,
     },
     store::{StoreError, heists},
     telemetry::metrics::METRICS,
@@ -24,12 +25,14 @@ impl Operation for Heists {
     async fn apply(
         connection: &mut PgConnection,
         orders: &[HeistOrder],
+        mailing: Option<Mailing>,
     ) -> Result<Vec<HeistOutcome>, StoreError> {
         let facts = heists::load(connection, orders).await?;
         let now = facts.now;
         let outcomes = decide(orders, facts);
         if outcomes.iter().any(Self::wrote) {
-            heists::save(connection, now, orders, &outcomes).await?;
+            let email_at = mailing.map(|mailing| mailing.first_attempt(now));
+            heists::save(connection, now, orders, &outcomes, email_at).await?;
         }
         Ok(outcomes)
     }

@@ -24,7 +24,7 @@ use std::fmt::Display;
 use sqlx::PgPool;
 use tokio::{task::JoinSet, time::Instant};
 
-use self::queue::Queue;
+use self::queue::{Context, Queue};
 pub use self::{
     mark_read::Marked,
     queue::{Limits, OnCommit},
@@ -33,6 +33,7 @@ use crate::domain::{
     adjustment::{AdjustmentOrder, AdjustmentOutcome},
     award::{AwardOrder, AwardOutcome},
     heist::{HeistOrder, HeistOutcome},
+    mailing::Mailing,
 };
 use crate::{store::StoreError, telemetry::Flood};
 
@@ -70,15 +71,26 @@ pub enum EngineError {
 }
 
 impl Engine {
-    /// Starts the workers. `on_commit` is told what changed.
+    /// Starts the workers. Who is notified is mailed, too, where there is `mailing`;
+    /// `on_commit` is told what changed.
     #[must_use]
-    pub fn start(pool: PgPool, limits: Limits, on_commit: &OnCommit) -> (Self, Workers) {
+    pub fn start(
+        pool: PgPool,
+        limits: Limits,
+        mailing: Option<Mailing>,
+        on_commit: OnCommit,
+    ) -> (Self, Workers) {
         let mut workers = JoinSet::new();
-        let engine = Self {
-            heists: Queue::start(&pool, limits, on_commit, &mut workers),
-            awards: Queue::start(&pool, limits, on_commit, &mut workers),
-            adjustments: Queue::start(&pool, limits, on_commit, &mut workers),
+        let context = Context {
             pool,
+            mailing,
+            on_commit,
+        };
+        let engine = Self {
+            heists: Queue::start(&context, limits, &mut workers),
+            awards: Queue::start(&context, limits, &mut workers),
+            adjustments: Queue::start(&context, limits, &mut workers),
+            pool: context.pool,
         };
         (engine, Workers(workers))
     }

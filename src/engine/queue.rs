@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{EngineError, backlog::Backlog, retry};
 use crate::{
-    domain::{change::Changes, ids::UserId},
+    domain::{change::Changes, ids::UserId, mailing::Mailing},
     store::StoreError,
     telemetry::{
         metrics::{self, METRICS},
@@ -56,10 +56,12 @@ pub(super) trait Operation: 'static {
     const NAME: &'static str;
 
     /// Loads, decides and saves, in the transaction of `connection`, which the caller
-    /// commits. One outcome for each order, in their order.
+    /// commits. One outcome for each order, in their order. Who is notified is mailed, too,
+    /// where there is `mailing`.
     fn apply(
         connection: &mut PgConnection,
         orders: &[Self::Order],
+        mailing: Option<Mailing>,
     ) -> impl Future<Output = Result<Vec<Self::Outcome>, StoreError>> + Send;
 
     /// Whose rows an order reads or writes.
@@ -85,9 +87,10 @@ pub type OnCommit = Arc<dyn Fn(Changes) + Send + Sync>;
 
 /// What batches work with.
 #[derive(Clone)]
-struct Context {
-    pool: PgPool,
-    on_commit: OnCommit,
+pub(super) struct Context {
+    pub(super) pool: PgPool,
+    pub(super) mailing: Option<Mailing>,
+    pub(super) on_commit: OnCommit,
 }
 
 /// Where orders of one kind are handed in.
@@ -108,18 +111,9 @@ struct Job<O: Operation> {
 }
 
 impl<O: Operation> Queue<O> {
-    pub(super) fn start(
-        pool: &PgPool,
-        limits: Limits,
-        on_commit: &OnCommit,
-        workers: &mut JoinSet<()>,
-    ) -> Self {
+    pub(super) fn start(context: &Context, limits: Limits, workers: &mut JoinSet<()>) -> Self {
         let (sender, arrivals) = mpsc::unbounded_channel();
-        let context = Context {
-            pool: pool.clone(),
-            on_commit: Arc::clone(on_commit),
-        };
-        workers.spawn(dispatch::<O>(context, arrivals, limits));
+        workers.spawn(dispatch::<O>(context.clone(), arrivals, limits));
         let places = Arc::new(Semaphore::new(limits.queue));
         let free = Arc::clone(&places);
         metrics::watch_queue(O::NAME, move || limits.queue - free.available_permits());
@@ -227,7 +221,7 @@ async fn settle<O: Operation>(context: Context, jobs: Vec<Job<O>>) {
     let place = span.as_ref().map(|span| span.span_context().clone());
     let resolved = Request::batch(&requests, place)
         .scope(retry::resolve::<O>(
-            &context.pool,
+            &context,
             &orders,
             &requests,
             latest_deadline,

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio::time::{Instant, sleep};
 
-use super::{EngineError, queue::Operation};
+use super::{
+    EngineError,
+    queue::{Context, Operation},
+};
 use crate::{
     store::{Statement as _, StoreError, pool},
     telemetry::{
@@ -52,14 +54,14 @@ pub(super) struct Resolved<Outcome> {
 /// A fault that is not about conflicts or connections splits the batch and runs the halves
 /// again, so that one impossible order fails alone. `requests` are where the orders came from.
 pub(super) async fn resolve<O: Operation>(
-    pool: &PgPool,
+    context: &Context,
     orders: &[O::Order],
     requests: &[Option<Request>],
     until: Instant,
 ) -> Resolved<O::Outcome> {
     // What attempts decided whose commit may have come through.
     let mut unconfirmed = Vec::new();
-    match attempt_repeatedly::<O>(pool, orders, until, &mut unconfirmed).await {
+    match attempt_repeatedly::<O>(context, orders, until, &mut unconfirmed).await {
         Ok(outcomes) => Resolved {
             results: reconcile_all::<O>(unconfirmed, outcomes)
                 .into_iter()
@@ -69,8 +71,8 @@ pub(super) async fn resolve<O: Operation>(
         },
         Err(StoreError::Database(_)) if orders.len() > 1 => {
             let half = orders.len() / 2;
-            let mut resolved = part::<O>(pool, &orders[..half], &requests[..half], until).await;
-            let rest = part::<O>(pool, &orders[half..], &requests[half..], until).await;
+            let mut resolved = part::<O>(context, &orders[..half], &requests[..half], until).await;
+            let rest = part::<O>(context, &orders[half..], &requests[half..], until).await;
             resolved.results.extend(rest.results);
             resolved.in_doubt |= rest.in_doubt || !unconfirmed.is_empty();
             resolved
@@ -87,25 +89,25 @@ pub(super) async fn resolve<O: Operation>(
 
 /// A part of a batch, whose lines in the log are those of its own requests.
 async fn part<O: Operation>(
-    pool: &PgPool,
+    context: &Context,
     orders: &[O::Order],
     requests: &[Option<Request>],
     until: Instant,
 ) -> Resolved<O::Outcome> {
     let place = request::with_current(|whole| whole.span().cloned()).flatten();
-    let part = Box::pin(resolve::<O>(pool, orders, requests, until));
+    let part = Box::pin(resolve::<O>(context, orders, requests, until));
     Request::batch(requests, place).scope(part).await
 }
 
 async fn attempt_repeatedly<O: Operation>(
-    pool: &PgPool,
+    context: &Context,
     orders: &[O::Order],
     until: Instant,
     unconfirmed: &mut Vec<Vec<O::Outcome>>,
 ) -> Result<Vec<O::Outcome>, StoreError> {
     let mut attempts = 0;
     loop {
-        let error = match attempt::<O>(pool, orders).await {
+        let error = match attempt::<O>(context, orders).await {
             Ok(outcomes) => {
                 let wrote = outcomes.iter().any(O::wrote);
                 METRICS.transactions(1, O::NAME, if wrote { "committed" } else { "empty" });
@@ -158,11 +160,11 @@ fn rolled_back<O: Operation>(error: &StoreError, batch_size: usize, attempts: u3
 }
 
 async fn attempt<O: Operation>(
-    pool: &PgPool,
+    context: &Context,
     orders: &[O::Order],
 ) -> Result<Vec<O::Outcome>, Failure<O::Outcome>> {
-    let mut transaction = pool::begin(pool).await?;
-    let outcomes = O::apply(&mut transaction, orders).await?;
+    let mut transaction = pool::begin(&context.pool).await?;
+    let outcomes = O::apply(&mut transaction, orders, context.mailing).await?;
     if !outcomes.iter().any(O::wrote) {
         // There is nothing to undo: a rollback that fails changes no answer.
         let _ = transaction.rollback().await;

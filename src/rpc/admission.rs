@@ -116,6 +116,6 @@ pub(super) fn admit<T: Access + Counted>(
 ) -> Result<Instant, Status> {
     access::check(request)?;
     let counts = request.get_ref().counts();
-    (api.limiters.rates).count(api.settings.rates, &counts, Instant::now())?;
+    (api.limiters.rates).count(api.settings.now().rates, &counts, Instant::now())?;
     Ok(deadline::of(request))
 }

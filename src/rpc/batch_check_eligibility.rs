@@ -26,12 +26,12 @@ pub(super) async fn handle(
     let victims = fields.user_ids("victim_ids", &message.victim_ids, MAX_BATCH);
     fields.check()?;
 
-    let rules = &api.settings.rules;
+    let rules = api.settings.now().rules;
     let everybody = [&victims[..], &[attacker]].concat();
     let read = players::snapshot(&api.pool, &everybody, rules.robberies_to_know());
     let snapshot = read_within(deadline, "checking eligibility", read).await?;
     let eligibilities = victims.into_iter().map(|victim| {
-        let eligibility = snapshot.assess(rules, attacker, victim);
+        let eligibility = snapshot.assess(&rules, attacker, victim);
         audit::eligibility_checked(attacker, &eligibility);
         render::eligibility(eligibility)
     });

@@ -19,11 +19,11 @@ pub(super) async fn handle(
     let victim = fields.user_id("victim_id", message.victim_id);
     fields.check()?;
 
-    let rules = &api.settings.rules;
+    let rules = api.settings.now().rules;
     let both = [attacker, victim];
     let read = players::snapshot(&api.pool, &both, rules.robberies_to_know());
     let snapshot = read_within(deadline, "checking eligibility", read).await?;
-    let eligibility = snapshot.assess(rules, attacker, victim);
+    let eligibility = snapshot.assess(&rules, attacker, victim);
     audit::eligibility_checked(attacker, &eligibility);
     Ok(Response::new(CheckEligibilityResponse {
         eligibility: Some(render::eligibility(eligibility)),

@@ -1,7 +1,5 @@
 //! `HeistService.ExecuteHeist`
 
-use std::sync::Arc;
-
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -61,7 +59,7 @@ fn parse(api: &Api, request: &Request<ExecuteHeistRequest>) -> Result<HeistOrder
         // An id of our own lets the engine find the heist again, should the commit be lost.
         request_id: request_id.unwrap_or_else(|| RequestId(Uuid::now_v7())),
         caller_address,
-        rules: Arc::clone(&api.settings.rules),
+        rules: api.settings.now().rules,
     })
 }
 

@@ -17,11 +17,11 @@ pub(super) async fn handle(
     let user_id = fields.user_id("user_id", request.get_ref().user_id);
     fields.check()?;
 
-    let read = async {
-        let exists = players::exists(&api.pool, user_id).await?;
-        let stats = heists::stats(&api.pool, user_id).await?;
+    let read = (api.reads).run(|pool| async move {
+        let exists = players::exists(&pool, user_id).await?;
+        let stats = heists::stats(&pool, user_id).await?;
         Ok((exists, stats))
-    };
+    });
     let (exists, stats) = read_within(deadline, "summing up heists", read).await?;
     if !exists {
         return Err(status::user_not_found(user_id));

@@ -16,7 +16,7 @@ use crate::{
         rules::Rules,
     },
     pb::{GetLeaderboardRequest, GetLeaderboardResponse},
-    store::{StoreError, leaderboard, players},
+    store::{PgPool, StoreError, leaderboard, players},
 };
 
 const DEFAULT_PAGE_SIZE: u16 = 50;
@@ -33,17 +33,18 @@ pub(super) async fn handle(
     let page_size = fields.page_size(message.page_size, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE);
     fields.check()?;
     let list: [&[u8]; 2] = [b"GetLeaderboard", &message.viewer_id.to_be_bytes()];
-    let page = (api.page_token_key).page(&list, page_size, &message.page_token)?;
+    let page = &(api.page_token_key).page(&list, page_size, &message.page_token)?;
 
-    let read = async {
+    let rules = &api.settings.now().rules;
+    let read = (api.reads).run(|pool| async move {
         let behind = page.after().map(unpack);
-        let mut places = leaderboard::page(&api.pool, behind, page.rows_to_read()).await?;
+        let mut places = leaderboard::page(&pool, behind, page.rows_to_read()).await?;
         let next_page_token = page.cut(&mut places, |(_, end)| pack(*end));
         let places: Vec<Place> = places.into_iter().map(|(place, _)| place).collect();
         let view = match viewer {
-            Some(viewer) => View::read(api, viewer, &places).await?,
+            Some(viewer) => View::read(api, &pool, viewer, &places, rules).await?,
             None => None,
-        };
+        });
         Ok((places, next_page_token, view))
     };
     let (places, next_page_token, view) =
@@ -52,7 +53,6 @@ pub(super) async fn handle(
         return Err(status::user_not_found(viewer));
     }
 
-    let rules = &api.settings.rules;
     let entries = (places.into_iter()).map(|place| {
         let eligibility = (view.as_ref()).and_then(|view| view.eligibility(rules, &place));
         render::leaderboard_entry(place, eligibility)
@@ -72,15 +72,21 @@ struct View {
 
 impl View {
     /// `None` where there is no such viewer.
-    async fn read(api: &Api, viewer: UserId, places: &[Place]) -> Result<Option<Self>, StoreError> {
-        let Some(own) = api.ranks.place(viewer).await? else {
+    async fn read(
+        api: &Api,
+        pool: &PgPool,
+        viewer: UserId,
+        places: &[Place],
+        rules: &Rules,
+    ) -> Result<Option<Self>, StoreError> {
+        let Some(own) = api.ranks.place(pool, viewer).await? else {
             return Ok(None);
         };
         let mut everybody: Vec<UserId> =
             places.iter().map(|place| place.standing.user_id).collect();
         everybody.push(viewer);
-        let robberies_to_know = api.settings.rules.robberies_to_know();
-        let snapshot = players::snapshot(&api.pool, &everybody, robberies_to_know).await?;
+        let robberies_to_know = rules.robberies_to_know();
+        let snapshot = players::snapshot(pool, &everybody, robberies_to_know).await?;
         Ok(Some(Self { own, snapshot }))
     }
 

@@ -28,14 +28,14 @@ pub(super) async fn handle(
         &user_id.0.to_be_bytes(),
         &[u8::from(unread_only)],
     ];
-    let page = (api.page_token_key).page(&list, page_size, &message.page_token)?;
+    let page = &(api.page_token_key).page(&list, page_size, &message.page_token)?;
 
-    let read = async {
-        let unread_count = notifications::unread_count(&api.pool, user_id).await?;
+    let read = (api.reads).run(|pool| async move {
+        let unread_count = notifications::unread_count(&pool, user_id).await?;
         let range = match page.after() {
             None => Range::Newest,
             Some([id, _]) => Range::Before(NotificationId(id)),
-        };
+        });
         let rows = page.rows_to_read();
         let notifications =
             notifications::page(&api.pool, user_id, unread_only, range, rows).await?;

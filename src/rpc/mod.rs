@@ -56,8 +56,8 @@ use crate::{
         notification_service_server::NotificationServiceServer,
         token_service_server::TokenServiceServer,
     },
-    settings::Settings,
-    store::{PgPool, leaderboard::Ranks},
+    settings::LiveSettings,
+    store::{PgPool, leaderboard::Ranks, reads::Reads},
 };
 
 /// The largest request that is read, in bytes. The longest list that the contract allows
@@ -69,9 +69,11 @@ const MAX_REQUEST_BYTES: usize = 64 * 1024;
 pub struct Api {
     /// Executes what changes the books.
     pub engine: Engine,
-    /// For reads.
+    /// The primary: for streams, and what has to be told by the clock that decides.
     pub pool: PgPool,
-    pub settings: Arc<Settings>,
+    /// For all other reads.
+    pub reads: Reads,
+    pub settings: LiveSettings,
     pub page_token_key: PageTokenKey,
     pub ranks: Ranks,
     pub events: Events,
@@ -80,12 +82,16 @@ pub struct Api {
 }
 
 impl Api {
+    fn gate(&self) -> gate::FeatureGate {
+        gate::FeatureGate::new(self.settings.clone())
+    }
+
     /// The three services of the contract, for callers whom `authenticator` knows.
     #[must_use]
     pub fn into_routes(self, authenticator: Authenticator) -> Routes {
         access::verify_table();
         let door = door::Door::new(authenticator);
-        let gate = gate::FeatureGate::new(Arc::clone(&self.settings));
+        let gate = self.gate();
         let calls = self.limiters.calls.clone();
         let heists =
             HeistServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);

@@ -94,7 +94,10 @@ pub(super) async fn handle(
         reads: api.stream_reads.clone(),
     };
     let caller = access::caller(&request);
-    let items = stream(&api.events, caller, slot, |writer| feed.run(writer));
+    let gate = api.gate();
+    let items = stream(&api.events, caller, slot, |writer| {
+        gate.limit(feed.run(writer))
+    });
     Ok(Response::new(items))
 }
 

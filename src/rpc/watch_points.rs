@@ -24,7 +24,10 @@ pub(super) fn handle(
     let slot = api.limiters.streams.take(None)?;
     let points = api.events.watch_points();
     let caller = access::caller(request);
-    let items = stream(&api.events, caller, slot, |writer| feed(points, writer));
+    let gate = api.gate();
+    let items = stream(&api.events, caller, slot, |writer| {
+        gate.limit(feed(points, writer))
+    });
     Ok(Response::new(items))
 }
 

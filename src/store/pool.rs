@@ -61,6 +61,20 @@ pub fn watch(pool: &PgPool) {
     });
 }
 
+/// Opens so many connections, so that the first calls find them open.
+///
+/// # Errors
+///
+/// [`StoreError::Unavailable`] where one could not be had.
+pub async fn warm(pool: &PgPool, connections: u32) -> Result<(), StoreError> {
+    // All are held until the last is open: one that was given back would be had again.
+    let mut open = Vec::new();
+    for _ in 0..connections {
+        open.push(pool.acquire().await?);
+    }
+    Ok(())
+}
+
 /// Begins a transaction that writes. Call it in a task that nobody cancels: a connection
 /// whose `BEGIN` was cut short goes back to the pool inside a transaction.
 ///

@@ -47,6 +47,8 @@ pub struct Reads {
 #[derive(Clone)]
 struct Replica {
     pool: PgPool,
+    /// The follower's own.
+    probes: [PgPool; 2],
     questions: mpsc::Sender<Question>,
     is_in_use: Arc<AtomicBool>,
 }
@@ -68,16 +70,18 @@ impl Reads {
     #[must_use]
     pub fn with_replica(
         primary: PgPool,
-        primary_options: PgConnectOptions,
-        replica_options: PgConnectOptions,
+        primary_options: &PgConnectOptions,
+        replica_options: &PgConnectOptions,
         max_connections: u32,
     ) -> Self {
         let (questions, asked) = mpsc::channel(MAX_WAITING);
         let is_in_use = Arc::new(AtomicBool::new(false));
+        // Of their own, so that reads that fill a pool do not look like a replica that lags.
+        let probes = [primary_options, replica_options]
+            .map(|options| pool::connect_lazy(options.clone(), 1));
         let follower = Follower {
-            // Of their own, so that reads that fill a pool do not look like a replica that lags.
-            primary: pool::connect_lazy(primary_options, 1),
-            replica: pool::connect_lazy(replica_options.clone(), 1),
+            primary: probes[0].clone(),
+            replica: probes[1].clone(),
             asked,
             is_in_use: Arc::clone(&is_in_use),
         };
@@ -85,10 +89,21 @@ impl Reads {
         Self {
             primary,
             replica: Some(Replica {
-                pool: pool::connect_lazy(replica_options, max_connections),
+                pool: pool::connect_lazy(replica_options.clone(), max_connections),
+                probes,
                 questions,
                 is_in_use,
             }),
+        }
+    }
+
+    /// Closes the connections to the replica. Those of the primary are its owner's.
+    pub async fn close(&self) {
+        if let Some(replica) = &self.replica {
+            replica.pool.close().await;
+            for probe in &replica.probes {
+                probe.close().await;
+            }
         }
     }
 

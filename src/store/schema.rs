@@ -3,7 +3,7 @@
 use std::{collections::HashSet, io, time::Duration};
 
 use sqlx::{
-    Connection as _, PgConnection,
+    Connection as _, PgConnection, PgPool,
     migrate::{Migrate as _, MigrateError, Migrator},
     postgres::PgConnectOptions,
 };
@@ -51,6 +51,8 @@ pub enum SchemaError {
         "the database schema is old: migration {version} ({description}) is not applied; run `heist migrate up`"
     )]
     Old { version: i64, description: String },
+    #[error("the database takes no writes: another server may have taken over")]
+    ReadOnly,
     #[error("no migration has the version {version}")]
     NoSuchVersion { version: i64 },
     #[error(transparent)]
@@ -62,6 +64,14 @@ pub enum SchemaError {
 impl From<sqlx::Error> for SchemaError {
     fn from(error: sqlx::Error) -> Self {
         Self::Store(error.into())
+    }
+}
+
+impl SchemaError {
+    /// The database has not answered in time.
+    #[must_use]
+    pub fn timed_out() -> Self {
+        sqlx::Error::Io(io::ErrorKind::TimedOut.into()).into()
     }
 }
 
@@ -95,6 +105,28 @@ pub async fn check(options: &PgConnectOptions) -> Result<(), SchemaError> {
     check_application_tables(&mut connection).await?;
     let steps = steps_of(&mut connection).await?;
     close(connection).await?;
+    all_applied(steps)
+}
+
+/// Whether the service can work on this database as it is now: it answers, takes writes, and has
+/// every migration. Cheap enough to be asked every second.
+///
+/// # Errors
+///
+/// What is in the way.
+pub async fn check_serviceable(pool: &PgPool) -> Result<(), SchemaError> {
+    let mut connection = pool.acquire().await?;
+    let read_only: bool =
+        sqlx::query_scalar("SELECT current_setting('transaction_read_only')::boolean")
+            .fetch_one(&mut *connection)
+            .await?;
+    if read_only {
+        return Err(SchemaError::ReadOnly);
+    }
+    all_applied(steps_of(&mut connection).await?)
+}
+
+fn all_applied(steps: Vec<Step>) -> Result<(), SchemaError> {
     match steps.into_iter().find(|step| !step.applied) {
         None => Ok(()),
         Some(step) => Err(SchemaError::Old {
@@ -247,7 +279,7 @@ fn is_lock_timeout(error: &SchemaError) -> bool {
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, SchemaError> {
     match timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await {
         Ok(connection) => Ok(connection?),
-        Err(_elapsed) => Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()).into()),
+        Err(_elapsed) => Err(SchemaError::timed_out()),
     }
 }
 

@@ -81,7 +81,7 @@ where
                 let (trace_id, span_id) = (span.trace_id(), span.span_id());
                 write!(writer, r#","traceId":"{trace_id}","spanId":"{span_id}""#)?;
             }
-            Ok(())
+            Ok::<_, fmt::Error>(())
         })
         .unwrap_or(Ok(()))?;
         writer.write_str("}\n")
@@ -113,7 +113,7 @@ where
             if let Some(span) = traced(request) {
                 write!(writer, " traceId={}", span.trace_id())?;
             }
-            Ok(())
+            Ok::<_, fmt::Error>(())
         })
         .unwrap_or(Ok(()))?;
         writer.write_char('\n')

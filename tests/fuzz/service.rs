@@ -8,7 +8,7 @@ use heist::{
     engine::{Engine, Limits, OnCommit, Workers},
     events::{Events, Tasks},
     rpc::{Api, Limiters, PageTokenKey, StreamReads, TrafficLimits},
-    settings::{RateLimits, Settings},
+    settings::{LiveSettings, RateLimits, Settings},
     store::{
         leaderboard::Ranks,
         pool::{self, DatabaseUrl},
@@ -44,7 +44,7 @@ impl Service {
         let connect_options = database.connect_options();
         let pool = pool::connect_lazy(connect_options.clone(), 2);
         let on_commit: OnCommit = Arc::new(|_changes| {});
-        let (engine, workers) = Engine::start(pool.clone(), Limits::default(), &on_commit);
+        let (engine, workers) = Engine::start(pool.clone(), Limits::default(), None, on_commit);
         let (events, tasks) = Events::start(pool.clone(), connect_options.clone());
         let settings = Settings {
             rates: RateLimits::NONE,
@@ -54,7 +54,7 @@ impl Service {
             engine,
             ranks: Ranks::new(pool.clone()),
             pool,
-            settings: Arc::new(settings),
+            settings: LiveSettings::fixed(settings),
             page_token_key: PageTokenKey::new("a secret"),
             events,
             stream_reads: StreamReads::with_connections(2),

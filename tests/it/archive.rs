@@ -356,9 +356,9 @@ fn a_run_killed_at_any_moment_loses_and_doubles_nothing() {
         // Later and later, until one came to its end.
         let mut kills = 0;
         loop {
-            let process = archive(world, &folder.path, &["--rows-per-file", "7"]).spawned();
+            let process = archive(world, &folder.path, &["--rows-per-file", "7"]).spawn();
             sleep(Duration::from_millis(20 + 3 * kills)).await;
-            let ended_by_itself = process.killed().await;
+            let ended_by_itself = process.stopped_by("KILL").await.code == Some(0);
             nothing_is_lost_or_doubled(world, &folder.path, &heists, &notifications).await;
             if ended_by_itself {
                 break;
@@ -432,7 +432,7 @@ async fn a_run_in_the_midst(
         .execute(&mut *deletion)
         .await
         .unwrap();
-    let process = archive(world, folder, &[]).spawned();
+    let process = archive(world, folder, &[]).spawn();
     world.somebody_waits_for_a_lock().await;
     (process, deletion)
 }
@@ -466,7 +466,7 @@ fn a_verified_file_that_is_missing_or_exchanged_stops_the_next_run() {
         let (ada, _) = robberies(world, 3).await;
         everything_was(world, 100).await;
         let (first, deletion) = a_run_in_the_midst(world, &folder.path, &ada).await;
-        first.killed().await;
+        first.stopped_by("KILL").await;
         deletion.rollback().await.unwrap();
         let file = verified_files(world, &folder.path).await.remove(0);
         let aside = file.with_extension("aside");
@@ -521,7 +521,7 @@ fn players_are_deleted_and_robbed_while_the_archive_works() {
         everything_was_read(world).await;
         everything_was(world, 100).await;
 
-        let run = archive(world, &folder.path, &["--rows-per-file", "20"]).spawned();
+        let run = archive(world, &folder.path, &["--rows-per-file", "20"]).spawn();
         let heists = (robbers[10..].iter()).map(|robber| tokio::spawn(robber.robs(&rich)));
         let heists: Vec<_> = heists.collect();
         for leaver in &robbers[..10] {
@@ -536,6 +536,38 @@ fn players_are_deleted_and_robbed_while_the_archive_works() {
         assert_eq!(world.count_heists().await, 20);
         assert_eq!(stats(world, &rich).await.heists_as_victim, 140);
         assert_eq!(stats(world, &robbers[12]).await.heists_as_attacker, 5);
+        books_are_in_order(world).await;
+    });
+}
+
+#[test]
+fn notifications_whose_mail_is_queued_or_parked_stay() {
+    lawless().run(async |world| {
+        let folder = Directory::create();
+        robberies(world, 2).await;
+        everything_was_read(world).await;
+        everything_was(world, 100).await;
+        // Six of them, one for each state.
+        run(
+            world,
+            r#"UPDATE "HeistNotification" AS note SET "emailState" = given.state::"HeistEmailState", "emailAt" = now()
+            FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place FROM "HeistNotification") AS numbered
+            INNER JOIN unnest('{QUEUED,SENDING,FAILED,UNKNOWN,SENT,DROPPED}'::text[]) WITH ORDINALITY AS given (state, place)
+                ON given.place = numbered.place
+            WHERE note."id" = numbered."id""#,
+        )
+        .await;
+
+        let said = archives(world, &folder.path, &[]).await;
+
+        assert_eq!(said, "Archived 2 heists and 2 notifications in 2 files.");
+        let left: Vec<String> = sqlx::query_scalar(
+            r#"SELECT "emailState"::text FROM "HeistNotification" ORDER BY "emailState""#,
+        )
+        .fetch_all(&world.pool)
+        .await
+        .unwrap();
+        assert_eq!(left, ["QUEUED", "SENDING", "FAILED", "UNKNOWN"]);
         books_are_in_order(world).await;
     });
 }

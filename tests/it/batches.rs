@@ -64,7 +64,7 @@ async fn in_one_batch(
         ..Limits::default()
     };
     let nobody_listens: OnCommit = Arc::new(|_| ());
-    let (engine, workers) = Engine::start(world.pool.clone(), limits, &nobody_listens);
+    let (engine, workers) = Engine::start(world.pool.clone(), limits, None, nobody_listens);
     let deadline = Instant::now() + PATIENCE;
 
     let bystander = world.player("Bystander").tokens(1).await;

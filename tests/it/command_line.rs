@@ -43,6 +43,7 @@ fn a_bad_value_stops_the_start_with_one_line_that_says_what_is_expected() {
             ("HEIST_CONNECTION_AGE", "old", duration),
             ("HEIST_PROTECTION_WINDOW", "1000years", duration),
             ("HEIST_SHUTDOWN_GRACE", "x", duration),
+            ("HEIST_SHUTDOWN_DELAY", "x", duration),
             ("DATABASE_MAX_CONNECTIONS", "1", whole_number),
             ("DATABASE_MAX_CONNECTIONS", "1e3", whole_number),
             (
@@ -137,13 +138,18 @@ fn a_password_is_never_printed() {
                 &["migrate", "up", "--help"],
                 &["healthcheck", "--help"],
             ] {
-                let ended = Heist::new(arguments)
+                let heist = Heist::new(arguments)
                     .env("DATABASE_URL", url)
                     .env("HEIST_AUTH", "none")
                     .env("HEIST_LISTEN", "127.0.0.1:0")
-                    .env("RUST_LOG", "trace")
-                    .ended()
-                    .await;
+                    .env("RUST_LOG", "trace");
+                let ended = if (url, arguments) == (NOBODY_THERE, &["serve"]) {
+                    let server = heist.spawn();
+                    server.says("waiting for the database").await;
+                    server.stopped_by("TERM").await
+                } else {
+                    heist.ended().await
+                };
                 assert!(
                     !ended.stderr.contains("hunter2"),
                     "{arguments:?}: {ended:?}"
@@ -165,16 +171,30 @@ fn a_password_is_never_printed() {
 #[test]
 fn a_database_that_is_away_is_one_line() {
     runtime().block_on(async {
-        for arguments in [&["serve"][..], &["migrate", "up"], &["migrate", "status"]] {
+        for arguments in [&["migrate", "up"], &["migrate", "status"]] {
             let ended = Heist::new(arguments)
                 .env("DATABASE_URL", NOBODY_THERE)
-                .env("HEIST_AUTH", "none")
-                .env("HEIST_LISTEN", "127.0.0.1:0")
                 .ended()
                 .await;
             assert_eq!(ended.code, Some(1), "{arguments:?}: {ended:?}");
             assert!(ended.complaint().contains("unavailable"), "{ended:?}");
         }
+    });
+}
+
+#[test]
+fn a_delay_longer_than_the_grace_period_is_one_line() {
+    runtime().block_on(async {
+        let ended = Heist::serve()
+            .env("HEIST_SHUTDOWN_DELAY", "30s")
+            .ended()
+            .await;
+        assert_eq!(ended.code, Some(1));
+        let complaint = ended.complaint();
+        assert!(
+            complaint.contains("shorter than HEIST_SHUTDOWN_GRACE"),
+            "{complaint}"
+        );
     });
 }
 

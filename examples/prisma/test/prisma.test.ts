@@ -232,6 +232,7 @@ const SCALARS = new Map([
   ["String", "text"],
   ["Boolean", "bool"],
   ["HeistNotificationType", "HeistNotificationType"],
+  ["HeistEmailState", "HeistEmailState"],
 ]);
 
 /** The name and the lines of each model. */

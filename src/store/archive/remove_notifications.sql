@@ -27,6 +27,7 @@ removed AS (
         AND note."after" = filed.after
         AND note."createdAt" = filed.created_at
         AND note."read"
+        AND COALESCE(note."emailState", 'SENT') NOT IN ('QUEUED', 'SENDING', 'FAILED', 'UNKNOWN')
     RETURNING
         note."userId" AS user_id,
         note."id" AS id,

@@ -45,7 +45,7 @@ pub async fn load(
 }
 
 /// Writes the awards among `outcomes` that are to happen: tokens, the awards themselves and
-/// the referrers' notifications.
+/// the referrers' notifications. Where there is an `email_at`, these are queued to be mailed then.
 ///
 /// # Errors
 ///
@@ -54,6 +54,7 @@ pub async fn save(
     connection: &mut PgConnection,
     now: OffsetDateTime,
     outcomes: &[AwardOutcome],
+    email_at: Option<OffsetDateTime>,
 ) -> Result<(), StoreError> {
     let mut ids = Vec::new();
     let mut referrer_ids = Vec::new();
@@ -79,6 +80,7 @@ pub async fn save(
         &referred_names as &[Option<String>],
         &balances_after,
         TOKENS_PER_REFERRAL,
+        email_at,
     )
     .execute(connection)
     .observed("awards.save")

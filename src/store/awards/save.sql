@@ -57,7 +57,9 @@ INSERT INTO "HeistNotification" (
     "ledgerId",
     "otherUserId",
     "after",
-    "createdAt"
+    "createdAt",
+    "emailState",
+    "emailAt"
 )
 SELECT
     award.referrer_id,
@@ -65,6 +67,8 @@ SELECT
     award.id,
     award.referred_id,
     award.balance_after,
-    $1
+    $1,
+    CASE WHEN $8::timestamptz IS NOT NULL THEN 'QUEUED'::"HeistEmailState" END,
+    $8
 FROM award
 ORDER BY award.id

@@ -88,7 +88,8 @@ pub async fn load(
 }
 
 /// Writes the heists among `outcomes` that are to happen: points, tokens, the heists
-/// themselves, point events and notifications. `orders` and `outcomes` run in parallel.
+/// themselves, point events and notifications. `orders` and `outcomes` run in parallel. Where
+/// there is an `email_at`, the notifications are queued to be mailed then.
 ///
 /// # Errors
 ///
@@ -98,6 +99,7 @@ pub async fn save(
     now: OffsetDateTime,
     orders: &[HeistOrder],
     outcomes: &[HeistOutcome],
+    email_at: Option<OffsetDateTime>,
 ) -> Result<(), StoreError> {
     let mut columns = Columns::default();
     for (order, outcome) in orders.iter().zip(outcomes) {
@@ -125,6 +127,7 @@ pub async fn save(
         &columns.gain_descriptions,
         &columns.loss_descriptions,
         &columns.protection_ends_at as &[Option<OffsetDateTime>],
+        email_at,
     )
     .execute(connection)
     .observed("heists.save")

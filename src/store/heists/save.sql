@@ -150,7 +150,9 @@ INSERT INTO "HeistNotification" (
     "points",
     "after",
     "protectionEndsAt",
-    "createdAt"
+    "createdAt",
+    "emailState",
+    "emailAt"
 )
 SELECT
     side.user_id,
@@ -160,6 +162,8 @@ SELECT
     abs(side.delta),
     side.points_after,
     side.protection_ends_at,
-    $1
+    $1,
+    CASE WHEN $14::timestamptz IS NOT NULL THEN 'QUEUED'::"HeistEmailState" END,
+    $14
 FROM side
 ORDER BY side.heist_id

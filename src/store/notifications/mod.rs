@@ -122,27 +122,27 @@ pub async fn mark_read(
     type_name = "\"HeistNotificationType\"",
     rename_all = "SCREAMING_SNAKE_CASE"
 )]
-enum NotificationType {
+pub(super) enum NotificationType {
     HeistSuccess,
     HeistVictim,
     TokenEarned,
 }
 
-struct NotificationRow {
-    id: i64,
-    notification_type: NotificationType,
-    read: bool,
-    ledger_id: i64,
-    other_user_id: i32,
-    other_name: Option<String>,
-    points: i32,
-    after: i32,
-    protection_ends_at: Option<OffsetDateTime>,
-    created_at: OffsetDateTime,
+pub(super) struct NotificationRow {
+    pub(super) id: i64,
+    pub(super) notification_type: NotificationType,
+    pub(super) read: bool,
+    pub(super) ledger_id: i64,
+    pub(super) other_user_id: i32,
+    pub(super) other_name: Option<String>,
+    pub(super) points: i32,
+    pub(super) after: i32,
+    pub(super) protection_ends_at: Option<OffsetDateTime>,
+    pub(super) created_at: OffsetDateTime,
 }
 
 impl NotificationRow {
-    fn into_notification(self, user_id: UserId) -> Notification {
+    pub(super) fn into_notification(self, user_id: UserId) -> Notification {
         let heist_id = HeistId(self.ledger_id);
         let other = UserId(self.other_user_id);
         let details = match self.notification_type {

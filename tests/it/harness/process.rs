@@ -1,7 +1,9 @@
 //! The `heist` command as a process of its own, with an environment of its own.
 
 use std::{
+    ffi::OsStr,
     net::SocketAddr,
+    ops::Deref,
     process::{ExitStatus, Output, Stdio},
     sync::{Arc, Mutex},
 };
@@ -20,20 +22,22 @@ pub struct Heist {
     command: Command,
 }
 
-/// A `heist serve` that accepts calls.
-pub struct Serving {
+/// A command that runs.
+pub struct Running {
     child: Child,
-    pub address: SocketAddr,
-    /// Where `/metrics` is, if anywhere.
-    pub metrics_address: Option<SocketAddr>,
     stdout: Lines,
     stderr: Lines,
 }
 
-type Lines = Arc<Mutex<Vec<String>>>;
+/// A `heist serve` that accepts calls.
+pub struct Serving {
+    process: Running,
+    pub address: SocketAddr,
+    /// Where `/metrics` is, if anywhere.
+    pub metrics_address: Option<SocketAddr>,
+}
 
-/// A command that runs.
-pub struct Running(Child);
+type Lines = Arc<Mutex<Vec<String>>>;
 
 /// What a command that ended left behind.
 #[derive(Debug)]
@@ -46,7 +50,12 @@ pub struct Ended {
 impl Heist {
     /// Nothing of our own environment reaches it but where programs are.
     pub fn new(arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_heist"));
+        Self::of_program(env!("CARGO_BIN_EXE_heist"), arguments)
+    }
+
+    /// Of another version than this one.
+    pub fn of_program(program: impl AsRef<OsStr>, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
         command.args(arguments).env_clear().kill_on_drop(true);
         // Most have no use for it, and they cannot all have the same port.
         command.env("HEIST_METRICS_LISTEN", "");
@@ -66,7 +75,7 @@ impl Heist {
             .env("HEIST_READ_RATE_LIMIT_PER_MINUTE", "0")
     }
 
-    pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
@@ -80,17 +89,13 @@ impl Heist {
         output.into()
     }
 
-    /// Starts it, and waits for nothing.
-    pub fn spawned(mut self) -> Running {
-        let child = (self.command.stdin(Stdio::null()))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
-        Running(child.expect("it can be started"))
+    /// Waits until it accepts calls.
+    pub async fn serving(self) -> Serving {
+        self.spawn().serving().await
     }
 
-    /// Waits until it accepts calls.
-    pub async fn serving(mut self) -> Serving {
+    /// Does not wait.
+    pub fn spawn(mut self) -> Running {
         let mut child = (self.command.stdin(Stdio::null()))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -98,11 +103,22 @@ impl Heist {
             .expect("it can be started");
         let stdout = collect(child.stdout.take().expect("it is piped"));
         let stderr = collect(child.stderr.take().expect("it is piped"));
+        Running {
+            child,
+            stdout,
+            stderr,
+        }
+    }
+}
+
+impl Running {
+    /// Waits until it accepts calls.
+    pub async fn serving(mut self) -> Serving {
         let (address, metrics_address) = until("it serves", async || {
-            if let Some(status) = child.try_wait().expect("it is our child") {
-                panic!("it ended with {status}: {}", joined(&stderr));
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                panic!("it ended with {status}: {}", joined(&self.stderr));
             }
-            let lines = stderr.lock().unwrap();
+            let lines = self.stderr.lock().unwrap();
             let serving = lines.iter().find(|line| {
                 line.contains(r#""message":"serving""#) || line.contains(": serving ")
             })?;
@@ -116,32 +132,12 @@ impl Heist {
         })
         .await;
         Serving {
-            child,
+            process: self,
             address,
             metrics_address,
-            stdout,
-            stderr,
         }
     }
-}
 
-impl Running {
-    /// SIGKILL. Whether it had ended well by itself before.
-    pub async fn killed(mut self) -> bool {
-        let _ = self.0.start_kill();
-        self.0.wait().await.expect("it is our child").success()
-    }
-
-    /// Waits for it to end by itself.
-    pub async fn ended(self) -> Ended {
-        let output = timeout(PATIENCE, self.0.wait_with_output())
-            .await
-            .expect("it ends by itself");
-        output.expect("it is our child").into()
-    }
-}
-
-impl Serving {
     pub fn pid(&self) -> u32 {
         self.child.id().expect("it still runs")
     }
@@ -187,6 +183,10 @@ impl Serving {
         until(name, async || self.events(name).into_iter().next()).await
     }
 
+    pub async fn says(&self, what: &str) {
+        until(what, async || self.has_said(what).then_some(())).await;
+    }
+
     /// Its log so far.
     pub fn said(&self) -> String {
         joined(&self.stderr)
@@ -197,8 +197,26 @@ impl Serving {
     }
 }
 
+impl Serving {
+    pub async fn stopped_by(self, signal: &str) -> Ended {
+        self.process.stopped_by(signal).await
+    }
+
+    pub async fn ended(self) -> Ended {
+        self.process.ended().await
+    }
+}
+
+impl Deref for Serving {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        &self.process
+    }
+}
+
 /// A test that fails shows what the server had to say.
-impl Drop for Serving {
+impl Drop for Running {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("heist said:\n{}", joined(&self.stderr));

@@ -75,7 +75,7 @@ SELECT
     now() - (1200001 - number) * interval '1 second'
 FROM generate_series(200001, 1200000) AS number;
 
-INSERT INTO "HeistNotification" ("userId", "id", "type", "read", "ledgerId", "otherUserId", "points", "after")
+INSERT INTO "HeistNotification" ("userId", "id", "type", "read", "ledgerId", "otherUserId", "points", "after", "emailState", "emailAt")
 SELECT
     1 + (number * 7919::bigint) % 100000,
     number,
@@ -84,7 +84,14 @@ SELECT
     200000 + (number + 1) / 2,
     1 + (number * 6007::bigint) % 100000,
     50,
-    950
+    950,
+    -- Some are still to be sent, some are parked, and most are done with.
+    CASE
+        WHEN number > 1990000 THEN 'QUEUED'
+        WHEN number % 1000 = 0 THEN 'FAILED'
+        ELSE 'SENT'
+    END::"HeistEmailState",
+    now() - (2000001 - number) * interval '1 second'
 FROM generate_series(1, 2000000) AS number;
 
 INSERT INTO "UserPointEvent" ("userId", "points", "pointEventTypeId")

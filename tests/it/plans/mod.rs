@@ -18,7 +18,12 @@ const LOAD: &str = include_str!("load.sql");
 const INLINE: [(&str, &str); 1] = [("players/mod.rs", "SELECT EXISTS (SELECT FROM \"User\"")];
 
 /// Statements that are meant to read everything.
-const READ_EVERYTHING: [&str; 2] = ["check/books.sql", "leaderboard/distribution.sql"];
+const READ_EVERYTHING: [&str; 3] = [
+    "check/books.sql",
+    // Of its index, in which there is only what is queued or parked.
+    "emails/backlog.sql",
+    "leaderboard/distribution.sql",
+];
 
 /// The largest batch of orders, and of players in one request with the one who asks.
 const LARGEST_BATCH: i32 = 128;
@@ -103,6 +108,24 @@ fn parameters(statement: &str) -> Vec<String> {
         "archive/remove_heists.sql" | "archive/remove_notifications.sql" => {
             [1, 500].map(filed_lines).to_vec()
         }
+        "emails/turn.sql" => vec!["'sendgrid'".to_owned()],
+        "emails/claim.sql" => [
+            "1, false, 60, 86400",
+            "8, false, 60, 86400",
+            "8, true, 60, 90000",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        "emails/settle.sql" => (batches.iter())
+            .map(|count| settle_emails(*count))
+            .collect(),
+        "emails/expire.sql" => vec!["86400".to_owned()],
+        "emails/list.sql" => ["NULL", "42"]
+            .map(|player| format!("'{{FAILED,UNKNOWN}}', {player}, 100"))
+            .to_vec(),
+        "emails/move.sql" => ["NULL, NULL", "42, NULL", "42, '{1600042}'"]
+            .map(|which| format!("'{{FAILED,UNKNOWN}}', 'QUEUED', {which}"))
+            .to_vec(),
         other => panic!("{other} is new: say with which parameters it is called"),
     }
 }
@@ -151,14 +174,25 @@ fn save_heists(count: i32) -> String {
     let (players, uuids, texts) = (players(count), uuids(count), texts(count));
     format!(
         "now(), {ids}, {players}, {victims}, {numbers}, {numbers}, {numbers}, {numbers}, {uuids}, \
-         '{{{nulls}}}'::text[], {texts}, {texts}, '{{{nulls}}}'::timestamptz[]"
+         '{{{nulls}}}'::text[], {texts}, {texts}, '{{{nulls}}}'::timestamptz[], now()"
     )
 }
 
 fn save_awards(count: i32) -> String {
     let ids = array((0..count).map(|it| 2_000_000 + it), "bigint");
     let (players, texts) = (players(count), texts(count));
-    format!("now(), {ids}, {players}, {players}, {texts}, {players}, 1")
+    format!("now(), {ids}, {players}, {players}, {texts}, {players}, 1, now()")
+}
+
+fn settle_emails(count: i32) -> String {
+    let ids = array((0..count).map(|it| 1_600_042 + it * 100_000), "bigint");
+    let delays = array(0..count, "double precision");
+    let (players, texts) = (players(count), texts(count));
+    let all = |value| vec![value; usize::try_from(count).unwrap()].join(",");
+    let (times, states) = (all("2026-11-23"), all("SENT"));
+    format!(
+        "{players}, {ids}, '{{{times}}}'::timestamptz[], '{{{states}}}'::text[], {delays}, {texts}"
+    )
 }
 
 fn save_adjustments(count: i32) -> String {

@@ -1,7 +1,12 @@
-//! The rules of the game as an operator sets them.
+//! The rules of the game as an operator sets them: from the environment at the start, and from
+//! a file that is watched while the server runs.
+
+mod file;
+mod live;
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
+pub use self::{file::FileError, live::LiveSettings};
 use crate::domain::rules::{Protection, Rules};
 
 /// What may be set about the game.
@@ -88,6 +93,43 @@ pub struct RuleArgs {
     /// Other calls a minute for one player, on each replica; 0: any number
     #[arg(long, env = "HEIST_READ_RATE_LIMIT_PER_MINUTE", value_name = "CALLS", default_value = "60", value_parser = parse::calls_per_minute)]
     read_rate_limit_per_minute: u32,
+}
+
+impl RuleArgs {
+    /// Each setting, by its name in the environment, as somebody would write it there.
+    fn entries(&self) -> impl Iterator<Item = (&'static str, String)> + use<> {
+        // Spelled out, so that the compiler asks for a new one.
+        let Self {
+            enabled,
+            steal_percentage,
+            max_steal_points,
+            min_target_points,
+            cooldown,
+            protection_after,
+            protection_window,
+            rate_limit_per_minute,
+            read_rate_limit_per_minute,
+        } = self;
+        let duration = |duration: &Duration| humantime::format_duration(*duration).to_string();
+        [
+            ("HEIST_ENABLED", enabled.to_string()),
+            ("HEIST_STEAL_PERCENTAGE", steal_percentage.to_string()),
+            ("HEIST_MAX_STEAL_POINTS", max_steal_points.to_string()),
+            ("HEIST_MIN_TARGET_POINTS", min_target_points.to_string()),
+            ("HEIST_COOLDOWN", duration(cooldown)),
+            ("HEIST_PROTECTION_AFTER", protection_after.to_string()),
+            ("HEIST_PROTECTION_WINDOW", duration(protection_window)),
+            (
+                "HEIST_RATE_LIMIT_PER_MINUTE",
+                rate_limit_per_minute.to_string(),
+            ),
+            (
+                "HEIST_READ_RATE_LIMIT_PER_MINUTE",
+                read_rate_limit_per_minute.to_string(),
+            ),
+        ]
+        .into_iter()
+    }
 }
 
 impl From<RuleArgs> for Settings {

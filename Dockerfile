@@ -1,0 +1,42 @@
+# The service, as one program on a base without shell or package manager. `scripts/test-image`
+# builds and runs it. Both bases can be replaced by others, or be pinned by their digest:
+#
+#     docker build --build-arg RUNTIME_IMAGE=gcr.io/distroless/cc-debian12@sha256:… .
+
+ARG RUST_IMAGE=docker.io/library/rust:1.95-slim-bookworm
+ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12
+
+FROM ${RUST_IMAGE} AS build
+WORKDIR /build
+ENV CARGO_PROFILE_RELEASE_STRIP=symbols \
+    CARGO_TERM_COLOR=never
+
+# The dependencies alone, in a layer that a change of the code leaves as it is.
+COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
+RUN mkdir src \
+    && echo 'fn main() {}' | tee src/main.rs build.rs \
+    && touch src/lib.rs \
+    && cargo build --release --locked --bin heist
+
+COPY . .
+# Cargo compares times: what is copied may be older than what stood in for it.
+RUN touch build.rs src/lib.rs src/main.rs \
+    && cargo build --release --locked --bin heist
+
+FROM ${RUNTIME_IMAGE}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="heist" \
+    org.opencontainers.image.description="Players of a leaderboard rob each other: a gRPC service on PostgreSQL" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}"
+COPY --from=build /build/target/release/heist /usr/local/bin/heist
+ENV HEIST_LISTEN=0.0.0.0:50051
+# Nobody: by number, so that Kubernetes can tell that it is not root.
+USER 65534:65534
+EXPOSE 50051
+HEALTHCHECK --interval=10s --timeout=4s --start-period=30s --retries=3 \
+    CMD ["/usr/local/bin/heist", "healthcheck"]
+ENTRYPOINT ["/usr/local/bin/heist"]
+CMD ["serve"]

@@ -1,0 +1,254 @@
+//! E-mail, as far as the environment says what is sent and how.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use lettre::message::Mailbox;
+use time::{Time, macros::time};
+use url::Url;
+
+use crate::{
+    domain::mailing::{Mailing, Window},
+    mail::{
+        Options, Presentation, Provider, Rate, Secret, SendGrid, Smtp, SmtpServer, Unsubscribe,
+    },
+    settings::parse,
+};
+
+/// E-mail to players. Nothing but `enabled` matters where it is off.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "E-mail")]
+pub struct EmailConfig {
+    /// Whether players are told by e-mail, too
+    #[arg(long, env = "HEIST_EMAIL_ENABLED", value_name = "BOOL", default_value = "false", value_parser = parse::switch, action = clap::ArgAction::Set)]
+    email_enabled: bool,
+
+    /// A mail for each notification, or one a day: `immediate` or `digest`
+    #[arg(long, env = "HEIST_EMAIL_MODE", value_name = "MODE", default_value = "immediate", value_parser = mode)]
+    email_mode: Mode,
+
+    /// When digests are sent, in UTC; default: 18:00-20:00
+    #[arg(long, env = "HEIST_EMAIL_DIGEST_WINDOW", value_name = "FROM-TO", value_parser = window)]
+    email_digest_window: Option<Window>,
+
+    /// Who takes the mail, `sendgrid` or `smtp`; default: the one that is set up
+    #[arg(long, env = "HEIST_EMAIL_PROVIDER", value_name = "PROVIDER", value_parser = provider)]
+    email_provider: Option<ProviderName>,
+
+    /// The sender, such as `Heists <heists@example.com>`
+    #[arg(long, env = "HEIST_EMAIL_FROM", value_name = "ADDRESS", value_parser = sender)]
+    email_from: Option<Mailbox>,
+
+    /// Where the application is: mails link to `/notifications` below it; default: no links
+    #[arg(long, env = "HEIST_EMAIL_LINK_BASE", value_name = "URL", value_parser = web_url)]
+    email_link_base: Option<Url>,
+
+    /// Where players unsubscribe, with `{user_id}` and `{signature}` in it, or a `mailto:` address
+    #[arg(long, env = "HEIST_EMAIL_UNSUBSCRIBE_URL", value_name = "URL", value_parser = Unsubscribe::check)]
+    email_unsubscribe_url: Option<String>,
+
+    /// The key of that signature, an HMAC-SHA256 of the player's id in hexadecimal
+    #[arg(long, env = "HEIST_EMAIL_UNSUBSCRIBE_KEY", value_name = "KEY", hide_env_values = true, value_parser = secret)]
+    email_unsubscribe_key: Option<Secret>,
+
+    /// The most mails in a minute, of all replicas together
+    #[arg(long, env = "HEIST_EMAIL_RATE_PER_MINUTE", value_name = "MAILS", default_value = "600", value_parser = rate)]
+    email_rate_per_minute: Rate,
+
+    /// An API key of SendGrid that may send mail
+    #[arg(long, env = "SENDGRID_API_KEY", value_name = "KEY", hide_env_values = true, value_parser = secret)]
+    sendgrid_api_key: Option<Secret>,
+
+    /// How long SendGrid may take for a mail; a number alone: milliseconds
+    #[arg(long, env = "SENDGRID_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = sendgrid_timeout)]
+    sendgrid_timeout: Duration,
+
+    /// Where SendGrid's API is, such as `https://api.eu.sendgrid.com`
+    #[arg(long, env = "SENDGRID_BASE_URL", value_name = "URL", default_value = "https://api.sendgrid.com", value_parser = web_url)]
+    sendgrid_base_url: Url,
+
+    /// An SMTP server, such as `smtps://user:password@host` or `smtp://user:password@host`
+    #[arg(long, env = "HEIST_EMAIL_SMTP_URL", value_name = "URL", hide_env_values = true, value_parser = SmtpServer::parse)]
+    email_smtp_url: Option<SmtpServer>,
+
+    /// How long the SMTP server may take for a mail
+    #[arg(long, env = "HEIST_EMAIL_SMTP_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = timeout)]
+    email_smtp_timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    Immediate,
+    Digest,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ProviderName {
+    #[value(name = "sendgrid")]
+    SendGrid,
+    Smtp,
+}
+
+const USUAL_WINDOW: (Time, Time) = (time!(18:00), time!(20:00));
+
+impl EmailConfig {
+    /// What is sent and how; `None` where e-mail is off.
+    ///
+    /// # Errors
+    ///
+    /// Which settings do not go together.
+    pub fn options(self) -> Result<Option<Options>, String> {
+        if !self.email_enabled {
+            return Ok(None);
+        }
+        let mailing = self.mailing()?;
+        let provider = self.provider()?;
+        let unsubscribe = match (self.email_unsubscribe_url, self.email_unsubscribe_key) {
+            (Some(url), key) => Some(
+                Unsubscribe::new(&url, key)
+                    .map_err(|error| format!("HEIST_EMAIL_UNSUBSCRIBE_URL={url}: {error}"))?,
+            ),
+            (None, Some(_)) => {
+                return Err(
+                    "HEIST_EMAIL_UNSUBSCRIBE_KEY needs HEIST_EMAIL_UNSUBSCRIBE_URL".to_owned(),
+                );
+            }
+            (None, None) => None,
+        };
+        let from = self
+            .email_from
+            .ok_or("HEIST_EMAIL_FROM is not set, and HEIST_EMAIL_ENABLED=true needs it")?;
+        Ok(Some(Options {
+            mailing,
+            provider,
+            rate: self.email_rate_per_minute,
+            presentation: Presentation {
+                from,
+                link_base: self.email_link_base,
+                unsubscribe,
+            },
+        }))
+    }
+
+    fn mailing(&self) -> Result<Mailing, String> {
+        match (self.email_mode, self.email_digest_window) {
+            (Mode::Immediate, None) => Ok(Mailing::Immediate),
+            (Mode::Immediate, Some(_)) => {
+                Err("HEIST_EMAIL_DIGEST_WINDOW needs HEIST_EMAIL_MODE=digest".to_owned())
+            }
+            (Mode::Digest, window) => {
+                let (opens, closes) = USUAL_WINDOW;
+                let usual = Window::new(opens, closes).expect("it is long enough");
+                Ok(Mailing::Daily(window.unwrap_or(usual)))
+            }
+        }
+    }
+
+    fn provider(&self) -> Result<Provider, String> {
+        let named = match (
+            self.email_provider,
+            &self.sendgrid_api_key,
+            &self.email_smtp_url,
+        ) {
+            (Some(named), _, _) => named,
+            (None, Some(_), None) => ProviderName::SendGrid,
+            (None, None, Some(_)) => ProviderName::Smtp,
+            (None, Some(_), Some(_)) => {
+                return Err("SENDGRID_API_KEY and HEIST_EMAIL_SMTP_URL are both set: HEIST_EMAIL_PROVIDER has to say which".to_owned());
+            }
+            (None, None, None) => {
+                return Err(
+                    "HEIST_EMAIL_ENABLED=true needs SENDGRID_API_KEY or HEIST_EMAIL_SMTP_URL"
+                        .to_owned(),
+                );
+            }
+        };
+        match named {
+            ProviderName::SendGrid => {
+                let key = (self.sendgrid_api_key.clone())
+                    .ok_or("HEIST_EMAIL_PROVIDER=sendgrid needs SENDGRID_API_KEY")?;
+                let base_url = self.sendgrid_base_url.clone();
+                SendGrid::new(base_url, key, self.sendgrid_timeout)
+                    .map(Provider::SendGrid)
+                    .map_err(|error| format!("SENDGRID_BASE_URL: {error}"))
+            }
+            ProviderName::Smtp => {
+                let server = (self.email_smtp_url.clone())
+                    .ok_or("HEIST_EMAIL_PROVIDER=smtp needs HEIST_EMAIL_SMTP_URL")?;
+                let timeout = self.email_smtp_timeout;
+                Ok(Provider::Smtp(Smtp { server, timeout }))
+            }
+        }
+    }
+}
+
+fn mode(value: &str) -> Result<Mode, String> {
+    Mode::from_str(value, false).map_err(|_| "expected immediate or digest".to_owned())
+}
+
+fn provider(value: &str) -> Result<ProviderName, String> {
+    ProviderName::from_str(value, false).map_err(|_| "expected sendgrid or smtp".to_owned())
+}
+
+fn window(value: &str) -> Result<Window, String> {
+    value
+        .split_once('-')
+        .and_then(|(opens, closes)| Window::new(time_of_day(opens)?, time_of_day(closes)?))
+        .ok_or_else(|| {
+            "expected times of day in UTC, a quarter of an hour apart at least, such as 18:00-20:00"
+                .to_owned()
+        })
+}
+
+fn time_of_day(value: &str) -> Option<Time> {
+    let (hour, minute) = value.split_once(':')?;
+    let number = |text: &str| {
+        let digits = text.len() == 2 && text.bytes().all(|it| it.is_ascii_digit());
+        digits.then(|| text.parse().ok()).flatten()
+    };
+    Time::from_hms(number(hour)?, number(minute)?, 0).ok()
+}
+
+fn sender(value: &str) -> Result<Mailbox, String> {
+    value.parse().map_err(|_| {
+        "expected an address such as heists@example.com or Heists <heists@example.com>".to_owned()
+    })
+}
+
+fn web_url(value: &str) -> Result<Url, String> {
+    Url::parse(value)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "https" | "http"))
+        .filter(|url| url.query().is_none() && url.fragment().is_none())
+        .filter(|url| url.username().is_empty() && url.password().is_none())
+        .ok_or_else(|| "expected a URL such as https://app.example.com".to_owned())
+}
+
+fn secret(value: &str) -> Result<Secret, String> {
+    let printable = !value.is_empty() && value.bytes().all(|it| it.is_ascii_graphic());
+    printable
+        .then(|| Secret::new(value))
+        .ok_or_else(|| "expected printable ASCII characters without spaces".to_owned())
+}
+
+fn rate(value: &str) -> Result<Rate, String> {
+    parse::whole_number(value, 1..=100_000).map(Rate::per_minute)
+}
+
+/// The review's configuration has milliseconds.
+fn sendgrid_timeout(value: &str) -> Result<Duration, String> {
+    match value.parse() {
+        Ok(milliseconds) => in_range(Duration::from_millis(milliseconds)),
+        Err(_) => timeout(value),
+    }
+}
+
+fn timeout(value: &str) -> Result<Duration, String> {
+    parse::duration(value).and_then(in_range)
+}
+
+fn in_range(timeout: Duration) -> Result<Duration, String> {
+    let range = Duration::from_millis(100)..=Duration::from_mins(10);
+    (range.contains(&timeout).then_some(timeout))
+        .ok_or_else(|| "expected a duration from 100ms to 10m, such as 30s".to_owned())
+}

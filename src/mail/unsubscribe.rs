@@ -1,0 +1,146 @@
+//! How players get rid of mail.
+
+use std::fmt::Write as _;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use url::Url;
+
+use super::Secret;
+use crate::domain::ids::UserId;
+
+const USER_ID: &str = "{user_id}";
+const SIGNATURE: &str = "{signature}";
+
+/// Where somebody unsubscribes: a page of the application, or a `mailto:` address.
+#[derive(Clone, Debug)]
+pub struct Unsubscribe {
+    template: String,
+    key: Option<Secret>,
+}
+
+/// The way out of one player's mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct WayOut {
+    pub(super) url: String,
+    /// A program may go it for the player, without asking: RFC 8058.
+    pub(super) one_click: bool,
+}
+
+impl Unsubscribe {
+    /// `template` is a URL, in which `{user_id}` stands for the player, and `{signature}` for what
+    /// proves that the link was in a mail of ours: the HMAC-SHA256 of the player's id with `key`,
+    /// in hexadecimal.
+    ///
+    /// # Errors
+    ///
+    /// Says what is expected.
+    pub fn new(template: &str, key: Option<Secret>) -> Result<Self, String> {
+        let signed = template.contains(SIGNATURE);
+        match &key {
+            None if signed => Err(format!("{SIGNATURE} needs HEIST_EMAIL_UNSUBSCRIBE_KEY")),
+            Some(_) if !signed => Err(format!(
+                "HEIST_EMAIL_UNSUBSCRIBE_KEY signs nothing where there is no {SIGNATURE}"
+            )),
+            _ => Ok(Self {
+                template: template.to_owned(),
+                key,
+            }),
+        }
+    }
+
+    /// Checks the form of a template.
+    ///
+    /// # Errors
+    ///
+    /// Says what is expected.
+    pub fn check(template: &str) -> Result<String, String> {
+        let filled = template.replace(USER_ID, "1").replace(SIGNATURE, "00");
+        Url::parse(&filled)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "https" | "http" | "mailto"))
+            .filter(|_| !filled.contains(['{', '}', '<', '>', ' ']))
+            .map(|_| template.to_owned())
+            .ok_or_else(|| {
+                "expected a URL such as https://app.example.com/unsubscribe?player={user_id} \
+                 or mailto:unsubscribe@example.com"
+                    .to_owned()
+            })
+    }
+
+    pub(super) fn of(&self, user_id: UserId) -> WayOut {
+        let mut url = self.template.replace(USER_ID, &user_id.to_string());
+        if let Some(key) = &self.key {
+            url = url.replace(SIGNATURE, &signature(key, user_id));
+        }
+        // What one click does must not be open to whoever guesses a number.
+        let one_click = self.key.is_some() && url.starts_with("https://");
+        WayOut { url, one_click }
+    }
+}
+
+fn signature(key: &Secret, user_id: UserId) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.reveal().as_bytes())
+        .expect("HMAC takes keys of any length");
+    mac.update(user_id.to_string().as_bytes());
+    let bytes = mac.finalize().into_bytes();
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("a string takes all");
+        hex
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_signed_so_that_a_click_is_enough() {
+        let template = "https://app.example.com/u?player={user_id}&s={signature}";
+        let unsubscribe = Unsubscribe::new(template, Some(Secret::new("key"))).unwrap();
+        let way_out = unsubscribe.of(UserId(7));
+        assert!(way_out.one_click);
+        // printf 7 | openssl dgst -sha256 -hmac key
+        assert_eq!(
+            way_out.url,
+            "https://app.example.com/u?player=7&s=01235b0d2aa4a5daba7243a9228194c8eff913ac5e56e967301210270380bc42"
+        );
+    }
+
+    #[test]
+    fn without_a_signature_a_click_is_not_enough() {
+        for template in [
+            "mailto:out@example.com",
+            "https://app.example.com/u/{user_id}",
+        ] {
+            let unsubscribe = Unsubscribe::new(template, None).unwrap();
+            assert!(!unsubscribe.of(UserId(7)).one_click);
+        }
+    }
+
+    #[test]
+    fn a_key_and_a_place_for_it_need_each_other() {
+        assert!(Unsubscribe::new("https://a.example/{signature}", None).is_err());
+        let key = Some(Secret::new("key"));
+        assert!(Unsubscribe::new("https://a.example/{user_id}", key).is_err());
+    }
+
+    #[test]
+    fn a_template_is_a_url() {
+        for good in [
+            "https://a.example/{user_id}?s={signature}",
+            "mailto:a@b.example",
+        ] {
+            assert_eq!(Unsubscribe::check(good).unwrap(), good);
+        }
+        for bad in [
+            "",
+            "a.example",
+            "ftp://a.example",
+            "https://a.example/{name}",
+            "javascript:x",
+        ] {
+            assert!(Unsubscribe::check(bad).is_err(), "{bad}");
+        }
+    }
+}

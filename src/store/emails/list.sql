@@ -1,0 +1,17 @@
+-- The queue and what is parked, in the states of $1, of player $2 or of all: those that changed
+-- or are due first.
+SELECT
+    note."userId" AS user_id,
+    note."id",
+    note."type"::text AS "notification_type!",
+    note."emailState" AS "state!: EmailState",
+    note."emailAt" AS "at!",
+    COALESCE(note."emailAttempts", 0) AS "attempts!",
+    note."emailError" AS error
+FROM "HeistNotification" AS note
+WHERE
+    note."emailState" IN ('QUEUED', 'SENDING', 'FAILED', 'UNKNOWN')
+    AND note."emailState" = ANY($1::text[]::"HeistEmailState"[])
+    AND ($2::integer IS NULL OR note."userId" = $2)
+ORDER BY note."emailAt", note."userId", note."id"
+LIMIT $3

@@ -1,0 +1,14 @@
+-- Moves what is in the states of $1 to state $2, as of now: of player $3 or of all, and where there
+-- are any, only the notifications $4.
+UPDATE "HeistNotification" AS note
+SET
+    "emailState" = $2::text::"HeistEmailState",
+    "emailAt" = now(),
+    -- As if there had been no attempt yet.
+    "emailUntil" = NULL,
+    "emailAttempts" = NULL
+WHERE
+    note."emailState" IN ('QUEUED', 'FAILED', 'UNKNOWN')
+    AND note."emailState" = ANY($1::text[]::"HeistEmailState"[])
+    AND ($3::integer IS NULL OR note."userId" = $3)
+    AND ($4::bigint[] IS NULL OR note."id" = ANY($4))

@@ -1,0 +1,299 @@
+//! Mail through an SMTP server, whose protocol is of another author.
+
+use std::{
+    io::{self, BufRead as _, BufReader, Write as _},
+    net::{IpAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use heist::{
+    domain::mailing::Mailing,
+    mail::{self, Rate, Secret, Smtp, SmtpServer, Unsubscribe},
+};
+use mailin::{
+    Action, AuthMechanism, Handler, Response, SessionBuilder,
+    response::{INVALID_CREDENTIALS, NO_MAILBOX, OK, OUT_OF_SPACE},
+};
+
+use crate::harness::{PATIENCE, World, mail::presentation, until};
+
+/// A mail as the server took it.
+#[derive(Clone, Debug, Default)]
+struct Taken {
+    from: String,
+    to: Vec<String>,
+    data: String,
+}
+
+/// An SMTP server that keeps what it takes. Mail to `nobody@` is refused, and to `full@` for now.
+#[derive(Clone, Default)]
+struct PostOffice {
+    taken: Arc<Mutex<Vec<Taken>>>,
+    current: Taken,
+    /// Takes the text of a mail, and never says so.
+    mute: bool,
+    /// Asks for a name and a password.
+    locked: bool,
+}
+
+impl PostOffice {
+    /// Where it listens.
+    fn open(self) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // Ends with the process.
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let office = self.clone();
+                thread::spawn(move || office.serve(&stream.unwrap()));
+            }
+        });
+        port
+    }
+
+    /// Serves until the other end hangs up.
+    fn serve(self, mut stream: &TcpStream) -> io::Result<()> {
+        let mut builder = SessionBuilder::new("mail.example.com");
+        if self.locked {
+            builder.enable_auth(AuthMechanism::Plain);
+            builder.insecure_enable_plaintext_auth();
+        }
+        let mut session = builder.build(stream.peer_addr()?.ip(), self);
+        session.greeting().write_to(&mut stream)?;
+        let mut lines = BufReader::new(stream);
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line)? > 0 {
+            let response = session.process(&line);
+            line.clear();
+            if !matches!(response.action, Action::NoReply) {
+                response.write_to(&mut stream)?;
+                stream.flush()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Handler for PostOffice {
+    fn auth_plain(&mut self, _: &str, user: &str, password: &str) -> Response {
+        if (user, password) == ("ada", "hunter2") {
+            OK
+        } else {
+            INVALID_CREDENTIALS
+        }
+    }
+
+    fn rcpt(&mut self, to: &str) -> Response {
+        match to.split('@').next().unwrap() {
+            "nobody" => NO_MAILBOX,
+            "full" => OUT_OF_SPACE,
+            _ => OK,
+        }
+    }
+
+    fn data_start(&mut self, _: &str, from: &str, _is_8bit: bool, to: &[String]) -> Response {
+        self.current = Taken {
+            from: from.to_owned(),
+            to: to.to_vec(),
+            data: String::new(),
+        };
+        OK
+    }
+
+    fn data(&mut self, buffer: &[u8]) -> io::Result<()> {
+        self.current.data += std::str::from_utf8(buffer).expect("mail is ASCII");
+        Ok(())
+    }
+
+    fn data_end(&mut self) -> Response {
+        self.taken.lock().unwrap().push(self.current.clone());
+        if self.mute {
+            thread::sleep(Duration::from_mins(5));
+        }
+        OK
+    }
+
+    fn helo(&mut self, _: IpAddr, _: &str) -> Response {
+        OK
+    }
+}
+
+fn options(url: &str) -> mail::Options {
+    mail::Options {
+        mailing: Mailing::Immediate,
+        provider: mail::Provider::Smtp(Smtp {
+            server: SmtpServer::parse(url).unwrap(),
+            timeout: Duration::from_secs(2),
+        }),
+        rate: Rate::per_minute(100_000),
+        presentation: presentation(),
+    }
+}
+
+/// Ada, at this address, earns a token for Zoë, and is to be told.
+async fn ada_earns_a_token(world: &World, there: &World, address: &str) {
+    let ada = world.player("Ada").await.at(world, address).await;
+    let zoe = world.player("Zoë").referred_by(&ada).await;
+    ada.seen_by(there).earns_a_token_for(&zoe).await.unwrap();
+}
+
+#[test]
+fn a_mail_is_plain_text_and_html_in_one() {
+    World::run(async |world| {
+        let office = PostOffice::default();
+        let taken = Arc::clone(&office.taken);
+        let url = format!("smtp://127.0.0.1:{}?tls=none", office.open());
+        let mut options = options(&url);
+        let template = "https://app.example.com/unsubscribe?player={user_id}&proof={signature}";
+        let key = Some(Secret::new("key"));
+        options.presentation.unsubscribe = Some(Unsubscribe::new(template, key).unwrap());
+        let (server, there) = world.mailing_replica(options).await;
+        ada_earns_a_token(world, &there, "ada@example.com").await;
+        let emails = world.all_emails_are("SENT").await;
+        server.stop(PATIENCE).await;
+
+        let taken = taken.lock().unwrap().clone();
+        assert_eq!(taken.len(), 1);
+        assert_eq!(taken[0].from, "heists@example.com");
+        assert_eq!(taken[0].to, ["ada@example.com"]);
+        let data = &taken[0].data;
+        for line in [
+            "From: Heists <heists@example.com>",
+            "To: ada@example.com",
+            "Subject: Token earned!",
+            "MIME-Version: 1.0",
+            "Auto-Submitted: auto-generated",
+            "List-Unsubscribe-Post: List-Unsubscribe=One-Click",
+        ] {
+            assert!(data.lines().any(|it| it == line), "no {line} in {data}");
+        }
+        let id = format!(
+            "Message-ID: <heist.{}.{}@example.com>",
+            emails[0].user_id, emails[0].id
+        );
+        assert!(data.contains(&id), "{data}");
+        assert!(
+            data.contains("Content-Type: multipart/alternative;"),
+            "{data}"
+        );
+        assert!(
+            data.contains("Content-Type: text/plain; charset=utf-8"),
+            "{data}"
+        );
+        assert!(
+            data.contains("Content-Type: text/html; charset=utf-8"),
+            "{data}"
+        );
+        // Quoted-printable.
+        assert!(data.contains("Zo=C3=AB joined with your code."), "{data}");
+        let unsubscribe = data
+            .split("List-Unsubscribe: <")
+            .nth(1)
+            .expect("there is one");
+        let unsubscribe: String = unsubscribe
+            .split('>')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
+        assert!(
+            unsubscribe.starts_with("https://app.example.com/unsubscribe?player="),
+            "{data}"
+        );
+    });
+}
+
+#[test]
+fn an_address_that_the_server_refuses_is_parked_and_one_that_is_full_tried_again() {
+    World::run(async |world| {
+        let office = PostOffice::default();
+        let taken = Arc::clone(&office.taken);
+        let url = format!("smtp://127.0.0.1:{}?tls=none", office.open());
+        let (server, there) = world.mailing_replica(options(&url)).await;
+        ada_earns_a_token(world, &there, "nobody@example.com").await;
+        let refused = world.all_emails_are("FAILED").await;
+        assert_eq!(refused[0].error.as_deref(), Some("SMTP 550"));
+        ada_earns_a_token(world, &there, "full@example.com").await;
+        until("it is tried again", async || {
+            let full = world.emails().await.remove(1);
+            let waits = full.state.as_deref() == Some("QUEUED") && full.attempts == Some(1);
+            (waits && full.error.as_deref() == Some("SMTP 452")).then_some(())
+        })
+        .await;
+        assert_eq!(world.trouble("smtp").await, None);
+        server.stop(PATIENCE).await;
+        assert!(taken.lock().unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_server_that_never_says_that_it_took_a_mail_gets_it_once() {
+    World::run(async |world| {
+        let office = PostOffice {
+            mute: true,
+            ..PostOffice::default()
+        };
+        let taken = Arc::clone(&office.taken);
+        let url = format!("smtp://127.0.0.1:{}?tls=none", office.open());
+        let (server, there) = world.mailing_replica(options(&url)).await;
+        ada_earns_a_token(world, &there, "ada@example.com").await;
+        world.all_emails_are("UNKNOWN").await;
+        server.stop(PATIENCE).await;
+        assert_eq!(taken.lock().unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn without_encryption_or_the_right_password_nothing_is_sent() {
+    World::run(async |world| {
+        let office = PostOffice {
+            locked: true,
+            ..PostOffice::default()
+        };
+        let taken = Arc::clone(&office.taken);
+        let port = office.open();
+        for (url, why) in [
+            (format!("smtp://127.0.0.1:{port}"), "no encryption"),
+            (format!("smtps://127.0.0.1:{port}"), "cannot be reached"),
+            (
+                format!("smtp://ada:wrong@127.0.0.1:{port}?tls=none"),
+                "SMTP 535",
+            ),
+            (
+                "smtp://127.0.0.1:1?tls=none".to_owned(),
+                "cannot be reached",
+            ),
+        ] {
+            let (server, there) = world.mailing_replica(options(&url)).await;
+            let address = format!("ada-{}@example.com", world.emails().await.len());
+            ada_earns_a_token(world, &there, &address).await;
+            let email = until("it is to be tried again", async || {
+                let email = world.emails().await.pop().unwrap();
+                email.error.is_some().then_some(email)
+            })
+            .await;
+            assert_eq!(email.state.as_deref(), Some("QUEUED"));
+            let error = email.error.unwrap();
+            assert!(error.contains(why) && !error.contains("wrong"), "{error}");
+            server.stop(PATIENCE).await;
+            world.queue_has_been_due_for(-3600).await;
+        }
+        assert!(taken.lock().unwrap().is_empty());
+
+        let url = format!("smtp://ada:hunter2@127.0.0.1:{port}?tls=none");
+        let (server, _) = world.mailing_replica(options(&url)).await;
+        until("all is sent", async || {
+            world.queue_has_been_due_for(1).await;
+            let emails = world.emails().await;
+            emails
+                .iter()
+                .all(|it| it.state.as_deref() == Some("SENT"))
+                .then_some(())
+        })
+        .await;
+        server.stop(PATIENCE).await;
+        assert_eq!(taken.lock().unwrap().len(), 4);
+    });
+}

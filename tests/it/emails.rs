@@ -1,0 +1,426 @@
+//! What players are told by e-mail, through a provider that works.
+
+use std::time::Duration;
+
+use heist::{
+    domain::mailing::{Mailing, Window},
+    mail::{Rate, Secret, Unsubscribe},
+};
+use time::{OffsetDateTime, Time};
+
+use crate::harness::{
+    PATIENCE, World,
+    mail::{API_KEY, Behaviour, Provider},
+};
+
+/// A window that has been open for ten minutes.
+async fn open_window(world: &World) -> Mailing {
+    let now: OffsetDateTime = sqlx::query_scalar("SELECT now()")
+        .fetch_one(&world.pool)
+        .await
+        .unwrap();
+    let opens = now.time() - Duration::from_mins(10);
+    let closes = now.time() + Duration::from_mins(30);
+    Mailing::Daily(Window::new(opens, closes).unwrap())
+}
+
+/// A window that opens in half a day.
+async fn closed_window(world: &World) -> Mailing {
+    let now: OffsetDateTime = sqlx::query_scalar("SELECT now()")
+        .fetch_one(&world.pool)
+        .await
+        .unwrap();
+    let opens: Time = now.time() + Duration::from_hours(12);
+    Mailing::Daily(Window::new(opens, opens + Duration::from_hours(1)).unwrap())
+}
+
+#[test]
+fn both_players_of_a_heist_are_told_by_mail() {
+    World::run(async |world| {
+        let provider = Provider::start().await;
+        let (server, there) = world
+            .mailing_replica(provider.options(Mailing::Immediate))
+            .await;
+        let ada = world.player("Ada").tokens(1).points(10).await;
+        let ada = ada.at(world, "ada@example.com").await.seen_by(&there);
+        let ben = world.player("Ben <b>").points(1000).await;
+        let ben = ben.at(world, "ben@example.com").await;
+
+        ada.robs(&ben).await.unwrap();
+
+        let received = provider.has_received(2).await;
+        let emails = world.all_emails_are("SENT").await;
+        assert!(emails.iter().all(|it| it.attempts == Some(1)));
+        assert_eq!(received.len(), 2);
+        let to = |address: &str| received.iter().find(|it| it.to() == address).unwrap();
+
+        let to_ada = to("ada@example.com");
+        assert_eq!(to_ada.head, "POST /v3/mail/send HTTP/1.1");
+        assert_eq!(to_ada.headers["authorization"], format!("Bearer {API_KEY}"));
+        assert_eq!(to_ada.headers["content-type"], "application/json");
+        assert_eq!(format!("http://{}", to_ada.headers["host"]), provider.url);
+        assert_eq!(to_ada.mail["from"]["email"], "heists@example.com");
+        assert_eq!(to_ada.mail["from"]["name"], "Heists");
+        assert_eq!(to_ada.subject(), "Heist successful!");
+        assert_eq!(
+            to_ada.reference(),
+            format!("{}/{}", emails[0].user_id, emails[0].id)
+        );
+        let text = to_ada.text();
+        assert!(text.starts_with("Hi Ada,\n\nHeist successful!\n"), "{text}");
+        assert!(
+            text.contains("\nYou stole 50 points from Ben <b>.\nYou have 60 points now.\n"),
+            "{text}"
+        );
+        let link = format!(
+            "https://app.example.com/play/notifications/{}",
+            emails[0].id
+        );
+        assert!(text.contains(&link), "{text}");
+        let html = to_ada.html();
+        assert!(
+            html.contains("You stole 50 points from Ben &#60;b&#62;."),
+            "{html}"
+        );
+        assert!(html.contains(&format!(r#"href="{link}""#)), "{html}");
+
+        let to_ben = to("ben@example.com");
+        assert_eq!(to_ben.subject(), "You were robbed!");
+        assert!(
+            to_ben
+                .text()
+                .contains("Ada stole 50 of your monthly points.\nYou have 950 points left.\n")
+        );
+        // Programs that are away do not answer it; nobody is told how to unsubscribe where
+        // that was not set.
+        assert_eq!(
+            to_ben.mail["headers"],
+            serde_json::json!({ "Auto-Submitted": "auto-generated" })
+        );
+        server.stop(PATIENCE).await;
+    });
+}
+
+#[test]
+fn a_token_that_was_earned_is_told_by_mail() {
+    World::run(async |world| {
+        let provider = Provider::start().await;
+        let (server, there) = world
+            .mailing_replica(provider.options(Mailing::Immediate))
+            .await;
+        let ada = world.player("Ada").await.at(world, "ada@example.com").await;
+        let eve = world
+            .player("Eve\r\nBcc: all@example.com")
+            .referred_by(&ada)
+            .await;
+
+        ada.seen_by(&there).earns_a_token_for(&eve).await.unwrap();
+
+        let received = provider.has_received(1).await;
+        assert_eq!(received[0].subject(), "Token earned!");
+        let text = received[0].text();
+        assert!(
+            text.contains("\nEve  Bcc: all@example.com joined with your code. You earned a heist token.\nYou have 1 heist token to spend.\n"),
+            "{text}"
+        );
+        world.all_emails_are("SENT").await;
+        server.stop(PATIENCE).await;
+    });
+}
+
+#[test]
+fn who_has_no_address_is_not_mailed() {
+    World::run(async |world| {
+        let provider = Provider::start().await;
+        let (server, there) = world
+            .mailing_replica(provider.options(Mailing::Immediate))
+            .await;
+        let ada = world.player("Ada").tokens(1).await.seen_by(&there);
+        let ben = world.player("Ben").points(1000).await.at(world, " ").await;
+        ada.robs(&ben).await.unwrap();
+        world.all_emails_are("SKIPPED").await;
+        assert!(provider.received().is_empty());
+        server.stop(PATIENCE).await;
+    });
+}
+
+#[test]
+fn what_happened_while_mail_was_off_is_not_mailed_later() {
+    World::run(async |world| {
+        let provider = Provider::start().await;
+        let ada = world
+            .player("Ada")
+            .tokens(1)
+            .await
+            .at(world, "ada@example.com")
+            .await;
+        let ben = world.player("Ben").points(1000).tokens(1).await;
+        let ben = ben.at(world, "ben@example.com").await;
+        // The world's own server sends no mail.
+        ada.robs(&ben).await.unwrap();
+        assert!(world.emails().await.iter().all(|it| it.state.is_none()));
+
+        let (server, there) = world
+            .mailing_replica(provider.options(Mailing::Immediate))
+            .await;
+        let eve = world
+            .player("Eve")
+            .points(1000)
+            .await
+            .at(world, "eve@example.com")
+            .await;
+        ben.seen_by(&there).robs(&eve).await.unwrap();
+        let received = provider.has_received(2).await;
+        server.stop(PATIENCE).await;
+        assert_eq!(received.len(), 2);
+        let states: Vec<_> = (world.emails().await.into_iter())
+            .map(|it| it.state)
+            .collect();
+        let sent = Some("SENT".to_owned());
+        assert_eq!(states, [None, None, sent.clone(), sent]);
+    });
+}
+
+#[test]
+fn a_digest_tells_a_day_in_one_mail() {
+    let setup = World::setup().rules(|rules| rules.cooldown = Duration::ZERO);
+    setup.run(async |world| {
+        let provider = Provider::start().await;
+        let mailing = open_window(world).await;
+        let (server, there) = world.mailing_replica(provider.options(mailing)).await;
+        let ada = world
+            .player("Ada")
+            .tokens(4)
+            .await
+            .at(world, "ada@example.com")
+            .await;
+        let ada = ada.seen_by(&there);
+        let ben = world
+            .player("Ben")
+            .points(1000)
+            .await
+            .at(world, "ben@example.com")
+            .await;
+        for _ in 0..3 {
+            ada.robs(&ben).await.unwrap();
+        }
+        // It happened yesterday, then.
+        world.queue_has_been_due_for(600).await;
+
+        let received = provider.has_received(2).await;
+        world.all_emails_are("SENT").await;
+        assert_eq!(received.len(), 2);
+        for mail in &received {
+            assert_eq!(mail.subject(), "3 things happened in your heists");
+            assert!(
+                mail.text()
+                    .contains("https://app.example.com/play/notifications\n")
+            );
+        }
+        let to_ben = received
+            .iter()
+            .find(|it| it.to() == "ben@example.com")
+            .unwrap();
+        let places: Vec<_> = ["stole 45 ", "stole 47 ", "stole 50 "]
+            .map(|what| to_ben.text().find(what).expect(what))
+            .into();
+        assert!(places.is_sorted(), "newest first: {}", to_ben.text());
+
+        // What happens now is for tomorrow, although the window is open.
+        ada.robs(&ben).await.unwrap();
+        let tomorrow: bool = sqlx::query_scalar(
+            r#"SELECT bool_and("emailAt" > now() + interval '23 hours')
+            FROM "HeistNotification" WHERE "emailState" = 'QUEUED'"#,
+        )
+        .fetch_one(&world.pool)
+        .await
+        .unwrap();
+        assert!(tomorrow);
+        server.stop(PATIENCE).await;
+        assert_eq!(provider.received().len(), 2);
+    });
+}
+
+#[test]
+fn a_digest_waits_for_its_window() {
+    World::run(async |world| {
+        let provider = Provider::start().await;
+        let mailing = closed_window(world).await;
+        let (server, there) = world.mailing_replica(provider.options(mailing)).await;
+        let ada = world
+            .player("Ada")
+            .tokens(1)
+            .await
+            .at(world, "ada@example.com")
+            .await;
+        let ben = world
+            .player("Ben")
+            .points(1000)
+            .await
+            .at(world, "ben@example.com")
+            .await;
+        ada.seen_by(&there).robs(&ben).await.unwrap();
+        world.queue_has_been_due_for(60).await;
+        server.stop(PATIENCE).await;
+        // It was looked for mail at the start and after the heist; nothing was claimed.
+        assert!(provider.received().is_empty());
+        let emails = world.emails().await;
+        assert!(
+            emails
+                .iter()
+                .all(|it| it.state.as_deref() == Some("QUEUED") && it.attempts.is_none())
+        );
+
+        let mailing = open_window(world).await;
+        let (server, _) = world.mailing_replica(provider.options(mailing)).await;
+        world.all_emails_are("SENT").await;
+        server.stop(PATIENCE).await;
+    });
+}
+
+#[test]
+fn a_digest_that_failed_goes_out_with_the_next_one() {
+    let setup = World::setup().rules(|rules| rules.cooldown = Duration::ZERO);
+    setup.run(async |world| {
+        let provider = Provider::start_as(Behaviour::Answer("500 Oh", "")).await;
+        let mailing = open_window(world).await;
+        let (server, there) = world.mailing_replica(provider.options(mailing)).await;
+        let ada = world.player("Ada").tokens(2).await.seen_by(&there);
+        let ben = world
+            .player("Ben")
+            .points(1000)
+            .await
+            .at(world, "ben@example.com")
+            .await;
+        ada.robs(&ben).await.unwrap();
+        world.queue_has_been_due_for(600).await;
+        provider.has_received(1).await;
+        crate::harness::until("it is queued again", async || {
+            let emails = world.emails().await;
+            (emails[1].state.as_deref() == Some("QUEUED") && emails[1].attempts == Some(1))
+                .then_some(())
+        })
+        .await;
+
+        ada.robs(&ben).await.unwrap();
+        provider.does(Behaviour::Accept);
+        world.queue_has_been_due_for(1).await;
+        let received = provider.has_received(2).await;
+        assert_eq!(received[1].subject(), "2 things happened in your heists");
+        server.stop(PATIENCE).await;
+        assert_eq!(provider.received().len(), 2);
+    });
+}
+
+#[test]
+fn mails_say_how_to_unsubscribe() {
+    World::run(async |world| {
+        let provider = Provider::start().await;
+        let mut options = provider.options(Mailing::Immediate);
+        let template = "https://app.example.com/unsubscribe?player={user_id}&proof={signature}";
+        let key = Some(Secret::new("key"));
+        options.presentation.unsubscribe = Some(Unsubscribe::new(template, key).unwrap());
+        let (server, there) = world.mailing_replica(options).await;
+        let ada = world.player("Ada").await.at(world, "ada@example.com").await;
+        let eve = world.player("Eve").referred_by(&ada).await;
+        ada.seen_by(&there).earns_a_token_for(&eve).await.unwrap();
+
+        let received = provider.has_received(1).await;
+        let header = received[0].mail["headers"]["List-Unsubscribe"]
+            .as_str()
+            .unwrap();
+        let url = header
+            .strip_prefix('<')
+            .and_then(|it| it.strip_suffix('>'))
+            .unwrap();
+        let (_, proof) = url.split_once("&proof=").unwrap();
+        assert_eq!(proof.len(), 64, "{url}");
+        assert_eq!(
+            received[0].mail["headers"]["List-Unsubscribe-Post"],
+            "List-Unsubscribe=One-Click"
+        );
+        assert!(
+            received[0].text().ends_with(&format!("Unsubscribe: {url}")),
+            "{}",
+            received[0].text()
+        );
+        assert!(received[0].html().contains(&url.replace('&', "&#38;")));
+        server.stop(PATIENCE).await;
+    });
+}
+
+#[test]
+fn the_rate_holds_for_all_replicas_together() {
+    let setup = World::setup().rules(|rules| rules.cooldown = Duration::ZERO);
+    setup.run(async |world| {
+        let provider = Provider::start().await;
+        let mut options = provider.options(Mailing::Immediate);
+        options.rate = Rate::per_minute(1);
+        let (one, there) = world.mailing_replica(options.clone()).await;
+        let (other, _) = world.mailing_replica(options).await;
+        let ada = world
+            .player("Ada")
+            .tokens(2)
+            .await
+            .at(world, "ada@example.com")
+            .await;
+        let ben = world
+            .player("Ben")
+            .points(1000)
+            .await
+            .at(world, "ben@example.com")
+            .await;
+        ada.seen_by(&there).robs(&ben).await.unwrap();
+        provider.has_received(1).await;
+        // Each looks once more before it ends: there is nothing to claim for a minute.
+        one.stop(PATIENCE).await;
+        other.stop(PATIENCE).await;
+        assert_eq!(provider.received().len(), 1);
+        let paid_for: i64 = sqlx::query_scalar(
+            r#"SELECT EXTRACT(EPOCH FROM "paidUntil" - now())::bigint
+            FROM "HeistEmailProvider" WHERE "name" = 'sendgrid'"#,
+        )
+        .fetch_one(&world.pool)
+        .await
+        .unwrap();
+        assert!((30..=60).contains(&paid_for), "{paid_for}");
+    });
+}
+
+#[test]
+fn a_deleted_player_is_not_mailed() {
+    World::run(async |world| {
+        let provider = Provider::start().await;
+        let mailing = closed_window(world).await;
+        let (server, there) = world.mailing_replica(provider.options(mailing)).await;
+        let ada = world
+            .player("Ada")
+            .tokens(1)
+            .await
+            .at(world, "ada@example.com")
+            .await;
+        let ben = world
+            .player("Ben")
+            .points(1000)
+            .await
+            .at(world, "ben@example.com")
+            .await;
+        ada.seen_by(&there).robs(&ben).await.unwrap();
+        server.stop(PATIENCE).await;
+        ben.leaves().await;
+        world.queue_has_been_due_for(60).await;
+
+        let (server, _) = world
+            .mailing_replica(provider.options(Mailing::Immediate))
+            .await;
+        world.all_emails_are("SENT").await;
+        server.stop(PATIENCE).await;
+        let received = provider.received();
+        assert_eq!(received.len(), 1);
+        assert!(
+            received[0]
+                .text()
+                .contains("You stole 50 points from [deleted player].")
+        );
+    });
+}

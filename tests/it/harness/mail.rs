@@ -1,0 +1,335 @@
+//! Mail: a provider that does as it is told, servers that send through it, and what can be seen of
+//! the queue.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use heist::{
+    domain::mailing::Mailing,
+    engine::Limits,
+    mail::{self, Presentation, Rate, Secret, SendGrid},
+    server::{Options, Server},
+};
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, FromRow};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{TcpListener, TcpStream},
+    time::sleep,
+};
+
+use super::{Player, World, connect, options, until};
+
+pub const API_KEY: &str = "SG.hunter2";
+
+/// Something that speaks SendGrid's API, on this machine.
+pub struct Provider {
+    pub url: String,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    received: Vec<Received>,
+    behaviour: Behaviour,
+}
+
+/// A request that arrived whole.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub head: String,
+    pub headers: HashMap<String, String>,
+    pub mail: Value,
+}
+
+/// What it does with the requests to come.
+#[derive(Clone, Debug)]
+pub enum Behaviour {
+    /// Takes the mail.
+    Accept,
+    /// Says this: the first line after `HTTP/1.1 `, headers, and a body.
+    Answer(&'static str, &'static str),
+    /// Takes the mail and says so later.
+    AcceptAfter(Duration),
+    /// Takes the mail, and hangs up in the middle of saying so.
+    AcceptCutShort,
+    /// Reads all, and never answers.
+    NeverAnswer,
+    /// Reads all, and hangs up.
+    HangUp,
+    /// Never says a word, and does not listen either.
+    Silent,
+    /// Reads all, and says something that is no HTTP.
+    Babble,
+}
+
+/// A row of the queue.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Email {
+    pub user_id: i32,
+    pub id: i64,
+    /// `None`: never queued.
+    pub state: Option<String>,
+    pub attempts: Option<i32>,
+    pub error: Option<String>,
+}
+
+impl Provider {
+    pub async fn start() -> Self {
+        Self::start_as(Behaviour::Accept).await
+    }
+
+    pub async fn start_as(behaviour: Behaviour) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let state = Arc::new(Mutex::new(State {
+            received: Vec::new(),
+            behaviour,
+        }));
+        let shared = Arc::clone(&state);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, Arc::clone(&shared)));
+            }
+        });
+        Self { url, state }
+    }
+
+    pub fn does(&self, behaviour: Behaviour) {
+        self.state.lock().unwrap().behaviour = behaviour;
+    }
+
+    /// Everything that arrived whole, whatever came of it.
+    pub fn received(&self) -> Vec<Received> {
+        self.state.lock().unwrap().received.clone()
+    }
+
+    pub async fn has_received(&self, count: usize) -> Vec<Received> {
+        until("the provider receives mail", async || {
+            let received = self.received();
+            (received.len() >= count).then_some(received)
+        })
+        .await
+    }
+
+    /// What a server needs to send through it.
+    pub fn options(&self, mailing: Mailing) -> mail::Options {
+        self.options_with(mailing, Duration::from_secs(10))
+    }
+
+    pub fn options_with(&self, mailing: Mailing, timeout: Duration) -> mail::Options {
+        let url = self.url.parse().unwrap();
+        let sendgrid = SendGrid::new(url, Secret::new(API_KEY), timeout).unwrap();
+        mail::Options {
+            mailing,
+            provider: mail::Provider::SendGrid(sendgrid),
+            rate: Rate::per_minute(100_000),
+            presentation: presentation(),
+        }
+    }
+}
+
+pub fn presentation() -> Presentation {
+    Presentation {
+        from: "Heists <heists@example.com>".parse().unwrap(),
+        link_base: Some("https://app.example.com/play".parse().unwrap()),
+        unsubscribe: None,
+    }
+}
+
+async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
+    let behaviour = state.lock().unwrap().behaviour.clone();
+    if matches!(behaviour, Behaviour::Silent) {
+        sleep(Duration::from_mins(5)).await;
+    }
+    let mut stream = BufReader::new(stream);
+    let Some(received) = read(&mut stream).await else {
+        return;
+    };
+    state.lock().unwrap().received.push(received);
+    let answer = match behaviour {
+        Behaviour::Accept => answer("202 Accepted\r\nx-message-id: 1", ""),
+        Behaviour::Answer(head, body) => answer(head, body),
+        Behaviour::AcceptAfter(delay) => {
+            sleep(delay).await;
+            answer("202 Accepted", "")
+        }
+        Behaviour::AcceptCutShort => {
+            "HTTP/1.1 202 Accepted\r\ncontent-length: 99\r\n\r\nI".to_owned()
+        }
+        Behaviour::NeverAnswer => {
+            sleep(Duration::from_mins(5)).await;
+            return;
+        }
+        Behaviour::Babble => "220 mail.example.com ESMTP\r\n\r\n".to_owned(),
+        Behaviour::HangUp | Behaviour::Silent => return,
+    };
+    let _ = stream.write_all(answer.as_bytes()).await;
+}
+
+fn answer(head: &str, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// `None` where the caller hung up.
+async fn read(stream: &mut BufReader<TcpStream>) -> Option<Received> {
+    let mut head = String::new();
+    stream.read_line(&mut head).await.ok()?;
+    let mut headers = HashMap::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.ok()?;
+        let Some((name, value)) = line.split_once(':') else {
+            break;
+        };
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
+    stream.read_exact(&mut body).await.ok()?;
+    Some(Received {
+        head: head.trim().to_owned(),
+        headers,
+        mail: serde_json::from_slice(&body).expect("JSON"),
+    })
+}
+
+impl Received {
+    pub fn to(&self) -> &str {
+        self.mail["personalizations"][0]["to"][0]["email"]
+            .as_str()
+            .unwrap()
+    }
+
+    pub fn subject(&self) -> &str {
+        self.mail["subject"].as_str().unwrap()
+    }
+
+    pub fn text(&self) -> &str {
+        assert_eq!(self.mail["content"][0]["type"], "text/plain");
+        self.mail["content"][0]["value"].as_str().unwrap()
+    }
+
+    pub fn html(&self) -> &str {
+        assert_eq!(self.mail["content"][1]["type"], "text/html");
+        self.mail["content"][1]["value"].as_str().unwrap()
+    }
+
+    /// `player/notification`
+    pub fn reference(&self) -> &str {
+        self.mail["custom_args"]["heist_mail"].as_str().unwrap()
+    }
+}
+
+impl World {
+    /// Another server on the same database, which sends mail, and the same world through it.
+    pub async fn mailing_replica(&self, mail: mail::Options) -> (Server, Self) {
+        let options = Options {
+            mail: Some(mail),
+            ..options(&self.database_url, self.settings.clone(), Limits::default())
+        };
+        let server = Server::start(options).await.expect("the server starts");
+        let there = self.through(connect(server.address()).await);
+        (server, there)
+    }
+
+    /// Every notification, and where its mail stands.
+    pub async fn emails(&self) -> Vec<Email> {
+        sqlx::query_as(
+            r#"SELECT
+                "userId" AS user_id, "id", "emailState"::text AS state, "emailAttempts" AS attempts,
+                "emailError" AS error
+            FROM "HeistNotification" ORDER BY "id""#,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .unwrap()
+    }
+
+    /// Waits until the mails of all notifications are in this state.
+    pub async fn all_emails_are(&self, state: &str) -> Vec<Email> {
+        until(&format!("all mail is {state}"), async || {
+            let emails = self.emails().await;
+            let all = emails.iter().all(|it| it.state.as_deref() == Some(state));
+            all.then_some(emails)
+        })
+        .await
+    }
+
+    /// Waits until the mail of every notification was tried so often, and is queued again.
+    pub async fn all_emails_wait_after(&self, attempts: i32) -> Vec<Email> {
+        until("mail is to be tried again", async || {
+            let emails = self.emails().await;
+            let all = emails
+                .iter()
+                .all(|it| it.state.as_deref() == Some("QUEUED") && it.attempts == Some(attempts));
+            all.then_some(emails)
+        })
+        .await
+    }
+
+    /// Moves the queue in time, so that all that waits has been due for so long; providers that
+    /// pause have paused long enough.
+    pub async fn queue_has_been_due_for(&self, seconds: i64) {
+        self.execute(format!(
+            r#"
+            UPDATE "HeistNotification" SET "emailAt" = now() - interval '{seconds} s'
+            WHERE "emailState" = 'QUEUED';
+            UPDATE "HeistEmailProvider" SET "pausedUntil" = NULL"#
+        ))
+        .await;
+    }
+
+    /// Moves all mail so far into the past: what was first tried then is too old now.
+    pub async fn patience_is_over(&self) {
+        self.execute(
+            r#"UPDATE "HeistNotification" SET "emailUntil" = now()
+            WHERE "emailUntil" IS NOT NULL"#
+                .to_owned(),
+        )
+        .await;
+    }
+
+    /// Moves claims in time, so that they have ended.
+    pub async fn claims_have_ended(&self) {
+        self.execute(
+            r#"UPDATE "HeistNotification" SET "emailAt" = now() - interval '1 s'
+            WHERE "emailState" = 'SENDING'"#
+                .to_owned(),
+        )
+        .await;
+    }
+
+    /// Why the provider is not used; `None` where it works.
+    pub async fn trouble(&self, provider: &str) -> Option<String> {
+        sqlx::query_scalar(r#"SELECT "trouble" FROM "HeistEmailProvider" WHERE "name" = $1"#)
+            .bind(provider)
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
+    }
+
+    async fn execute(&self, script: String) {
+        sqlx::raw_sql(AssertSqlSafe(script))
+            .execute(&self.pool)
+            .await
+            .unwrap();
+    }
+}
+
+impl Player {
+    /// The application knows this address.
+    pub async fn at(self, world: &World, address: &str) -> Self {
+        sqlx::query(r#"UPDATE "User" SET "email" = $2 WHERE "id" = $1"#)
+            .bind(self.id)
+            .bind(address)
+            .execute(&world.pool)
+            .await
+            .unwrap();
+        self
+    }
+}

@@ -1,0 +1,110 @@
+//! SIGTERM, step by step.
+
+use std::time::{Duration, Instant};
+
+use sqlx::{Connection as _, PgConnection};
+use tokio::net::TcpStream;
+use tonic::Code::Unavailable;
+
+use super::health_and_reflection::is_serving;
+use crate::harness::{Player, Refusal, World, connect, process::Heist, until};
+
+fn server(world: &World) -> Heist {
+    Heist::serve()
+        .env("DATABASE_URL", &world.database_url)
+        .env("HEIST_AUTH", "none")
+}
+
+/// The application holds a player's row until the connection is closed.
+async fn hold(world: &World, player: &Player) -> PgConnection {
+    let mut application = PgConnection::connect(&world.database_url).await.unwrap();
+    let lock = format!(
+        r#"BEGIN; SELECT FROM "User" WHERE "id" = {} FOR UPDATE"#,
+        player.id
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(lock))
+        .execute(&mut application)
+        .await
+        .unwrap();
+    application
+}
+
+#[test]
+fn a_server_that_stops_is_first_not_ready_then_accepts_nothing_then_finishes_and_exits_with_zero() {
+    World::run(async |world| {
+        let server = server(world)
+            .env("HEIST_SHUTDOWN_DELAY", "2s")
+            .serving()
+            .await;
+        let there = world.through(connect(server.address).await);
+        let ada = world.player("Ada").tokens(1).await.seen_by(&there);
+        let ben = world.player("Ben").points(1000).await.seen_by(&there);
+        let inbox = ben.listens(&there).await;
+        let watcher = there.watch_points().await;
+        let application = hold(world, &ben).await;
+        let in_progress = tokio::spawn(ada.robs(&ben));
+        world.somebody_waits_for_a_lock().await;
+
+        let told = Instant::now();
+        server.signal("TERM").await;
+        until("it is not ready", async || {
+            (!is_serving(&there, "").await).then_some(())
+        })
+        .await;
+        // Load balancers may still send calls, on new connections as well.
+        let latecomer = there.through(connect(server.address).await);
+        latecomer.get_balance(ada.id).await.unwrap();
+        assert!(is_serving(&latecomer, "liveness").await);
+
+        for end in [inbox.end().await, watcher.end().await] {
+            Refusal::from(end).is(Unavailable, "SHUTTING_DOWN");
+        }
+        assert!(told.elapsed() >= Duration::from_secs(2));
+        until("it accepts no connections", async || {
+            TcpStream::connect(server.address)
+                .await
+                .is_err()
+                .then_some(())
+        })
+        .await;
+        assert!(!in_progress.is_finished());
+        application.close().await.unwrap();
+        in_progress
+            .await
+            .unwrap()
+            .expect("what has begun completes");
+        let ended = server.ended().await;
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    });
+}
+
+#[test]
+fn what_outlasts_the_grace_period_is_cut_off() {
+    World::run(async |world| {
+        let server = server(world)
+            .env("HEIST_SHUTDOWN_GRACE", "1s")
+            .serving()
+            .await;
+        let there = world.through(connect(server.address).await);
+        let ada = world.player("Ada").tokens(1).await.seen_by(&there);
+        let ben = world.player("Ben").points(1000).await;
+        let application = hold(world, &ben).await;
+        let in_progress = tokio::spawn(ada.robs(&ben));
+        world.somebody_waits_for_a_lock().await;
+
+        let told = Instant::now();
+        let ended = server.stopped_by("TERM").await;
+        let took = told.elapsed();
+        assert!(took >= Duration::from_secs(1), "{took:?}");
+        // A call may take ten seconds: it was not waited for.
+        assert!(took < Duration::from_secs(5), "{took:?}");
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(
+            ended.stderr.contains("outlasted the grace period"),
+            "{ended:?}"
+        );
+        in_progress.await.unwrap().unwrap_err();
+        application.close().await.unwrap();
+        assert_eq!(ben.points().await, 1000);
+    });
+}
