@@ -13,6 +13,7 @@
 //! | [`mail`] | sends notifications by e-mail, after the commit and apart from every call |
 //! | [`domain`] | the rules, as pure functions over plain data |
 //! | [`store`] | SQL and the application's tables |
+//! | [`archive`] | old rows, moved to files that are verified before the rows are removed |
 //! | [`auth`] | who calls: bearer tokens, names in client certificates |
 //! | [`embedded`] | the PostgreSQL that runs when no `DATABASE_URL` is given |
 //! | [`settings`], [`config`] | the rules of the game; everything else from the environment |

@@ -73,6 +73,9 @@ impl Bench<'_> {
         if options.includes(Scenario::Awards) {
             scenarios::awards::run(self).await.context("awards")?;
         }
+        if options.includes(Scenario::Year) {
+            scenarios::year::run(self).await.context("year")?;
+        }
         self.report_servers();
         Ok(())
     }

@@ -44,9 +44,9 @@ pub(super) async fn handle(
         let view = match viewer {
             Some(viewer) => View::read(api, &pool, viewer, &places, rules).await?,
             None => None,
-        });
+        };
         Ok((places, next_page_token, view))
-    };
+    });
     let (places, next_page_token, view) =
         read_within(deadline, "reading the leaderboard", read).await?;
     if let (Some(viewer), None) = (viewer, &view) {

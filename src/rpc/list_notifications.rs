@@ -35,12 +35,11 @@ pub(super) async fn handle(
         let range = match page.after() {
             None => Range::Newest,
             Some([id, _]) => Range::Before(NotificationId(id)),
-        });
+        };
         let rows = page.rows_to_read();
-        let notifications =
-            notifications::page(&api.pool, user_id, unread_only, range, rows).await?;
+        let notifications = notifications::page(&pool, user_id, unread_only, range, rows).await?;
         Ok((unread_count, notifications))
-    };
+    });
     let (unread_count, mut notifications) =
         read_within(deadline, "listing notifications", read).await?;
     let unread_count = unread_count.ok_or_else(|| status::user_not_found(user_id))?;

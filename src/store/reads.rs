@@ -190,7 +190,9 @@ impl Follower {
             }
             self.catch_up().await
         };
-        timeout(TRIAL, trial).await.map_err(|_elapsed| Unfit::Lags)?
+        timeout(TRIAL, trial)
+            .await
+            .map_err(|_elapsed| Unfit::Lags)?
     }
 
     async fn answer_until_it_lags(&mut self) {

@@ -29,7 +29,11 @@ struct Stage {
 }
 
 fn postgres(directory: &Path, settings: &[(&'static str, &str)]) -> Options {
-    let common = [("fsync", "off"), ("max_connections", "100"), ("shared_buffers", "32MB")];
+    let common = [
+        ("fsync", "off"),
+        ("max_connections", "100"),
+        ("shared_buffers", "32MB"),
+    ];
     Options {
         data_dir: directory.to_owned(),
         bin_dir: std::env::var_os("PG_BIN_DIR").map(PathBuf::from),
@@ -94,7 +98,11 @@ impl Stage {
 
     async fn look(&self) -> PgPool {
         let url = self.replica.as_ref().unwrap().url("postgres");
-        PgPoolOptions::new().max_connections(1).connect(&url).await.unwrap()
+        PgPoolOptions::new()
+            .max_connections(1)
+            .connect(&url)
+            .await
+            .unwrap()
     }
 
     /// Waits until a player's balance is read from the replica.
@@ -111,7 +119,10 @@ impl Stage {
 async fn prepare(primary: &Embedded) {
     let url = primary.url("postgres");
     let pool = PgPoolOptions::new().connect(&url).await.unwrap();
-    sqlx::raw_sql(APPLICATION_SCHEMA).execute(&pool).await.unwrap();
+    sqlx::raw_sql(APPLICATION_SCHEMA)
+        .execute(&pool)
+        .await
+        .unwrap();
     schema::migrate(&url.parse().unwrap()).await.unwrap();
     sqlx::raw_sql(NOTES).execute(&pool).await.unwrap();
     pool.close().await;
@@ -151,12 +162,27 @@ async fn sees_the_heist(world: &World, ada: &Player, heists: i32) {
     let balance = world.get_balance(ada.id).await.unwrap();
     assert_eq!(balance.total_spent, heists);
     assert_eq!(world.get_unread_count(ada.id).await.unwrap(), heists);
-    let board = pb::GetLeaderboardRequest { viewer_id: ada.id, ..Default::default() };
-    let board = world.heists.clone().get_leaderboard(board).await.unwrap().into_inner();
+    let board = pb::GetLeaderboardRequest {
+        viewer_id: ada.id,
+        ..Default::default()
+    };
+    let board = world
+        .heists
+        .clone()
+        .get_leaderboard(board)
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(board.viewer.unwrap().monthly_points, ada.points().await);
     let stats = pb::GetHeistStatsRequest { user_id: ada.id };
-    let stats = world.heists.clone().get_heist_stats(stats).await.unwrap().into_inner();
-    assert_eq!(stats.heists_as_attacker, heists);
+    let stats = world
+        .heists
+        .clone()
+        .get_heist_stats(stats)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(stats.heists_as_attacker, i64::from(heists));
 }
 
 #[test]
@@ -190,7 +216,11 @@ fn a_replica_that_lags_is_not_read_until_it_has_caught_up() {
             stage.world.get_balance(ada.id).await.unwrap();
         }
         // Had each of them waited for the replica, it would be five seconds.
-        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            begun.elapsed()
+        );
         assert_eq!(stage.last_asked().await, before);
         stage.on_replica("SELECT pg_wal_replay_resume()").await;
         stage.is_read(&ada).await;

@@ -8,3 +8,4 @@ pub mod mixed;
 pub mod reads;
 pub mod single;
 pub mod uniform;
+pub mod year;

@@ -9,13 +9,13 @@ use std::{sync::Arc, time::Duration};
 use sqlx::{PgPool, query_file};
 use tokio::{sync::Mutex, time::Instant};
 
-use super::{StoreError, reads::Reads};
+use super::StoreError;
 use crate::{
     domain::{
         ids::UserId,
         leaderboard::{Distribution, Place, Standing},
     },
-    store::Statement as _,
+    store::{Statement as _, reads::Reads},
 };
 
 /// Ranks up to this one are exact.
@@ -51,11 +51,7 @@ impl Ranks {
     /// # Errors
     ///
     /// Any [`StoreError`].
-    pub async fn place(
-        &self,
-        pool: &PgPool,
-        user_id: UserId,
-    ) -> Result<Option<Place>, StoreError> {
+    pub async fn place(&self, pool: &PgPool, user_id: UserId) -> Result<Option<Place>, StoreError> {
         let row = query_file!("src/store/leaderboard/standing.sql", user_id.0, EXACT_RANKS)
             .fetch_optional(pool)
             .observed("leaderboard.standing")
