@@ -130,8 +130,9 @@ async fn prepare(primary: &Embedded) {
 
 fn copy(from: &Path, to: &Path) {
     let script = r#"
-        mkdir -p "$2" && chmod --reference="$1" "$2" && cp -a "$1"/pg?? "$2" && touch "$2"/pg??/standby.signal
-        chown --reference="$(ls -d "$2"/pg??)" "$2"/pg??/standby.signal"#;
+        mkdir -p "$2" && chmod --reference="$1" "$2" && cp -a "$1"/pg?? "$2" || exit
+        cluster=$(ls -d "$2"/pg??)
+        touch "$cluster/standby.signal" && chown --reference="$cluster" "$cluster/standby.signal""#;
     let copied = std::process::Command::new("sh")
         .args(["-c", script, "sh"])
         .args([from, to])
