@@ -19,24 +19,21 @@ fn a_call_too_many_is_refused_at_once_and_health_is_told_all_the_same() {
     let setup = World::setup().traffic(|traffic| traffic.calls = 2);
     setup.run(async |world| {
         let robbers = world.crowd("Robber", 2).tokens(1).await;
-        let ben = world.player("Ben").points(1000).await;
+        let victims = world.crowd("Victim", 2).points(1000).await;
         let mut application = sqlx::PgConnection::connect(&world.database_url)
             .await
             .unwrap();
         let mut transaction = application.begin().await.unwrap();
-        sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
-            .bind(ben.id)
+        sqlx::query(r#"SELECT FROM "User" WHERE "id" = ANY($1) FOR UPDATE"#)
+            .bind(victims.iter().map(|victim| victim.id).collect::<Vec<_>>())
             .execute(&mut *transaction)
             .await
             .unwrap();
-        let first = tokio::spawn(robbers[0].robs(&ben));
-        world.somebody_waits_for_a_lock().await;
-        let second = tokio::spawn(robbers[1].robs(&ben));
+        let first = tokio::spawn(robbers[0].robs(&victims[0]));
+        let second = tokio::spawn(robbers[1].robs(&victims[1]));
+        world.so_many_wait_for_a_lock(2).await;
 
-        let refused = until("both are in progress", async || {
-            world.get_balance(ben.id).await.err()
-        })
-        .await;
+        let refused = world.get_balance(victims[0].id).await.unwrap_err();
         let refusal = Refusal::from(refused).is(Unavailable, "OVERLOADED");
         assert_eq!(refusal.wait(), Duration::from_millis(100));
         let request = HealthCheckRequest::default();
@@ -48,7 +45,7 @@ fn a_call_too_many_is_refused_at_once_and_health_is_told_all_the_same() {
         transaction.rollback().await.unwrap();
         first.await.unwrap().unwrap();
         second.await.unwrap().unwrap();
-        world.get_balance(ben.id).await.unwrap();
+        world.get_balance(victims[0].id).await.unwrap();
     });
 }
 

@@ -143,11 +143,15 @@ impl World {
     }
 
     pub async fn somebody_waits_for_a_lock(&self) {
-        until("somebody waits for a lock", async || {
+        self.so_many_wait_for_a_lock(1).await;
+    }
+
+    pub async fn so_many_wait_for_a_lock(&self, sessions: i64) {
+        until("so many wait for a lock", async || {
             let waiting = r"
                 SELECT count(*) FROM pg_stat_activity
                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
-            (count(&self.pool, waiting).await > 0).then_some(())
+            (count(&self.pool, waiting).await >= sessions).then_some(())
         })
         .await;
     }
