@@ -99,7 +99,7 @@ pub async fn run(options: &Options) -> Result<Summary, ArchiveError> {
     let mut run = Run {
         pool,
         folder,
-        run_id: Uuid::now_v7(),
+        id: Uuid::now_v7(),
         cutoff,
         rows_per_file: options.rows_per_file,
         summary: Summary::default(),
@@ -147,7 +147,7 @@ pub fn verify(path: &Path) -> Result<Contents, ArchiveError> {
 struct Run {
     pool: PgPool,
     folder: Folder,
-    run_id: Uuid,
+    id: Uuid,
     cutoff: OffsetDateTime,
     rows_per_file: i64,
     summary: Summary,
@@ -155,7 +155,7 @@ struct Run {
 
 impl Run {
     async fn finish_interrupted(&mut self) -> Result<(), ArchiveError> {
-        let Some(file) = archive::take_over(&self.pool, self.run_id).await? else {
+        let Some(file) = archive::take_over(&self.pool, self.id).await? else {
             return Ok(());
         };
         let Interrupted { claim, kind, .. } = file;
@@ -186,7 +186,7 @@ impl Run {
         let Some(first_page) = rows.next_page(&self.pool, self.rows_per_file).await? else {
             return Ok(false);
         };
-        let claim = archive::claim(&self.pool, self.run_id, kind, self.cutoff).await?;
+        let claim = archive::claim(&self.pool, self.id, kind, self.cutoff).await?;
         let written_sha256 = self.write(claim, kind, first_page, rows).await?;
 
         // It counts from the moment that the database knows of it. Until then it is begun anew.
