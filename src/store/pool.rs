@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use sqlx::{
-    Connection as _, PgPool, Postgres, Transaction,
+    Connection as _, Executor as _, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -24,14 +24,17 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// local to the transaction: a pooler between us and the database may hand the session to
 /// somebody else. They bound how long one stuck player or server holds up the rest.
 ///
-/// Plans are made once for each connection. Left to itself PostgreSQL would plan the larger
-/// statements anew for each batch, because a plan for the arrays at hand looks cheaper than it
-/// is: it finds rows by the same indexes, and planning takes longer than running it.
+/// The last one is [`PLAN_ONCE`] for whoever is behind such a pooler.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
      SET LOCAL lock_timeout = '2s'; \
      SET LOCAL statement_timeout = '5s'; \
      SET LOCAL idle_in_transaction_session_timeout = '10s'; \
      SET LOCAL plan_cache_mode = force_generic_plan";
+
+/// Plans are made once for each connection. Left to itself PostgreSQL would plan the larger
+/// statements anew for each call, because a plan for the arrays at hand looks cheaper than it
+/// is: it finds rows by the same indexes, and planning takes longer than running it.
+const PLAN_ONCE: &str = "SET plan_cache_mode = force_generic_plan";
 
 /// A pool that connects when it is first used.
 #[must_use]
@@ -46,6 +49,12 @@ pub fn connect_lazy(options: PgConnectOptions, max_connections: u32) -> PgPool {
                     connection.ping().await?;
                 }
                 Ok(true)
+            })
+        })
+        .after_connect(|connection, _metadata| {
+            Box::pin(async move {
+                connection.execute(PLAN_ONCE).await?;
+                Ok(())
             })
         })
         .connect_lazy_with(options.application_name("heist"))
