@@ -1,6 +1,7 @@
 //! Everything that comes from the environment, one documented field each. Nothing else in
 //! the crate reads an environment variable.
 
+mod archive;
 mod email;
 mod security;
 mod telemetry;
@@ -14,6 +15,7 @@ use std::{
 use clap::ValueEnum;
 
 pub use self::{
+    archive::ArchiveConfig,
     email::EmailConfig,
     security::{JwtConfig, SecurityConfig},
     telemetry::{Exporter, TelemetryConfig},
@@ -33,7 +35,12 @@ pub struct ServeConfig {
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, value_parser = DatabaseUrl::parse)]
     pub database_url: Option<DatabaseUrl>,
 
-    /// The most connections to the database at a time
+    /// A streaming replica for reads; default: they go to the primary. What it does not have yet is
+    /// read from the primary, too
+    #[arg(long, env = "DATABASE_READ_URL", value_name = "URL", hide_env_values = true, value_parser = DatabaseUrl::parse)]
+    pub database_read_url: Option<DatabaseUrl>,
+
+    /// The most connections to the database at a time, and to the replica
     #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "NUMBER", default_value = "10", value_parser = connections)]
     pub database_max_connections: u32,
 

@@ -13,6 +13,7 @@
 //! | [`mail`] | sends notifications by e-mail, after the commit and apart from every call |
 //! | [`domain`] | the rules, as pure functions over plain data |
 //! | [`store`] | SQL and the application's tables |
+//! | [`archive`] | old rows, moved to files that are verified before the rows are removed |
 //! | [`auth`] | who calls: bearer tokens, names in client certificates |
 //! | [`embedded`] | the PostgreSQL that runs when no `DATABASE_URL` is given |
 //! | [`settings`], [`config`] | the rules of the game; everything else from the environment |
@@ -41,6 +42,7 @@
 //! - A metric: `telemetry/metrics.rs`, and a line in `docs/metrics.md`.
 //! - A table or index: a migration with its down, and a line in `migrations/README.md`.
 
+pub mod archive;
 pub mod auth;
 pub mod cli;
 pub mod config;

@@ -31,6 +31,7 @@ use crate::{
         PgPool, StoreError,
         leaderboard::Ranks,
         pool::{self, DatabaseUrl},
+        reads::Reads,
         schema::{self, SchemaError},
         secrets,
     },
@@ -72,6 +73,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Options {
     pub database: DatabaseUrl,
+    /// A replica for reads; `None`: the primary.
+    pub read_database: Option<DatabaseUrl>,
+    /// To each of them.
     pub max_connections: u32,
     /// Where gRPC is served; port 0: any free one.
     pub listen: SocketAddr,
@@ -99,6 +103,7 @@ pub struct Server {
     events: Events,
     event_tasks: Tasks,
     mailer: Option<Mailer>,
+    reads: Reads,
     pool: PgPool,
 }
 
@@ -167,12 +172,22 @@ impl Server {
         });
         let (engine, workers) = Engine::start(pool.clone(), options.limits, mailing, on_commit);
         let limiters = Arc::new(Limiters::new(options.traffic));
+        let reads = match &options.read_database {
+            None => Reads::on_primary(pool.clone()),
+            Some(replica) => Reads::with_replica(
+                pool.clone(),
+                connect_options,
+                replica.connect_options(),
+                options.max_connections,
+            ),
+        };
         let api = Api {
             engine,
             pool: pool.clone(),
             settings: options.settings,
             page_token_key,
-            ranks: Ranks::new(pool.clone()),
+            ranks: Ranks::new(reads.clone()),
+            reads: reads.clone(),
             events: events.clone(),
             stream_reads: StreamReads::with_connections(options.max_connections),
             limiters: Arc::clone(&limiters),
@@ -221,6 +236,7 @@ impl Server {
             events,
             event_tasks,
             mailer,
+            reads,
             pool,
         })
     }
@@ -283,6 +299,7 @@ impl Server {
         {
             tracing::warn!("leaving mails of which nobody knows what became of them");
         }
+        let _ = timeout_at(until, self.reads.close()).await;
         let _ = timeout_at(until, self.pool.close()).await;
     }
 }

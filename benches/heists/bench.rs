@@ -75,6 +75,9 @@ impl Bench<'_> {
         if options.includes(Scenario::Awards) {
             scenarios::awards::run(self).await.context("awards")?;
         }
+        if options.includes(Scenario::Year) {
+            scenarios::year::run(self).await.context("year")?;
+        }
         if options.includes(Scenario::Soak) {
             let length = Duration::from_mins(options.soak_minutes);
             scenarios::soak::run(self, length).await.context("soak")?;

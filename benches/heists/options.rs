@@ -47,6 +47,8 @@ pub enum Scenario {
     Leaderboard,
     /// A campaign: 64 callers award the referred of 1,000 referrers
     Awards,
+    /// What a year of heists in the books costs the next one
+    Year,
     /// 1,000 heists a minute beside reads and streams, for long; only where it is named
     Soak,
 }
@@ -60,6 +62,8 @@ pub struct Effort {
     pub round: Duration,
     /// Players of the smallest and the largest leaderboard.
     pub boards: [i32; 2],
+    /// Heists in the books after a year.
+    pub year: i32,
 }
 
 impl Options {
@@ -75,6 +79,7 @@ impl Options {
                 trial: Duration::from_secs(4),
                 round: Duration::from_secs(10),
                 boards: [10_000, 1_000_000],
+                year: 1_200_000,
             }
         } else {
             Effort {
@@ -82,6 +87,7 @@ impl Options {
                 trial: Duration::from_secs(1),
                 round: Duration::from_secs(2),
                 boards: [10_000, 100_000],
+                year: 100_000,
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod archive;
 mod check;
 mod emails;
 mod healthcheck;
@@ -38,6 +39,7 @@ enum Command {
     Serve(Box<serve::Serve>),
     Migrate(Box<migrate::Migrate>),
     Check(Box<check::Check>),
+    Archive(Box<archive::Archive>),
     Emails(Box<emails::Emails>),
     Token(Box<token::Token>),
     Healthcheck(Box<healthcheck::Healthcheck>),
@@ -60,6 +62,7 @@ pub fn run() -> ExitCode {
             Command::Serve(serve) => serve.run().await,
             Command::Migrate(migrate) => migrate.run().await,
             Command::Check(check) => check.run().await,
+            Command::Archive(archive) => archive.run().await,
             Command::Emails(emails) => emails.run().await,
             Command::Token(token) => token.run().await,
             Command::Healthcheck(healthcheck) => healthcheck.run().await,
@@ -89,6 +92,7 @@ impl Command {
             Self::Serve(serve) => &serve.config.log,
             Self::Migrate(migrate) => &migrate.log,
             Self::Check(check) => &check.log,
+            Self::Archive(archive) => &archive.log,
             Self::Emails(emails) => &emails.log,
             Self::Token(token) => &token.log,
             Self::Healthcheck(healthcheck) => &healthcheck.log,

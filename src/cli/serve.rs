@@ -71,6 +71,7 @@ impl Serve {
         };
         let options = Options {
             database,
+            read_database: config.database_read_url,
             max_connections: config.database_max_connections,
             listen: config.listen,
             reflection: config.reflection,

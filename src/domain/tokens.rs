@@ -59,4 +59,6 @@ pub enum TokenSource {
         actor: String,
         reason: String,
     },
+    /// All before it, up to and including a heist that was archived.
+    CarriedForward,
 }

@@ -23,7 +23,8 @@ pub(super) async fn handle(
     let user_ids = fields.user_ids("user_ids", &request.get_ref().user_ids, MAX_BATCH);
     fields.check()?;
 
-    let read = tokens::accounts(&api.pool, &user_ids);
+    let players = &user_ids;
+    let read = (api.reads).run(|pool| async move { tokens::accounts(&pool, players).await });
     let accounts = read_within(deadline, "reading balances", read).await?;
     let balances = (user_ids.into_iter()).map(|user_id| {
         let account = accounts.get(&user_id);

@@ -17,8 +17,7 @@ pub(super) async fn handle(
     let user_id = fields.user_id("user_id", request.get_ref().user_id);
     fields.check()?;
 
-    let only = [user_id];
-    let read = tokens::accounts(&api.pool, &only);
+    let read = (api.reads).run(|pool| async move { tokens::accounts(&pool, &[user_id]).await });
     let account = read_within(deadline, "reading a balance", read)
         .await?
         .remove(&user_id)

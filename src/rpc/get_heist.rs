@@ -17,7 +17,7 @@ pub(super) async fn handle(
     let id = fields.heist_id("heist_id", request.get_ref().heist_id);
     fields.check()?;
 
-    let read = heists::get(&api.pool, id);
+    let read = (api.reads).run(|pool| async move { heists::get(&pool, id).await });
     let heist = read_within(deadline, "reading a heist", read)
         .await?
         .filter(|heist| access::may_see(&request, heist))

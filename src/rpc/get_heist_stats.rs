@@ -17,12 +17,12 @@ pub(super) async fn handle(
     let user_id = fields.user_id("user_id", request.get_ref().user_id);
     fields.check()?;
 
-    let read = async {
-        let stats = heists::stats(&api.pool, user_id).await?;
+    let read = (api.reads).run(|pool| async move {
+        let stats = heists::stats(&pool, user_id).await?;
         // Last: whoever still exists now was not being deleted while the rest was read.
-        let exists = players::exists(&api.pool, user_id).await?;
+        let exists = players::exists(&pool, user_id).await?;
         Ok((exists, stats))
-    };
+    });
     let (exists, stats) = read_within(deadline, "summing up heists", read).await?;
     if !exists {
         return Err(status::user_not_found(user_id));

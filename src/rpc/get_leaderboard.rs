@@ -16,7 +16,7 @@ use crate::{
         rules::Rules,
     },
     pb::{GetLeaderboardRequest, GetLeaderboardResponse},
-    store::{StoreError, leaderboard, players},
+    store::{PgPool, StoreError, leaderboard, players},
 };
 
 const DEFAULT_PAGE_SIZE: u16 = 50;
@@ -33,20 +33,20 @@ pub(super) async fn handle(
     let page_size = fields.page_size(message.page_size, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE);
     fields.check()?;
     let list: [&[u8]; 2] = [b"GetLeaderboard", &message.viewer_id.to_be_bytes()];
-    let page = (api.page_token_key).page(&list, page_size, &message.page_token)?;
+    let page = &(api.page_token_key).page(&list, page_size, &message.page_token)?;
 
-    let rules = api.settings.now().rules;
-    let read = async {
+    let rules = &api.settings.now().rules;
+    let read = (api.reads).run(|pool| async move {
         let behind = page.after().map(unpack);
-        let mut places = leaderboard::page(&api.pool, behind, page.rows_to_read()).await?;
+        let mut places = leaderboard::page(&pool, behind, page.rows_to_read()).await?;
         let next_page_token = page.cut(&mut places, |(_, end)| pack(*end));
         let places: Vec<Place> = places.into_iter().map(|(place, _)| place).collect();
         let view = match viewer {
-            Some(viewer) => View::read(api, viewer, &places, &rules).await?,
+            Some(viewer) => View::read(api, &pool, viewer, &places, rules).await?,
             None => None,
         };
         Ok((places, next_page_token, view))
-    };
+    });
     let (places, next_page_token, view) =
         read_within(deadline, "reading the leaderboard", read).await?;
     if let (Some(viewer), None) = (viewer, &view) {
@@ -54,7 +54,7 @@ pub(super) async fn handle(
     }
 
     let entries = (places.into_iter()).map(|place| {
-        let eligibility = (view.as_ref()).and_then(|view| view.eligibility(&rules, &place));
+        let eligibility = (view.as_ref()).and_then(|view| view.eligibility(rules, &place));
         render::leaderboard_entry(place, eligibility)
     });
     Ok(Response::new(GetLeaderboardResponse {
@@ -74,18 +74,19 @@ impl View {
     /// `None` where there is no such viewer.
     async fn read(
         api: &Api,
+        pool: &PgPool,
         viewer: UserId,
         places: &[Place],
         rules: &Rules,
     ) -> Result<Option<Self>, StoreError> {
-        let Some(own) = api.ranks.place(viewer).await? else {
+        let Some(own) = api.ranks.place(pool, viewer).await? else {
             return Ok(None);
         };
         let mut everybody: Vec<UserId> =
             places.iter().map(|place| place.standing.user_id).collect();
         everybody.push(viewer);
         let robberies_to_know = rules.robberies_to_know();
-        let snapshot = players::snapshot(&api.pool, &everybody, robberies_to_know).await?;
+        let snapshot = players::snapshot(pool, &everybody, robberies_to_know).await?;
         Ok(Some(Self { own, snapshot }))
     }
 

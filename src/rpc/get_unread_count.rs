@@ -17,7 +17,8 @@ pub(super) async fn handle(
     let user_id = fields.user_id("user_id", request.get_ref().user_id);
     fields.check()?;
 
-    let read = notifications::unread_count(&api.pool, user_id);
+    let read =
+        (api.reads).run(|pool| async move { notifications::unread_count(&pool, user_id).await });
     let unread_count = read_within(deadline, "counting unread notifications", read)
         .await?
         .ok_or_else(|| status::user_not_found(user_id))?;

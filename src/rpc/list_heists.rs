@@ -31,15 +31,15 @@ pub(super) async fn handle(
         &user_id.0.to_be_bytes(),
         &message.role.to_be_bytes(),
     ];
-    let page = (api.page_token_key).page(&list, page_size, &message.page_token)?;
+    let page = &(api.page_token_key).page(&list, page_size, &message.page_token)?;
 
-    let read = async {
+    let read = (api.reads).run(|pool| async move {
         let before = page.after().map(|[id, _]| HeistId(id));
-        let heists = heists::page(&api.pool, user_id, sides, before, page.rows_to_read()).await?;
+        let heists = heists::page(&pool, user_id, sides, before, page.rows_to_read()).await?;
         // Last: whoever still exists now was not being deleted while the rest was read.
-        let exists = players::exists(&api.pool, user_id).await?;
+        let exists = players::exists(&pool, user_id).await?;
         Ok((exists, heists))
-    };
+    });
     let (exists, mut heists) = read_within(deadline, "listing heists", read).await?;
     if !exists {
         return Err(status::user_not_found(user_id));

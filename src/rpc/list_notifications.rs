@@ -28,20 +28,19 @@ pub(super) async fn handle(
         &user_id.0.to_be_bytes(),
         &[u8::from(unread_only)],
     ];
-    let page = (api.page_token_key).page(&list, page_size, &message.page_token)?;
+    let page = &(api.page_token_key).page(&list, page_size, &message.page_token)?;
 
-    let read = async {
+    let read = (api.reads).run(|pool| async move {
         let range = match page.after() {
             None => Range::Newest,
             Some([id, _]) => Range::Before(NotificationId(id)),
         };
         let rows = page.rows_to_read();
-        let notifications =
-            notifications::page(&api.pool, user_id, unread_only, range, rows).await?;
+        let notifications = notifications::page(&pool, user_id, unread_only, range, rows).await?;
         // Last: whoever still exists now was not being deleted while the rest was read.
-        let unread_count = notifications::unread_count(&api.pool, user_id).await?;
+        let unread_count = notifications::unread_count(&pool, user_id).await?;
         Ok((unread_count, notifications))
-    };
+    });
     let (unread_count, mut notifications) =
         read_within(deadline, "listing notifications", read).await?;
     let unread_count = unread_count.ok_or_else(|| status::user_not_found(user_id))?;

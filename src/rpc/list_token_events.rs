@@ -22,15 +22,15 @@ pub(super) async fn handle(
     let page_size = fields.page_size(message.page_size, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE);
     fields.check()?;
     let list: [&[u8]; 2] = [b"ListTokenEvents", &user_id.0.to_be_bytes()];
-    let page = (api.page_token_key).page(&list, page_size, &message.page_token)?;
+    let page = &(api.page_token_key).page(&list, page_size, &message.page_token)?;
 
-    let read = async {
+    let read = (api.reads).run(|pool| async move {
         let before = page.after().map(|[id, _]| id);
-        let events = tokens::statement(&api.pool, user_id, before, page.rows_to_read()).await?;
+        let events = tokens::statement(&pool, user_id, before, page.rows_to_read()).await?;
         // Last: whoever still exists now was not being deleted while the rest was read.
-        let exists = players::exists(&api.pool, user_id).await?;
+        let exists = players::exists(&pool, user_id).await?;
         Ok((exists, events))
-    };
+    });
     let (exists, mut events) = read_within(deadline, "listing token events", read).await?;
     if !exists {
         return Err(status::user_not_found(user_id));

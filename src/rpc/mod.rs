@@ -57,7 +57,7 @@ use crate::{
         token_service_server::TokenServiceServer,
     },
     settings::LiveSettings,
-    store::{PgPool, leaderboard::Ranks},
+    store::{PgPool, leaderboard::Ranks, reads::Reads},
 };
 
 /// The largest request that is read, in bytes. The longest list that the contract allows
@@ -69,8 +69,10 @@ const MAX_REQUEST_BYTES: usize = 64 * 1024;
 pub struct Api {
     /// Executes what changes the books.
     pub engine: Engine,
-    /// For reads.
+    /// The primary: for streams, and what has to be told by the clock that decides.
     pub pool: PgPool,
+    /// For all other reads.
+    pub reads: Reads,
     pub settings: LiveSettings,
     pub page_token_key: PageTokenKey,
     pub ranks: Ranks,

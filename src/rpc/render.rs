@@ -61,7 +61,7 @@ pub(super) fn balance(user_id: UserId, account: &TokenAccount) -> pb::TokenBalan
 }
 
 pub(super) fn token_event(event: TokenEvent) -> pb::TokenEvent {
-    use pb::token_event::{Adjustment, HeistSpend, Referral, Source};
+    use pb::token_event::{Adjustment, CarriedForward, HeistSpend, Referral, Source};
     let source = match event.source {
         TokenSource::Referral { referred_id } => Source::Referral(Referral {
             referred_id: referred_id.map_or(0, |id| id.0),
@@ -72,6 +72,7 @@ pub(super) fn token_event(event: TokenEvent) -> pb::TokenEvent {
         TokenSource::Adjustment { actor, reason } => {
             Source::Adjustment(Adjustment { actor, reason })
         }
+        TokenSource::CarriedForward => Source::CarriedForward(CarriedForward {}),
     };
     pb::TokenEvent {
         delta: event.delta,

@@ -6,6 +6,7 @@
 //! the crate is compiled.
 
 pub mod adjustments;
+pub mod archive;
 pub mod awards;
 pub mod check;
 pub mod emails;
@@ -15,6 +16,7 @@ pub mod leaderboard;
 pub mod notifications;
 pub mod players;
 pub mod pool;
+pub mod reads;
 pub mod schema;
 pub mod secrets;
 pub mod signals;

@@ -12,6 +12,7 @@ use heist::{
     store::{
         leaderboard::Ranks,
         pool::{self, DatabaseUrl},
+        reads::Reads,
     },
 };
 use http_body_util::Full;
@@ -50,9 +51,11 @@ impl Service {
             rates: RateLimits::NONE,
             ..Settings::default()
         };
+        let reads = Reads::on_primary(pool.clone());
         let api = Api {
             engine,
-            ranks: Ranks::new(pool.clone()),
+            ranks: Ranks::new(reads.clone()),
+            reads,
             pool,
             settings: LiveSettings::fixed(settings),
             page_token_key: PageTokenKey::new("a secret"),

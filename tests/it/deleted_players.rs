@@ -1,6 +1,13 @@
 //! The application deletes an account: what is left of it, and what must not be.
 
-use std::future::Future;
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use heist::pb::{self, notification::Details};
 use sqlx::AssertSqlSafe;
@@ -9,7 +16,10 @@ use tonic::{
     Status,
 };
 
-use crate::harness::{Player, Refusal, World, new_request_id};
+use crate::{
+    harness::{Player, Refusal, World, new_request_id, until},
+    list_token_events::explains_the_balance,
+};
 
 #[test]
 fn the_victim_of_a_deleted_robber_still_reads_of_the_heist() {
@@ -311,5 +321,108 @@ fn a_referred_player_who_is_deleted_during_the_award_is_called_unknown() {
         transaction.commit().await.unwrap();
         let refused = award.await.unwrap().unwrap_err();
         Refusal::from(refused).is(NotFound, "USER_NOT_FOUND");
+    });
+}
+
+/// Everything that can happen to players happens to them while they are deleted.
+#[test]
+fn players_are_deleted_under_load_and_the_books_of_the_others_still_explain_themselves() {
+    let setup = World::setup().rules(|rules| {
+        rules.protection = None;
+        rules.cooldown = Duration::ZERO;
+    });
+    setup.run(async |world| {
+        let stayers = world.crowd("Stayer", 8).points(100_000).tokens(500).await;
+        let leavers = world.crowd("Leaver", 12).points(100_000).tokens(500).await;
+        let everybody = [stayers.as_slice(), &leavers].concat();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let callers = (0..everybody.len()).map(|caller| {
+            let (everybody, is_over) = (everybody.clone(), Arc::clone(&is_over));
+            let world = world.clone();
+            tokio::spawn(async move {
+                let mut answered = 0;
+                for turn in 1.. {
+                    if is_over.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let robber = &everybody[caller];
+                    let victim = &everybody[(caller + turn) % everybody.len()];
+                    if robber.id == victim.id {
+                        continue;
+                    }
+                    let award = world.award_token(pb::AwardTokenRequest {
+                        referrer_id: robber.id,
+                        referred_id: victim.id,
+                        referred_name: String::new(),
+                    });
+                    let read = world.mark_notifications_read(pb::MarkNotificationsReadRequest {
+                        user_id: victim.id,
+                        up_to_id: i64::MAX,
+                        ..Default::default()
+                    });
+                    for answer in [
+                        robber.robs(victim).await.map(drop),
+                        award.await.map(drop),
+                        read.await.map(drop),
+                    ] {
+                        match answer {
+                            Ok(()) => answered += 1,
+                            // Somebody left, or somebody else was faster.
+                            Err(status) => {
+                                assert!(
+                                    [NotFound, AlreadyExists].contains(&status.code()),
+                                    "{status:?}"
+                                );
+                            }
+                        }
+                    }
+                }
+                answered
+            })
+        });
+        let callers: Vec<_> = callers.collect();
+        let heists = || async { world.count_heists().await };
+        for leaver in &leavers {
+            // They leave in the midst of it, each after some more heists.
+            let before = heists().await;
+            until("heists go on", async || {
+                (heists().await > before + 20).then_some(())
+            })
+            .await;
+            let begun = Instant::now();
+            leaver.leaves().await;
+            assert!(
+                begun.elapsed() < Duration::from_secs(5),
+                "held up by heists"
+            );
+        }
+        let before = heists().await;
+        until("heists go on", async || {
+            (heists().await > before + 20).then_some(())
+        })
+        .await;
+        is_over.store(true, Ordering::Relaxed);
+        for caller in callers {
+            assert!(caller.await.unwrap() > 0);
+        }
+
+        for stayer in &stayers {
+            explains_the_balance(world, stayer).await;
+        }
+        for leaver in &leavers {
+            let refusal = world.refuses(world.get_balance(leaver.id)).await;
+            refusal.is(NotFound, "USER_NOT_FOUND");
+        }
+        // What they leave names nobody, and the other side of each heist is still there.
+        let traces: i64 = sqlx::query_scalar(
+            r#"SELECT count(*) FROM "Heist"
+            WHERE "attackerId" = ANY($1) OR "victimId" = ANY($1)
+                OR ("attackerId" IS NULL AND "ipAddress" IS NOT NULL)"#,
+        )
+        .bind(leavers.iter().map(|leaver| leaver.id).collect::<Vec<i32>>())
+        .fetch_one(&world.pool)
+        .await
+        .unwrap();
+        assert_eq!(traces, 0);
     });
 }

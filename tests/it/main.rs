@@ -13,6 +13,7 @@ mod leaderboard_cache;
 
 mod adjust_balance;
 mod architecture;
+mod archive;
 mod audit;
 mod authorization;
 mod award_token;
@@ -59,6 +60,7 @@ mod model;
 mod monitoring;
 mod plans;
 mod rate_limits;
+mod read_replica;
 mod readiness;
 mod request_ids;
 mod security_settings;

@@ -9,3 +9,4 @@ pub mod reads;
 pub mod single;
 pub mod soak;
 pub mod uniform;
+pub mod year;

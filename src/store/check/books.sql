@@ -1,12 +1,13 @@
 -- Everything that is wrong with the books, a row each; none where they are in order. One
 -- statement sees one moment. It reads each table once, takes no locks, and joins by hashing.
 WITH ledger AS (
-    -- All that ever changed somebody's tokens.
+    -- All that ever changed somebody's tokens; archived heists in one entry, that of the newest.
     SELECT
         award."referrerId" AS user_id,
         award."id" AS id,
         $1::integer AS delta,
-        award."balanceAfter" AS balance_after
+        award."balanceAfter" AS balance_after,
+        false AS is_archived
     FROM "HeistTokenAward" AS award
     WHERE award."referrerId" IS NOT NULL
     UNION ALL
@@ -14,7 +15,8 @@ WITH ledger AS (
         heist."attackerId",
         heist."id",
         -1,
-        heist."attackerTokensAfter"
+        heist."attackerTokensAfter",
+        false
     FROM "Heist" AS heist
     WHERE heist."attackerId" IS NOT NULL
     UNION ALL
@@ -22,8 +24,18 @@ WITH ledger AS (
         adjustment."userId",
         adjustment."id",
         adjustment."delta",
-        adjustment."balanceAfter"
+        adjustment."balanceAfter",
+        false
     FROM "HeistTokenAdjustment" AS adjustment
+    UNION ALL
+    SELECT
+        total."userId",
+        total."lastSpendId",
+        -total."heistsAsAttacker",
+        total."lastSpendTokensAfter",
+        true
+    FROM "HeistArchiveTotal" AS total
+    WHERE total."heistsAsAttacker" <> 0 OR total."lastSpendId" IS NOT NULL
 ),
 
 ledger_step AS (
@@ -32,10 +44,19 @@ ledger_step AS (
         ledger.id,
         ledger.delta,
         ledger.balance_after,
-        lag(ledger.balance_after, 1, 0) OVER (
-            PARTITION BY ledger.user_id
-            ORDER BY ledger.id
-        ) AS balance_before
+        ledger.is_archived,
+        -- What was archived came between the entries before it: only their sum can be told.
+        CASE
+            WHEN ledger.is_archived
+                THEN
+                    COALESCE(sum(ledger.delta) OVER (
+                        PARTITION BY ledger.user_id
+                        ORDER BY ledger.id
+                        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                    ), 0)
+            ELSE lag(ledger.balance_after, 1, 0) OVER (PARTITION BY ledger.user_id ORDER BY ledger.id)
+        END AS balance_before,
+        max(ledger.id) FILTER (WHERE ledger.is_archived) OVER (PARTITION BY ledger.user_id) AS archived_up_to
     FROM ledger
 ),
 
@@ -56,7 +77,8 @@ side AS (
         'HEIST_SUCCESS'::"HeistNotificationType" AS notification_type,
         'HEIST_GAIN' AS event_type,
         heist."pointsStolen" AS delta,
-        heist."attackerPointsAfter" AS points_after
+        heist."attackerPointsAfter" AS points_after,
+        heist."createdAt" AS created_at
     FROM "Heist" AS heist
     WHERE heist."attackerId" IS NOT NULL
     UNION ALL
@@ -66,7 +88,8 @@ side AS (
         'HEIST_VICTIM',
         'HEIST_LOSS',
         -heist."pointsStolen",
-        heist."victimPointsAfter"
+        heist."victimPointsAfter",
+        heist."createdAt"
     FROM "Heist" AS heist
     WHERE heist."victimId" IS NOT NULL
 ),
@@ -78,7 +101,8 @@ told AS (
         side.notification_type,
         side.heist_id AS ledger_id,
         abs(side.delta) AS points,
-        side.points_after AS after
+        side.points_after AS after,
+        side.created_at
     FROM side
     UNION ALL
     SELECT
@@ -86,19 +110,106 @@ told AS (
         'TOKEN_EARNED',
         award."id",
         0,
-        award."balanceAfter"
+        award."balanceAfter",
+        award."createdAt"
     FROM "HeistTokenAward" AS award
     WHERE award."referrerId" IS NOT NULL
 ),
 
+-- How far the archive has come.
+archived AS (
+    SELECT
+        COALESCE(max(file."lastRowId") FILTER (WHERE file."kind" = 'heists'), 0) AS heists_up_to,
+        max(file."cutoff") FILTER (WHERE file."kind" = 'notifications') AS notifications_before
+    FROM "HeistArchiveFile" AS file
+    WHERE file."sha256" IS NOT NULL
+),
+
+-- What the archive has of each player: heists, and notifications of a kind.
+archived_side AS (
+    SELECT
+        total."userId" AS user_id,
+        side.notification_type,
+        side.event_type,
+        side.heists,
+        side.points,
+        side.notifications
+    FROM "HeistArchiveTotal" AS total
+    CROSS JOIN LATERAL (
+        VALUES
+            (
+                'HEIST_SUCCESS'::"HeistNotificationType",
+                'HEIST_GAIN',
+                total."heistsAsAttacker",
+                total."pointsStolen",
+                total."successNotifications"
+            ),
+            (
+                'HEIST_VICTIM',
+                'HEIST_LOSS',
+                total."heistsAsVictim",
+                -total."pointsLost",
+                total."victimNotifications"
+            ),
+            ('TOKEN_EARNED', NULL, 0, 0, total."earnedNotifications")
+    ) AS side (notification_type, event_type, heists, points, notifications)
+),
+
+-- Of each player and kind: what there ought to be, and the notifications that there are.
+notification_sum AS (
+    SELECT
+        entry.user_id,
+        entry.notification_type,
+        sum(entry.told) AS told,
+        sum(entry.notifications) AS notifications
+    FROM (
+        SELECT
+            told.user_id,
+            told.notification_type,
+            1 AS told,
+            0 AS notifications
+        FROM told
+        UNION ALL
+        SELECT
+            note."userId",
+            note."type",
+            0,
+            1
+        FROM "HeistNotification" AS note
+        UNION ALL
+        SELECT
+            archived_side.user_id,
+            archived_side.notification_type,
+            archived_side.heists,
+            archived_side.notifications
+        FROM archived_side
+    ) AS entry
+    GROUP BY entry.user_id, entry.notification_type
+),
+
 heist_sum AS (
     SELECT
-        side.user_id,
-        side.event_type,
-        count(*) AS events,
-        sum(side.delta) AS points
-    FROM side
-    GROUP BY side.user_id, side.event_type
+        entry.user_id,
+        entry.event_type,
+        sum(entry.heists) AS events,
+        sum(entry.points) AS points
+    FROM (
+        SELECT
+            side.user_id,
+            side.event_type,
+            1 AS heists,
+            side.delta AS points
+        FROM side
+        UNION ALL
+        SELECT
+            archived_side.user_id,
+            archived_side.event_type,
+            archived_side.heists,
+            archived_side.points
+        FROM archived_side
+        WHERE archived_side.heists <> 0 OR archived_side.points <> 0
+    ) AS entry
+    GROUP BY entry.user_id, entry.event_type
 ),
 
 point_event_sum AS (
@@ -147,7 +258,9 @@ SELECT
         ledger_step.balance_after
     )
 FROM ledger_step
-WHERE ledger_step.balance_before + ledger_step.delta <> ledger_step.balance_after
+WHERE
+    ledger_step.balance_before + ledger_step.delta IS DISTINCT FROM ledger_step.balance_after
+    AND ledger_step.id >= COALESCE(ledger_step.archived_up_to, 0)
 
 UNION ALL
 SELECT
@@ -172,7 +285,7 @@ SELECT
     format(
         'player %s has %s notifications %s of ledger entry %s that are as they should be, not 1',
         told.user_id,
-        count(note."id"),
+        count(note."id") FILTER (WHERE note."points" = told.points AND note."after" = told.after),
         told.notification_type,
         told.ledger_id
     )
@@ -182,10 +295,15 @@ LEFT JOIN "HeistNotification" AS note
         note."userId" = told.user_id
         AND note."type" = told.notification_type
         AND note."ledgerId" = told.ledger_id
-        AND note."points" = told.points
-        AND note."after" = told.after
+CROSS JOIN archived
 GROUP BY told.user_id, told.notification_type, told.ledger_id
-HAVING count(note."id") <> 1
+HAVING
+    count(note."id") FILTER (WHERE note."points" = told.points AND note."after" = told.after) <> 1
+    -- One that is old may have been archived: then the sum has to be right.
+    AND NOT (
+        count(note."id") = 0
+        AND COALESCE(bool_or(told.created_at < archived.notifications_before), false)
+    )
 
 UNION ALL
 SELECT
@@ -197,14 +315,30 @@ SELECT
         note."ledgerId"
     )
 FROM "HeistNotification" AS note
-WHERE NOT EXISTS (
-    SELECT 1
-    FROM told
-    WHERE
-        told.user_id = note."userId"
-        AND told.notification_type = note."type"
-        AND told.ledger_id = note."ledgerId"
-)
+CROSS JOIN archived
+WHERE
+    NOT EXISTS (
+        SELECT 1
+        FROM told
+        WHERE
+            told.user_id = note."userId"
+            AND told.notification_type = note."type"
+            AND told.ledger_id = note."ledgerId"
+    )
+    -- One that was not read outlives its heist.
+    AND NOT (note."type" <> 'TOKEN_EARNED' AND note."ledgerId" <= archived.heists_up_to)
+
+UNION ALL
+SELECT
+    format(
+        'player %s has %s notifications %s with those archived, but the books say %s',
+        notification_sum.user_id,
+        notification_sum.notifications,
+        notification_sum.notification_type,
+        notification_sum.told
+    )
+FROM notification_sum
+WHERE notification_sum.told <> notification_sum.notifications
 
 UNION ALL
 SELECT

@@ -1,8 +1,9 @@
+-- What is in the books, and what was archived.
 SELECT
-    robber.heists AS "heists_as_attacker!",
-    robbed.heists AS "heists_as_victim!",
-    robber.points AS "points_stolen!",
-    robbed.points AS "points_lost!"
+    robber.heists + COALESCE(archived."heistsAsAttacker", 0) AS "heists_as_attacker!",
+    robbed.heists + COALESCE(archived."heistsAsVictim", 0) AS "heists_as_victim!",
+    robber.points + COALESCE(archived."pointsStolen", 0) AS "points_stolen!",
+    robbed.points + COALESCE(archived."pointsLost", 0) AS "points_lost!"
 FROM (
     SELECT
         count(*) AS heists,
@@ -17,3 +18,4 @@ CROSS JOIN (
     FROM "Heist" AS heist
     WHERE heist."victimId" = $1
 ) AS robbed
+LEFT JOIN "HeistArchiveTotal" AS archived ON archived."userId" = $1

@@ -15,7 +15,7 @@ use crate::{
         ids::UserId,
         leaderboard::{Distribution, Place, Standing},
     },
-    store::Statement as _,
+    store::{Statement as _, reads::Reads},
 };
 
 /// Ranks up to this one are exact.
@@ -26,7 +26,7 @@ const MAX_AGE: Duration = Duration::from_secs(10);
 /// Tells ranks. Clones share what they know.
 #[derive(Clone)]
 pub struct Ranks {
-    pool: PgPool,
+    reads: Reads,
     latest: Arc<Mutex<Option<Reading>>>,
 }
 
@@ -39,9 +39,9 @@ struct Reading {
 
 impl Ranks {
     #[must_use]
-    pub fn new(pool: PgPool) -> Self {
+    pub fn new(reads: Reads) -> Self {
         Self {
-            pool,
+            reads,
             latest: Arc::default(),
         }
     }
@@ -51,9 +51,9 @@ impl Ranks {
     /// # Errors
     ///
     /// Any [`StoreError`].
-    pub async fn place(&self, user_id: UserId) -> Result<Option<Place>, StoreError> {
+    pub async fn place(&self, pool: &PgPool, user_id: UserId) -> Result<Option<Place>, StoreError> {
         let row = query_file!("src/store/leaderboard/standing.sql", user_id.0, EXACT_RANKS)
-            .fetch_optional(&self.pool)
+            .fetch_optional(pool)
             .observed("leaderboard.standing")
             .await?;
         let Some(row) = row else {
@@ -83,7 +83,7 @@ impl Ranks {
         let mut latest = self.latest.lock().await;
         let reading = match latest.take() {
             Some(reading) => reading,
-            None => read(&self.pool).await?,
+            None => read(&self.reads).await?,
         };
         let reading = latest.insert(reading);
         if reading.taken_at.elapsed() > MAX_AGE && !reading.replacing {
@@ -94,7 +94,7 @@ impl Ranks {
     }
 
     async fn replace(self) {
-        let result = read(&self.pool).await;
+        let result = read(&self.reads).await;
         let mut latest = self.latest.lock().await;
         match result {
             Ok(reading) => *latest = Some(reading),
@@ -108,11 +108,15 @@ impl Ranks {
     }
 }
 
-async fn read(pool: &PgPool) -> Result<Reading, StoreError> {
-    let rows = query_file!("src/store/leaderboard/distribution.sql")
-        .fetch_all(pool)
-        .observed("leaderboard.distribution")
-        .await?;
+async fn read(reads: &Reads) -> Result<Reading, StoreError> {
+    let rows = reads.run(|pool| async move {
+        let rows = query_file!("src/store/leaderboard/distribution.sql")
+            .fetch_all(&pool)
+            .observed("leaderboard.distribution")
+            .await?;
+        Ok(rows)
+    });
+    let rows = rows.await?;
     let by_points = rows
         .into_iter()
         .map(|row| (row.monthly_points, row.players));

@@ -69,7 +69,7 @@ struct EventRow {
     ledger_id: i64,
     delta: i32,
     balance_after: i32,
-    is_heist: bool,
+    kind: String,
     referred_id: Option<i32>,
     actor: Option<String>,
     reason: Option<String>,
@@ -78,11 +78,12 @@ struct EventRow {
 
 impl From<EventRow> for TokenEvent {
     fn from(row: EventRow) -> Self {
-        let source = match (row.is_heist, row.actor, row.reason) {
-            (true, _, _) => TokenSource::Heist {
+        let source = match (row.kind.as_str(), row.actor, row.reason) {
+            ("heist", _, _) => TokenSource::Heist {
                 heist_id: HeistId(row.ledger_id),
             },
-            (false, Some(actor), Some(reason)) => TokenSource::Adjustment { actor, reason },
+            ("carried forward", _, _) => TokenSource::CarriedForward,
+            (_, Some(actor), Some(reason)) => TokenSource::Adjustment { actor, reason },
             _ => TokenSource::Referral {
                 referred_id: row.referred_id.map(UserId),
             },

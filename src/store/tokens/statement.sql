@@ -1,10 +1,20 @@
 -- A page of a player's statement, newest first, of what has a ledger id below $2. Each of the
--- three kinds contributes at most a page from its own index.
+-- three kinds contributes at most a page from its own index. Where heists of the player were
+-- archived, the statement begins behind the newest of them, with the balance carried forward.
+WITH carried_forward AS (
+    SELECT
+        total."lastSpendId" AS ledger_id,
+        total."lastSpendTokensAfter" AS balance,
+        total."lastSpendAt" AS created_at
+    FROM "HeistArchiveTotal" AS total
+    WHERE total."userId" = $1 AND total."lastSpendId" IS NOT NULL
+)
+
 SELECT
     event.ledger_id AS "ledger_id!",
     event.delta AS "delta!",
     event.balance_after AS "balance_after!",
-    event.is_heist AS "is_heist!",
+    event.kind AS "kind!",
     event.referred_id AS "referred_id?",
     event.actor AS "actor?",
     event.reason AS "reason?",
@@ -15,13 +25,16 @@ FROM (
             award."id" AS ledger_id,
             $4::integer AS delta,
             award."balanceAfter" AS balance_after,
-            false AS is_heist,
+            'referral' AS kind,
             award."referredId" AS referred_id,
             NULL AS actor,
             NULL AS reason,
             award."createdAt" AS created_at
         FROM "HeistTokenAward" AS award
-        WHERE award."referrerId" = $1 AND award."id" < $2
+        WHERE
+            award."referrerId" = $1
+            AND award."id" < $2
+            AND award."id" > COALESCE((SELECT carried_forward.ledger_id FROM carried_forward), 0)
         ORDER BY award."id" DESC
         LIMIT $3
     )
@@ -31,13 +44,16 @@ FROM (
             heist."id",
             -1,
             heist."attackerTokensAfter",
-            true,
+            'heist',
             NULL,
             NULL,
             NULL,
             heist."createdAt"
         FROM "Heist" AS heist
-        WHERE heist."attackerId" = $1 AND heist."id" < $2
+        WHERE
+            heist."attackerId" = $1
+            AND heist."id" < $2
+            AND heist."id" > COALESCE((SELECT carried_forward.ledger_id FROM carried_forward), 0)
         ORDER BY heist."id" DESC
         LIMIT $3
     )
@@ -47,16 +63,31 @@ FROM (
             adjustment."id",
             adjustment."delta",
             adjustment."balanceAfter",
-            false,
+            'adjustment',
             NULL,
             adjustment."actor",
             adjustment."reason",
             adjustment."createdAt"
         FROM "HeistTokenAdjustment" AS adjustment
-        WHERE adjustment."userId" = $1 AND adjustment."id" < $2
+        WHERE
+            adjustment."userId" = $1
+            AND adjustment."id" < $2
+            AND adjustment."id" > COALESCE((SELECT carried_forward.ledger_id FROM carried_forward), 0)
         ORDER BY adjustment."id" DESC
         LIMIT $3
     )
+    UNION ALL
+    SELECT
+        carried_forward.ledger_id,
+        carried_forward.balance,
+        carried_forward.balance,
+        'carried forward',
+        NULL,
+        NULL,
+        NULL,
+        carried_forward.created_at
+    FROM carried_forward
+    WHERE carried_forward.ledger_id < $2
 ) AS event
 ORDER BY event.ledger_id DESC
 LIMIT $3

@@ -57,7 +57,10 @@ const QUERIES: [(&str, &str); 6] = [
         SELECT concat_ws(' ', 'heist', chain."id", 'player', chain.user_id, 'found', chain.before, 'not', chain.expected, 'left', chain.after)
         FROM chain
         INNER JOIN "User" AS player ON player."id" = chain.user_id
-        WHERE chain.before <> chain.expected OR (chain.is_last AND chain.after <> player."monthlyPoints")
+        LEFT JOIN "HeistArchiveTotal" AS archived ON archived."userId" = player."id"
+        WHERE
+            (chain.before <> chain.expected AND archived."userId" IS NULL)
+            OR (chain.is_last AND chain.after <> player."monthlyPoints")
         "#,
     ),
     (
@@ -82,7 +85,10 @@ const QUERIES: [(&str, &str); 6] = [
         SELECT concat_ws(' ', user_id, points, type_name, 'expected', expected.times, 'found', found.times)
         FROM expected
         FULL JOIN found USING (user_id, points, type_name)
-        WHERE expected.times IS DISTINCT FROM found.times
+        LEFT JOIN "HeistArchiveTotal" AS archived ON archived."userId" = user_id
+        WHERE
+            COALESCE(expected.times, 0) > COALESCE(found.times, 0)
+            OR (expected.times IS DISTINCT FROM found.times AND archived."userId" IS NULL)
         "#,
     ),
     (

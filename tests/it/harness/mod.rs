@@ -102,7 +102,13 @@ impl World {
         }
     }
 
-    async fn new(database: &Database, settings: Settings, address: SocketAddr) -> Self {
+    /// Clients of the server at this address, which works on this database.
+    pub async fn new(
+        pool: PgPool,
+        database_url: &str,
+        settings: Settings,
+        address: SocketAddr,
+    ) -> Self {
         let channel = connect(address).await;
         Self {
             heists: HeistServiceClient::new(channel.clone()),
@@ -110,8 +116,8 @@ impl World {
             notifications: NotificationServiceClient::new(channel.clone()),
             channel,
             address,
-            pool: database.connect().await,
-            database_url: database.url.clone(),
+            pool,
+            database_url: database_url.to_owned(),
             settings,
         }
     }
@@ -163,7 +169,8 @@ impl Setup {
                 ..options(&database.url, settings, self.limits)
             };
             let server = Server::start(options).await.expect("the server starts");
-            let world = World::new(&database, self.settings, server.address()).await;
+            let pool = database.connect().await;
+            let world = World::new(pool, &database.url, self.settings, server.address()).await;
 
             body(&world).await;
 
@@ -184,6 +191,7 @@ impl Setup {
 pub fn options(database_url: &str, settings: Settings, limits: Limits) -> Options {
     Options {
         database: DatabaseUrl::parse(database_url).expect("our own URL"),
+        read_database: None,
         max_connections: 10,
         listen: "127.0.0.1:0".parse().expect("an address"),
         reflection: true,

@@ -22,7 +22,7 @@ const APPLICATION: &str = "application";
 /// The same with our migrations, and a table in which tests note what their players began with.
 const MIGRATED: &str = "migrated";
 
-const NOTES: &str = r#"
+pub const NOTES: &str = r#"
 CREATE SCHEMA test;
 CREATE TABLE test.start ("userId" integer PRIMARY KEY, "points" integer NOT NULL)"#;
 

@@ -101,6 +101,13 @@ fn parameters(statement: &str) -> Vec<String> {
             .iter()
             .flat_map(|behind| [2, 51, LARGEST_PAGE].map(|rows| format!("{rows}, {behind}")))
             .collect(),
+        "archive/heists_page.sql" | "archive/notifications_page.sql" => {
+            ["0", "300000"].map(|id| format!("{id}, 1000")).to_vec()
+        }
+        "archive/hold_players.sql" => [1, 1000].map(players).to_vec(),
+        "archive/remove_heists.sql" | "archive/remove_notifications.sql" => {
+            [1, 500].map(filed_lines).to_vec()
+        }
         "emails/turn.sql" => vec!["'sendgrid'".to_owned()],
         "emails/claim.sql" => [
             "1, false, 60, 86400",
@@ -143,6 +150,20 @@ fn uuids(count: i32) -> String {
 fn texts(count: i32) -> String {
     let texts = vec!["x"; usize::try_from(count).unwrap()];
     format!("'{{{}}}'::text[]", texts.join(","))
+}
+
+/// So many lines of a file of heists or notifications.
+fn filed_lines(count: i32) -> String {
+    let lines = (0..count).map(|it| {
+        let request_id = format!("{it:032x}");
+        format!(
+            r#"{{"id": {}, "userId": {}, "requestId": "{request_id}", "type": "HEIST_VICTIM"}}"#,
+            300_000 + it,
+            1 + it
+        )
+    });
+    let lines: Vec<String> = lines.map(|line| format!("'{line}'")).collect();
+    format!("ARRAY[{}]::text[]", lines.join(","))
 }
 
 fn save_heists(count: i32) -> String {

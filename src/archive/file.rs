@@ -1,0 +1,249 @@
+//! A file of the archive: JSON Lines, compressed with gzip.
+//!
+//! The first line says what it is, the last how many rows are between and the SHA-256 of
+//! everything before it. A file without its last line was never finished.
+
+use std::{
+    fs::File,
+    io::{self, BufRead as _, BufReader, BufWriter, Write as _},
+    path::Path,
+};
+
+use flate2::{Compression, bufread::MultiGzDecoder, write::GzEncoder};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
+
+use crate::store::archive::{Contents, Kind};
+
+const FORMAT: &str = "heist-archive";
+const VERSION: u32 = 1;
+
+/// The first line.
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    format: String,
+    version: u32,
+    /// What its rows are.
+    kind: String,
+    /// Its rows were created before, in seconds since 1970.
+    created_before: i64,
+}
+
+/// The last line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Footer {
+    rows: i64,
+    sha256: String,
+}
+
+/// What has to be known of a row: its columns are named as in the database.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Key {
+    id: i64,
+    user_id: Option<i32>,
+    attacker_id: Option<i32>,
+    victim_id: Option<i32>,
+}
+
+/// One row of a file.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) line: String,
+    /// Whom it is about.
+    pub(super) players: Vec<i32>,
+}
+
+/// What is wrong with a file.
+#[derive(Debug, thiserror::Error)]
+pub enum Damage {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("it is no archive of this service")]
+    Foreign,
+    #[error("it was made by a newer version of this program, as version {0} of the format")]
+    Newer(u32),
+    #[error("it ends early: it was never finished")]
+    Unfinished,
+    #[error("line {0} is no row, or not in order")]
+    Line(i64),
+    #[error("it has {found} rows, and says {said}")]
+    Count { said: i64, found: i64 },
+    #[error("its checksum is wrong")]
+    Checksum,
+}
+
+/// Writes a new file.
+pub(super) struct Writer {
+    output: GzEncoder<BufWriter<File>>,
+    digest: Sha256,
+    rows: i64,
+}
+
+impl Writer {
+    /// # Errors
+    ///
+    /// Also where there is such a file already.
+    pub(super) fn create(path: &Path, kind: Kind, cutoff: OffsetDateTime) -> io::Result<Self> {
+        let file = BufWriter::new(File::create_new(path)?);
+        let mut writer = Self {
+            output: GzEncoder::new(file, Compression::default()),
+            digest: Sha256::new(),
+            rows: 0,
+        };
+        let header = Header {
+            format: FORMAT.to_owned(),
+            version: VERSION,
+            kind: kind.name().to_owned(),
+            created_before: cutoff.unix_timestamp(),
+        };
+        writer.write(&serde_json::to_string(&header)?)?;
+        Ok(writer)
+    }
+
+    /// Appends a row. Rows come in the order of their ids.
+    pub(super) fn push(&mut self, line: &str) -> io::Result<()> {
+        self.rows += 1;
+        self.write(line)
+    }
+
+    pub(super) fn rows(&self) -> i64 {
+        self.rows
+    }
+
+    /// Ends the file, waits until the disk has it, and answers with its checksum.
+    pub(super) fn finish(mut self) -> io::Result<String> {
+        let sha256 = hexadecimal(self.digest.clone());
+        let footer = Footer {
+            rows: self.rows,
+            sha256: sha256.clone(),
+        };
+        self.write(&serde_json::to_string(&footer)?)?;
+        let file = self.output.finish()?.into_inner()?;
+        file.sync_all()?;
+        Ok(sha256)
+    }
+
+    fn write(&mut self, line: &str) -> io::Result<()> {
+        for part in [line.as_bytes(), b"\n"] {
+            self.digest.update(part);
+            self.output.write_all(part)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads a file from its first row to its last, and finds whatever is wrong with it on the way.
+pub(super) struct Reader {
+    input: BufReader<MultiGzDecoder<BufReader<File>>>,
+    digest: Sha256,
+    /// Read, and not yet known to be a row or the last line.
+    held: String,
+    rows: i64,
+    first_row_id: i64,
+    last_row_id: i64,
+}
+
+impl Reader {
+    pub(super) fn open(path: &Path) -> Result<Self, Damage> {
+        let file = BufReader::new(File::open(path)?);
+        let mut reader = Self {
+            input: BufReader::new(MultiGzDecoder::new(file)),
+            digest: Sha256::new(),
+            held: String::new(),
+            rows: 0,
+            first_row_id: 0,
+            last_row_id: 0,
+        };
+        let first = reader.next_line()?.ok_or(Damage::Foreign)?;
+        let header: Header = serde_json::from_str(&first).map_err(|_| Damage::Foreign)?;
+        if header.format != FORMAT {
+            return Err(Damage::Foreign);
+        }
+        if header.version > VERSION {
+            return Err(Damage::Newer(header.version));
+        }
+        reader.hash(&first);
+        reader.held = reader.next_line()?.ok_or(Damage::Unfinished)?;
+        Ok(reader)
+    }
+
+    /// The next row; `None` behind the last one of a file that is whole.
+    pub(super) fn next_row(&mut self) -> Result<Option<Row>, Damage> {
+        let Some(following) = self.next_line()? else {
+            return self.check_footer().map(|()| None);
+        };
+        let line = std::mem::replace(&mut self.held, following);
+        self.hash(&line);
+        self.rows += 1;
+        let key: Key = serde_json::from_str(&line).map_err(|_| Damage::Line(self.rows + 1))?;
+        if key.id <= self.last_row_id {
+            return Err(Damage::Line(self.rows + 1));
+        }
+        if self.rows == 1 {
+            self.first_row_id = key.id;
+        }
+        self.last_row_id = key.id;
+        let players = [key.user_id, key.attacker_id, key.victim_id];
+        Ok(Some(Row {
+            line,
+            players: players.into_iter().flatten().collect(),
+        }))
+    }
+
+    /// Reads what is left of the file, and says what was in it.
+    pub(super) fn verify(mut self) -> Result<Contents, Damage> {
+        while self.next_row()?.is_some() {}
+        Ok(Contents {
+            rows: self.rows,
+            sha256: hexadecimal(self.digest),
+            first_row_id: self.first_row_id,
+            last_row_id: self.last_row_id,
+        })
+    }
+
+    fn check_footer(&self) -> Result<(), Damage> {
+        let footer: Footer = serde_json::from_str(&self.held).map_err(|_| Damage::Unfinished)?;
+        if footer.rows != self.rows {
+            return Err(Damage::Count {
+                said: footer.rows,
+                found: self.rows,
+            });
+        }
+        if footer.sha256 != hexadecimal(self.digest.clone()) {
+            return Err(Damage::Checksum);
+        }
+        Ok(())
+    }
+
+    /// Without its end; `None` at the end of the file.
+    fn next_line(&mut self) -> Result<Option<String>, Damage> {
+        let mut line = String::new();
+        match self.input.read_line(&mut line) {
+            Ok(0) => Ok(None),
+            Ok(_) if line.ends_with('\n') => {
+                line.pop();
+                Ok(Some(line))
+            }
+            Ok(_) => Err(Damage::Unfinished),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Damage::Unfinished),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn hash(&mut self, line: &str) {
+        self.digest.update(line.as_bytes());
+        self.digest.update(b"\n");
+    }
+}
+
+fn hexadecimal(digest: Sha256) -> String {
+    use std::fmt::Write as _;
+    let mut digits = String::new();
+    for byte in digest.finalize() {
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
+}

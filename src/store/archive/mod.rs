@@ -1,0 +1,314 @@
+//! What `heist archive` reads and removes.
+//!
+//! Every file has a row in `"HeistArchiveFile"`, which says how far it has come. All that a run
+//! writes is bound to its own claim on that row: two runs cannot both believe that it is theirs.
+
+use std::time::Duration;
+
+use sqlx::{PgPool, Postgres, Transaction, query, query_file, query_file_as, query_scalar};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{StoreError, pool};
+
+/// The lock of all runs on one database.
+const LOCK_KEY: i64 = 0x6865_6973_745f_6172;
+
+/// What is archived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Heists,
+    /// Those that were read.
+    Notifications,
+}
+
+impl Kind {
+    pub const ALL: [Self; 2] = [Self::Heists, Self::Notifications];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Heists => "heists",
+            Self::Notifications => "notifications",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// A row as it goes to a file.
+#[derive(Debug)]
+pub struct OldRow {
+    pub id: i64,
+    pub created_at: OffsetDateTime,
+    /// A JSON object on one line, with the names of the columns.
+    pub line: String,
+}
+
+/// What is known of a file that was read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    pub rows: i64,
+    /// Of all that comes before it in the file, in hexadecimal digits.
+    pub sha256: String,
+    pub first_row_id: i64,
+    pub last_row_id: i64,
+}
+
+/// A run's right to work on a file.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim {
+    pub file_id: i64,
+    run_id: Uuid,
+}
+
+/// A file that a run left behind.
+#[derive(Debug)]
+pub struct Interrupted {
+    pub claim: Claim,
+    pub kind: Kind,
+    /// `None` where it was not verified: nothing of it was removed.
+    pub verified_sha256: Option<String>,
+}
+
+/// What became of the lines of a file.
+#[derive(Debug)]
+pub struct Removal {
+    pub removed: i64,
+    /// Rows that are not as the file says, and were left alone.
+    pub differing_ids: Vec<i64>,
+}
+
+/// Keeps all other runs out for as long as it lives. It is a transaction of its own, because only
+/// a transaction keeps its session behind a pooler; between statements it holds back no `VACUUM`.
+pub struct RunLock(Transaction<'static, Postgres>);
+
+impl RunLock {
+    /// `None` where another run has it.
+    ///
+    /// # Errors
+    ///
+    /// Any [`StoreError`].
+    pub async fn acquire(pool: &PgPool) -> Result<Option<Self>, StoreError> {
+        let mut transaction = pool::begin(pool).await?;
+        query!("SET LOCAL idle_in_transaction_session_timeout = 0")
+            .execute(&mut *transaction)
+            .await?;
+        let acquired = query_scalar!(
+            r#"SELECT pg_try_advisory_xact_lock($1) AS "acquired!""#,
+            LOCK_KEY
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
+        Ok(acquired.then_some(Self(transaction)))
+    }
+
+    /// # Errors
+    ///
+    /// Any [`StoreError`].
+    pub async fn release(self) -> Result<(), StoreError> {
+        Ok(self.0.rollback().await?)
+    }
+}
+
+/// So long ago, by the database's clock.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn time_ago(pool: &PgPool, ago: Duration) -> Result<OffsetDateTime, StoreError> {
+    let now = query_scalar!(r#"SELECT clock_timestamp() AS "now!""#)
+        .fetch_one(pool)
+        .await?;
+    Ok(now - ago)
+}
+
+/// Rows with an id above `after`, oldest first, `limit` at the most.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn page(
+    pool: &PgPool,
+    kind: Kind,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<OldRow>, StoreError> {
+    let rows = match kind {
+        Kind::Heists => {
+            query_file_as!(OldRow, "src/store/archive/heists_page.sql", after, limit)
+                .fetch_all(pool)
+                .await?
+        }
+        Kind::Notifications => {
+            query_file_as!(
+                OldRow,
+                "src/store/archive/notifications_page.sql",
+                after,
+                limit
+            )
+            .fetch_all(pool)
+            .await?
+        }
+    };
+    Ok(rows)
+}
+
+/// Takes over the file that a run before left unfinished. Call it under the [`RunLock`].
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn take_over(pool: &PgPool, run_id: Uuid) -> Result<Option<Interrupted>, StoreError> {
+    let file = query!(
+        r#"UPDATE "HeistArchiveFile" SET "runId" = $1 WHERE "finishedAt" IS NULL
+        RETURNING "id", "kind", "sha256""#,
+        run_id
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(file.and_then(|file| {
+        Some(Interrupted {
+            claim: Claim {
+                file_id: file.id,
+                run_id,
+            },
+            kind: Kind::named(&file.kind)?,
+            verified_sha256: file.sha256,
+        })
+    }))
+}
+
+/// Claims a new file. Call it under the [`RunLock`].
+///
+/// # Errors
+///
+/// Any [`StoreError`]; among them that another run works on one.
+pub async fn claim(
+    pool: &PgPool,
+    run_id: Uuid,
+    kind: Kind,
+    cutoff: OffsetDateTime,
+) -> Result<Claim, StoreError> {
+    let file_id = query_scalar!(
+        r#"INSERT INTO "HeistArchiveFile" ("kind", "cutoff", "runId") VALUES ($1, $2, $3)
+        RETURNING "id""#,
+        kind.name(),
+        cutoff,
+        run_id,
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(Claim { file_id, run_id })
+}
+
+/// Gives up a file that was not verified. `false` where the claim is lost.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn discard(pool: &PgPool, claim: Claim) -> Result<bool, StoreError> {
+    let done = query!(
+        r#"DELETE FROM "HeistArchiveFile" WHERE "id" = $1 AND "runId" = $2 AND "sha256" IS NULL"#,
+        claim.file_id,
+        claim.run_id,
+    )
+    .execute(pool)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Notes that a file is on disk and was read back. `false` where the claim is lost.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn verified(
+    pool: &PgPool,
+    claim: Claim,
+    contents: &Contents,
+) -> Result<bool, StoreError> {
+    let done = query!(
+        r#"UPDATE "HeistArchiveFile"
+        SET "rows" = $3, "sha256" = $4, "firstRowId" = $5, "lastRowId" = $6
+        WHERE "id" = $1 AND "runId" = $2 AND "finishedAt" IS NULL"#,
+        claim.file_id,
+        claim.run_id,
+        contents.rows,
+        contents.sha256,
+        contents.first_row_id,
+        contents.last_row_id,
+    )
+    .execute(pool)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Removes rows that are in a verified file, in one transaction, and adds them to the totals of
+/// their `players`. `None` where the claim is lost, and where a row differs nothing is removed.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn remove(
+    pool: &PgPool,
+    claim: Claim,
+    kind: Kind,
+    lines: &[String],
+    players: &[i32],
+) -> Result<Option<Removal>, StoreError> {
+    let mut transaction = pool::begin(pool).await?;
+    let held = query_scalar!(
+        r#"SELECT "id" FROM "HeistArchiveFile"
+        WHERE "id" = $1 AND "runId" = $2 AND "finishedAt" IS NULL AND "sha256" IS NOT NULL
+        FOR UPDATE"#,
+        claim.file_id,
+        claim.run_id,
+    )
+    .fetch_optional(&mut *transaction)
+    .await?;
+    if held.is_none() {
+        transaction.rollback().await?;
+        return Ok(None);
+    }
+    query_file!("src/store/archive/hold_players.sql", players)
+        .fetch_all(&mut *transaction)
+        .await?;
+    let removal = match kind {
+        Kind::Heists => {
+            query_file_as!(Removal, "src/store/archive/remove_heists.sql", lines)
+                .fetch_one(&mut *transaction)
+                .await?
+        }
+        Kind::Notifications => {
+            query_file_as!(Removal, "src/store/archive/remove_notifications.sql", lines)
+                .fetch_one(&mut *transaction)
+                .await?
+        }
+    };
+    if removal.differing_ids.is_empty() {
+        transaction.commit().await?;
+    } else {
+        transaction.rollback().await?;
+    }
+    Ok(Some(removal))
+}
+
+/// Notes that the rows of a file are removed. `false` where the claim is lost.
+///
+/// # Errors
+///
+/// Any [`StoreError`].
+pub async fn finished(pool: &PgPool, claim: Claim) -> Result<bool, StoreError> {
+    let done = query!(
+        r#"UPDATE "HeistArchiveFile" SET "finishedAt" = clock_timestamp()
+        WHERE "id" = $1 AND "runId" = $2 AND "finishedAt" IS NULL"#,
+        claim.file_id,
+        claim.run_id,
+    )
+    .execute(pool)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
