@@ -7,6 +7,8 @@ export default defineConfig({
   tables: {
     external: [
       "public.Heist",
+      "public.HeistArchiveFile",
+      "public.HeistArchiveTotal",
       "public.HeistEmailProvider",
       "public.HeistNotification",
       "public.HeistRevertNote",
