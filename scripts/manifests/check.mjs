@@ -20,7 +20,13 @@ const OPERATORS = {
 const QUANTITY = /^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$/;
 const PORT_NAME = /^(?=.*[a-z])[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?$/;
 // Made by hand, because they are secret.
-const SECRETS = ["heist-database", "heist-database-owner", "heist-email", "heist-jwt"];
+const SECRETS = [
+  "heist-database",
+  "heist-database-archive",
+  "heist-database-owner",
+  "heist-email",
+  "heist-jwt",
+];
 // What is rendered apart and runs together.
 const TOGETHER = [
   ["development", "development-migrate"],
@@ -164,11 +170,14 @@ function checkPod({ spec }, resources, complain) {
   if (account && !find(resources, "ServiceAccount", account)) {
     complain(`there is no ServiceAccount ${account}`);
   }
-  for (const { configMap, secret } of spec.volumes ?? []) {
+  for (const { configMap, secret, persistentVolumeClaim: claim } of spec.volumes ?? []) {
     if (configMap && !find(resources, "ConfigMap", configMap.name)) {
       complain(`there is no ConfigMap ${configMap.name}`);
     }
     if (secret && !SECRETS.includes(secret.secretName)) complain(`no Secret ${secret.secretName}`);
+    if (claim && !find(resources, "PersistentVolumeClaim", claim.claimName)) {
+      complain(`there is no PersistentVolumeClaim ${claim.claimName}`);
+    }
   }
   for (const container of spec.containers) {
     if (!/^registry\.example\.com\/heist:v/.test(container.image)) {
