@@ -281,8 +281,8 @@ fn drop_answer<T: std::fmt::Debug + Send + 'static>(
 #[test]
 fn everything_at_once_still_adds_up() {
     lawless().run(async |world| {
-        let ada = world.player("Ada").points(50_000).tokens(40).await;
-        let ben = world.player("Ben").points(50_000).tokens(40).await;
+        let ada = world.player("Ada").points(50_000).tokens(80).await;
+        let ben = world.player("Ben").points(50_000).tokens(80).await;
         let friends = world.crowd("Friend", 40).await;
         let heists = (0..80).map(|round| {
             let (robber, robbed) = if round % 2 == 0 {
