@@ -6,12 +6,14 @@ use std::{
     ops::Deref,
     process::{ExitStatus, Output, Stdio},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, BufReader},
     process::{Child, Command},
+    task::JoinHandle,
     time::timeout,
 };
 
@@ -25,6 +27,8 @@ pub struct Heist {
 /// A command that runs.
 pub struct Running {
     child: Child,
+    /// End when all that the command and its children said has been collected.
+    collectors: [JoinHandle<()>; 2],
     stdout: Lines,
     stderr: Lines,
 }
@@ -36,6 +40,10 @@ pub struct Serving {
     /// Where `/metrics` is, if anywhere.
     pub metrics_address: Option<SocketAddr>,
 }
+
+/// How long the last lines of a command that has ended may take to arrive; a child of its own may
+/// keep its output open.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 type Lines = Arc<Mutex<Vec<String>>>;
 
@@ -101,10 +109,11 @@ impl Heist {
             .stderr(Stdio::piped())
             .spawn()
             .expect("it can be started");
-        let stdout = collect(child.stdout.take().expect("it is piped"));
-        let stderr = collect(child.stderr.take().expect("it is piped"));
+        let (stdout, out) = collect(child.stdout.take().expect("it is piped"));
+        let (stderr, err) = collect(child.stderr.take().expect("it is piped"));
         Running {
             child,
+            collectors: [out, err],
             stdout,
             stderr,
         }
@@ -157,6 +166,9 @@ impl Running {
             .await
             .expect("it ends")
             .expect("it is our child");
+        for collector in &mut self.collectors {
+            let _ = timeout(LAST_LINES, collector).await;
+        }
         Ended {
             code: status.code(),
             stdout: joined(&self.stdout),
@@ -248,16 +260,16 @@ impl From<Output> for Ended {
     }
 }
 
-fn collect(output: impl AsyncRead + Send + Unpin + 'static) -> Lines {
+fn collect(output: impl AsyncRead + Send + Unpin + 'static) -> (Lines, JoinHandle<()>) {
     let lines = Lines::default();
     let collected = Arc::clone(&lines);
-    tokio::spawn(async move {
+    let collector = tokio::spawn(async move {
         let mut output = BufReader::new(output).lines();
         while let Ok(Some(line)) = output.next_line().await {
             collected.lock().unwrap().push(line);
         }
     });
-    lines
+    (lines, collector)
 }
 
 fn joined(lines: &Lines) -> String {
