@@ -359,13 +359,13 @@ fn a_page_token_cannot_be_made_up_or_changed() {
 #[test]
 fn a_viewer_far_down_the_board_learns_their_rank_too() {
     World::run(async |world| {
-        // Three on each step, so that a tie lies across the ten-thousandth place.
+        // Three on each step, so that a tie lies across the thousandth place.
         sqlx::query(
             r#"
             WITH player AS (
                 INSERT INTO "User" ("name", "monthlyPoints")
                 SELECT 'Player ' || number, 5000 - number / 3
-                FROM generate_series(1, 12000) AS number
+                FROM generate_series(1, 3000) AS number
                 RETURNING "id", "monthlyPoints"
             )
             INSERT INTO test.start ("userId", "points") SELECT "id", "monthlyPoints" FROM player"#,
@@ -375,7 +375,7 @@ fn a_viewer_far_down_the_board_learns_their_rank_too() {
         .unwrap();
         let expected = as_sql_orders(&world.pool).await;
         let places = [
-            0, 1, 2, 5000, 9997, 9998, 9999, 10_000, 10_001, 10_002, 10_003, 11_500, 11_999,
+            0, 1, 2, 500, 997, 998, 999, 1000, 1001, 1002, 1003, 2500, 2999,
         ];
         for place in places {
             let (rank, viewer_id, points) = expected[place];

@@ -2,6 +2,10 @@
 -- Runs after the players were locked, in a statement of its own: only so does it see what
 -- was committed while the lock was waited for. Also the clock is read, and the ids are
 -- drawn, under the locks: both grow in commit order for each player.
+--
+-- The newest robberies of a victim are a range of "Heist_victimId_id_idx", and written as one: from
+-- an equality and an order by id, PostgreSQL may conclude that all heists from the newest down are
+-- the shorter way, where a few popular victims have had most of them so far.
 SELECT
     clock_timestamp() AS "now!",
     ARRAY(
@@ -36,8 +40,8 @@ CROSS JOIN (
             heist."id",
             heist."createdAt"
         FROM "Heist" AS heist
-        WHERE heist."victimId" = victim.id
-        ORDER BY heist."id" DESC
+        WHERE heist."victimId" >= victim.id AND (heist."victimId", heist."id") <= (victim.id, 9223372036854775807)
+        ORDER BY heist."victimId" DESC, heist."id" DESC
         LIMIT $5::bigint
     ) AS latest
 ) AS robbery

@@ -1,20 +1,20 @@
 -- The ids of a page of a player's heists, newest first, of those with an id below $2. Each
--- side contributes at most a page from its own index.
+-- side contributes at most a page from its own index, as a range of it: see load_facts.sql.
 SELECT side.id AS "id!"
 FROM (
     (
         SELECT heist."id" AS id
         FROM "Heist" AS heist
-        WHERE $4::boolean AND heist."attackerId" = $1 AND heist."id" < $2
-        ORDER BY heist."id" DESC
+        WHERE $4::boolean AND heist."attackerId" >= $1 AND (heist."attackerId", heist."id") < ($1, $2)
+        ORDER BY heist."attackerId" DESC, heist."id" DESC
         LIMIT $3
     )
     UNION ALL
     (
         SELECT heist."id"
         FROM "Heist" AS heist
-        WHERE $5::boolean AND heist."victimId" = $1 AND heist."id" < $2
-        ORDER BY heist."id" DESC
+        WHERE $5::boolean AND heist."victimId" >= $1 AND (heist."victimId", heist."id") < ($1, $2)
+        ORDER BY heist."victimId" DESC, heist."id" DESC
         LIMIT $3
     )
 ) AS side

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Ranks up to this one are exact.
-const EXACT_RANKS: i64 = 10_000;
+const EXACT_RANKS: i64 = 1000;
 /// Ranks below are those of a moment that is not longer ago than this and one reading.
 const MAX_AGE: Duration = Duration::from_secs(10);
 

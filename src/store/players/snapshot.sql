@@ -1,5 +1,5 @@
 -- What the rules have to know of players, and the time; one row without a player where none
--- of them exists.
+-- of them exists. Robberies are a range of their index, as in ../heists/load_facts.sql.
 SELECT
     clock.now AS "now!",
     player."id" AS "id?",
@@ -14,8 +14,10 @@ SELECT
                 heist."id",
                 heist."createdAt"
             FROM "Heist" AS heist
-            WHERE heist."victimId" = player."id"
-            ORDER BY heist."id" DESC
+            WHERE
+                heist."victimId" >= player."id"
+                AND (heist."victimId", heist."id") <= (player."id", 9223372036854775807)
+            ORDER BY heist."victimId" DESC, heist."id" DESC
             LIMIT $2::bigint
         ) AS latest
         ORDER BY latest."id"

@@ -1,6 +1,7 @@
 -- A page of a player's statement, newest first, of what has a ledger id below $2. Each of the
--- three kinds contributes at most a page from its own index. Where heists of the player were
--- archived, the statement begins behind the newest of them, with the balance carried forward.
+-- three kinds contributes at most a page from its own index, as a range of it: see
+-- ../heists/load_facts.sql. Where heists of the player were archived, the statement begins
+-- behind the newest of them, with the balance carried forward.
 WITH carried_forward AS (
     SELECT
         total."lastSpendId" AS ledger_id,
@@ -32,10 +33,10 @@ FROM (
             award."createdAt" AS created_at
         FROM "HeistTokenAward" AS award
         WHERE
-            award."referrerId" = $1
-            AND award."id" < $2
-            AND award."id" > COALESCE((SELECT carried_forward.ledger_id FROM carried_forward), 0)
-        ORDER BY award."id" DESC
+            (award."referrerId", award."id") < ($1, $2)
+            AND (award."referrerId", award."id")
+            > ($1, COALESCE((SELECT carried_forward.ledger_id FROM carried_forward), 0))
+        ORDER BY award."referrerId" DESC, award."id" DESC
         LIMIT $3
     )
     UNION ALL
@@ -51,10 +52,10 @@ FROM (
             heist."createdAt"
         FROM "Heist" AS heist
         WHERE
-            heist."attackerId" = $1
-            AND heist."id" < $2
-            AND heist."id" > COALESCE((SELECT carried_forward.ledger_id FROM carried_forward), 0)
-        ORDER BY heist."id" DESC
+            (heist."attackerId", heist."id") < ($1, $2)
+            AND (heist."attackerId", heist."id")
+            > ($1, COALESCE((SELECT carried_forward.ledger_id FROM carried_forward), 0))
+        ORDER BY heist."attackerId" DESC, heist."id" DESC
         LIMIT $3
     )
     UNION ALL
@@ -70,10 +71,10 @@ FROM (
             adjustment."createdAt"
         FROM "HeistTokenAdjustment" AS adjustment
         WHERE
-            adjustment."userId" = $1
-            AND adjustment."id" < $2
-            AND adjustment."id" > COALESCE((SELECT carried_forward.ledger_id FROM carried_forward), 0)
-        ORDER BY adjustment."id" DESC
+            (adjustment."userId", adjustment."id") < ($1, $2)
+            AND (adjustment."userId", adjustment."id")
+            > ($1, COALESCE((SELECT carried_forward.ledger_id FROM carried_forward), 0))
+        ORDER BY adjustment."userId" DESC, adjustment."id" DESC
         LIMIT $3
     )
     UNION ALL
