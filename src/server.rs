@@ -20,6 +20,7 @@ pub use self::tls::TlsOptions;
 use self::{connection::Connection, guard::GuardedIncoming};
 use crate::{
     auth::{self, Authenticator},
+    domain::mailing::MailingNow,
     engine::{Engine, Limits, OnCommit, Workers},
     events::{Events, Tasks},
     health::Health,
@@ -87,7 +88,7 @@ pub struct Options {
     pub settings: LiveSettings,
     pub limits: Limits,
     pub traffic: TrafficLimits,
-    /// None: nobody is mailed.
+    /// How players are mailed while the settings say that they are. None: they are not.
     pub mail: Option<mail::Options>,
 }
 
@@ -160,8 +161,13 @@ impl Server {
         })?;
 
         let (events, event_tasks) = Events::start(pool.clone(), connect_options.clone());
-        let mailing = options.mail.as_ref().map(|mail| mail.mailing);
-        let mailer = options.mail.map(|mail| Mailer::start(pool.clone(), mail));
+        let mailing = options.mail.as_ref().map(|mail| {
+            let (mailing, settings) = (mail.mailing, options.settings.clone());
+            let now = move || settings.now().email_enabled.then_some(mailing);
+            Arc::new(now) as MailingNow
+        });
+        let mailer = (options.mail.zip(mailing.clone()))
+            .map(|(mail, mailing)| Mailer::start(pool.clone(), mail, mailing));
         let publisher = events.clone();
         let wake_mailer = mailer.as_ref().map(Mailer::waker);
         let on_commit: OnCommit = Arc::new(move |changes| {

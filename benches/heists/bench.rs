@@ -78,6 +78,9 @@ impl Bench<'_> {
         if options.includes(Scenario::Year) {
             scenarios::year::run(self).await.context("year")?;
         }
+        if options.includes(Scenario::Costs) {
+            scenarios::costs::run(self).await.context("costs")?;
+        }
         if options.includes(Scenario::Soak) {
             let length = Duration::from_mins(options.soak_minutes);
             scenarios::soak::run(self, length).await.context("soak")?;
@@ -94,11 +97,25 @@ impl Bench<'_> {
     }
 
     pub async fn serve(&mut self, database: &Database, rules: Rules) -> anyhow::Result<Server> {
-        let server = Server::start(self.postgres, database, rules, self.variables).await?;
+        let server = self.serve_with(database, rules, &[]).await?;
         self.starts_ms.push(server.start.as_secs_f64() * 1000.0);
         self.idle_mib
             .extend(server.idle.map(|memory| memory.now_mib));
         Ok(server)
+    }
+
+    /// A server that is not what others are: what is seen of it is not reported.
+    pub async fn serve_with(
+        &self,
+        database: &Database,
+        rules: Rules,
+        variables: &[(&str, &str)],
+    ) -> anyhow::Result<Server> {
+        let variables = (variables.iter())
+            .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+            .chain(self.variables.iter().cloned());
+        let variables: Vec<_> = variables.collect();
+        Server::start(self.postgres, database, rules, &variables).await
     }
 
     pub async fn stop(&mut self, server: Server) -> anyhow::Result<()> {

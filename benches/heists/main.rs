@@ -8,6 +8,7 @@
 //! cargo bench                         about a minute
 //! cargo bench -- --full               several minutes: longer rounds, a million players
 //! cargo bench -- --only uniform,hot   some of it
+//! cargo bench -- --only costs         what telemetry, streams and mail take off the heists
 //! cargo bench -- --only soak          half an hour of an ordinary day: nothing may grow
 //! cargo bench -- --statements         which statements took PostgreSQL's time
 //! ```
@@ -28,6 +29,7 @@
 //! | `load/` | the load generator: plan, callers, closed and open loop, percentiles |
 //! | `pgbench` | the raw side |
 //! | `postgres`, `server` | the processes that are measured |
+//! | `streams` | players and boards that listen meanwhile |
 //! | `cpu` | what processes spend |
 //! | `machine` | what the figures depend on |
 //! | `report`, `progress` | the table; what happens meanwhile |
@@ -47,6 +49,7 @@ mod progress;
 mod report;
 mod scenarios;
 mod server;
+mod streams;
 
 use std::{pin::pin, process::ExitCode};
 

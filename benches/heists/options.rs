@@ -49,6 +49,8 @@ pub enum Scenario {
     Awards,
     /// What a year of heists in the books costs the next one
     Year,
+    /// What telemetry, streams and mail take off the heists; only where it is named
+    Costs,
     /// 1,000 heists a minute beside reads and streams, for long; only where it is named
     Soak,
 }
@@ -69,7 +71,8 @@ pub struct Effort {
 impl Options {
     pub fn includes(&self, scenario: Scenario) -> bool {
         let is_named = self.only.contains(&scenario);
-        is_named || (self.only.is_empty() && scenario != Scenario::Soak)
+        let is_usual = !matches!(scenario, Scenario::Costs | Scenario::Soak);
+        is_named || (self.only.is_empty() && is_usual)
     }
 
     pub fn effort(&self) -> Effort {

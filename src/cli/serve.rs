@@ -36,7 +36,11 @@ impl Serve {
         let begun = Instant::now();
         let config = self.config;
         let mut stop = StopSignals::listen()?;
-        let mail = config.email.clone().options().map_err(anyhow::Error::msg)?;
+        // While e-mail is off, it need not be set up.
+        let mail = config.email.clone().options();
+        if let (Err(error), true) = (&mail, config.rules.email_enabled) {
+            return Err(anyhow::Error::msg(error.clone()));
+        }
         ensure!(
             config.shutdown_delay < config.shutdown_grace || config.shutdown_delay.is_zero(),
             "HEIST_SHUTDOWN_DELAY has to be shorter than HEIST_SHUTDOWN_GRACE, of which it is a part"
@@ -65,7 +69,8 @@ impl Serve {
         let settings = match config.settings_file {
             Some(file) => {
                 let name = format!("HEIST_SETTINGS_FILE={}", file.display());
-                (LiveSettings::watch(file, config.rules).await).context(name)?
+                let cannot_mail = mail.as_ref().err().cloned();
+                (LiveSettings::watch(file, config.rules, cannot_mail).await).context(name)?
             }
             None => LiveSettings::fixed(config.rules.into()),
         };
@@ -80,7 +85,7 @@ impl Serve {
             settings,
             limits: config.engine.into(),
             traffic: config.traffic.into(),
-            mail,
+            mail: mail.ok(),
         };
         let mut server = tokio::select! {
             server = Server::start(options) => server?,

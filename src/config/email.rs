@@ -1,6 +1,6 @@
 //! E-mail, as far as the environment says what is sent and how.
 
-use std::time::Duration;
+use std::{fs, path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
 use lettre::message::Mailbox;
@@ -10,19 +10,16 @@ use url::Url;
 use crate::{
     domain::mailing::{Mailing, Window},
     mail::{
-        Options, Presentation, Provider, Rate, Secret, SendGrid, Smtp, SmtpServer, Unsubscribe,
+        Authorities, Options, Presentation, Provider, Rate, Secret, SendGrid, Smtp, SmtpServer,
+        Unsubscribe,
     },
     settings::parse,
 };
 
-/// E-mail to players. Nothing but `enabled` matters where it is off.
+/// How players are mailed, where they are.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "E-mail")]
 pub struct EmailConfig {
-    /// Whether players are told by e-mail, too
-    #[arg(long, env = "HEIST_EMAIL_ENABLED", value_name = "BOOL", default_value = "false", value_parser = parse::switch, action = clap::ArgAction::Set)]
-    email_enabled: bool,
-
     /// A mail for each notification, or one a day: `immediate` or `digest`
     #[arg(long, env = "HEIST_EMAIL_MODE", value_name = "MODE", default_value = "immediate", value_parser = mode)]
     email_mode: Mode,
@@ -34,6 +31,10 @@ pub struct EmailConfig {
     /// Who takes the mail, `sendgrid` or `smtp`; default: the one that is set up
     #[arg(long, env = "HEIST_EMAIL_PROVIDER", value_name = "PROVIDER", value_parser = provider)]
     email_provider: Option<ProviderName>,
+
+    /// Certificates of authorities, in PEM, that servers of mail may show besides the public ones
+    #[arg(long, env = "HEIST_EMAIL_CA_FILE", value_name = "FILE")]
+    email_ca_file: Option<PathBuf>,
 
     /// The sender, such as `Heists <heists@example.com>`
     #[arg(long, env = "HEIST_EMAIL_FROM", value_name = "ADDRESS", value_parser = sender)]
@@ -92,15 +93,12 @@ enum ProviderName {
 const USUAL_WINDOW: (Time, Time) = (time!(18:00), time!(20:00));
 
 impl EmailConfig {
-    /// What is sent and how; `None` where e-mail is off.
+    /// What is sent and how.
     ///
     /// # Errors
     ///
-    /// Which settings do not go together.
-    pub fn options(self) -> Result<Option<Options>, String> {
-        if !self.email_enabled {
-            return Ok(None);
-        }
+    /// What is missing, or which settings do not go together.
+    pub fn options(self) -> Result<Options, String> {
         let mailing = self.mailing()?;
         let provider = self.provider()?;
         let unsubscribe = match (self.email_unsubscribe_url, self.email_unsubscribe_key) {
@@ -118,7 +116,7 @@ impl EmailConfig {
         let from = self
             .email_from
             .ok_or("HEIST_EMAIL_FROM is not set, and HEIST_EMAIL_ENABLED=true needs it")?;
-        Ok(Some(Options {
+        Ok(Options {
             mailing,
             provider,
             rate: self.email_rate_per_minute,
@@ -127,7 +125,7 @@ impl EmailConfig {
                 link_base: self.email_link_base,
                 unsubscribe,
             },
-        }))
+        })
     }
 
     fn mailing(&self) -> Result<Mailing, String> {
@@ -163,12 +161,19 @@ impl EmailConfig {
                 );
             }
         };
+        let authorities = match &self.email_ca_file {
+            Some(file) => fs::read(file)
+                .map_err(|error| error.to_string())
+                .and_then(|pem| Authorities::parse(&pem))
+                .map_err(|error| format!("HEIST_EMAIL_CA_FILE={}: {error}", file.display()))?,
+            None => Authorities::default(),
+        };
         match named {
             ProviderName::SendGrid => {
                 let key = (self.sendgrid_api_key.clone())
                     .ok_or("HEIST_EMAIL_PROVIDER=sendgrid needs SENDGRID_API_KEY")?;
                 let base_url = self.sendgrid_base_url.clone();
-                SendGrid::new(base_url, key, self.sendgrid_timeout)
+                SendGrid::new(base_url, &authorities, key, self.sendgrid_timeout)
                     .map(Provider::SendGrid)
                     .map_err(|error| format!("SENDGRID_BASE_URL: {error}"))
             }
@@ -176,7 +181,11 @@ impl EmailConfig {
                 let server = (self.email_smtp_url.clone())
                     .ok_or("HEIST_EMAIL_PROVIDER=smtp needs HEIST_EMAIL_SMTP_URL")?;
                 let timeout = self.email_smtp_timeout;
-                Ok(Provider::Smtp(Smtp { server, timeout }))
+                Ok(Provider::Smtp(Smtp {
+                    server,
+                    authorities,
+                    timeout,
+                }))
             }
         }
     }

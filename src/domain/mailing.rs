@@ -1,6 +1,6 @@
 //! When notifications are sent by e-mail.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use time::{OffsetDateTime, Time, UtcOffset};
 
@@ -18,6 +18,9 @@ pub enum Mailing {
     /// One mail a day for each player, within this window, with all that happened before it.
     Daily(Window),
 }
+
+/// Tells how players are mailed at this moment; `None`: they are not.
+pub type MailingNow = Arc<dyn Fn() -> Option<Mailing> + Send + Sync>;
 
 /// A time of day in UTC, and how long it lasts: from a quarter of an hour to less than a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::queue::Operation;
+use super::queue::{self, Operation};
 use crate::{
     domain::{
         award::{AwardOrder, AwardOutcome, TOKENS_PER_REFERRAL, decide},
@@ -31,8 +31,8 @@ impl Operation for Awards {
         let now = facts.now;
         let outcomes = decide(orders, facts);
         if outcomes.iter().any(Self::wrote) {
-            let email_at = mailing.map(|mailing| mailing.first_attempt(now));
-            awards::save(connection, now, &outcomes, email_at).await?;
+            let mail = mailing.map(|mailing| queue::mail(mailing, now));
+            awards::save(connection, now, &outcomes, mail).await?;
         }
         Ok(outcomes)
     }

@@ -33,7 +33,7 @@ use crate::domain::{
     adjustment::{AdjustmentOrder, AdjustmentOutcome},
     award::{AwardOrder, AwardOutcome},
     heist::{HeistOrder, HeistOutcome},
-    mailing::Mailing,
+    mailing::MailingNow,
 };
 use crate::{store::StoreError, telemetry::Flood};
 
@@ -71,13 +71,13 @@ pub enum EngineError {
 }
 
 impl Engine {
-    /// Starts the workers. Who is notified is mailed, too, where there is `mailing`;
+    /// Starts the workers. Who is notified is mailed, too, as `mailing` says then;
     /// `on_commit` is told what changed.
     #[must_use]
     pub fn start(
         pool: PgPool,
         limits: Limits,
-        mailing: Option<Mailing>,
+        mailing: Option<MailingNow>,
         on_commit: OnCommit,
     ) -> (Self, Workers) {
         let mut workers = JoinSet::new();

@@ -9,6 +9,7 @@ use std::{
 
 use opentelemetry::trace::Span as _;
 use sqlx::{PgConnection, PgPool};
+use time::OffsetDateTime;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::{self, JoinSet},
@@ -17,8 +18,12 @@ use tokio::{
 
 use super::{EngineError, backlog::Backlog, retry};
 use crate::{
-    domain::{change::Changes, ids::UserId, mailing::Mailing},
-    store::StoreError,
+    domain::{
+        change::Changes,
+        ids::UserId,
+        mailing::{Mailing, MailingNow},
+    },
+    store::{StoreError, emails::Mail},
     telemetry::{
         metrics::{self, METRICS},
         request::{self, Request},
@@ -81,6 +86,14 @@ pub(super) trait Operation: 'static {
     fn reconcile(earlier: Self::Outcome, again: Self::Outcome) -> Self::Outcome;
 }
 
+/// How those whom the current batch notifies `now` are mailed.
+pub(super) fn mail(mailing: Mailing, now: OffsetDateTime) -> Mail {
+    Mail {
+        due_at: mailing.first_attempt(now),
+        trace_parent: traces::parent_to_keep(),
+    }
+}
+
 /// Told what a batch changed, after its commit and before its callers are answered. It must
 /// return at once.
 pub type OnCommit = Arc<dyn Fn(Changes) + Send + Sync>;
@@ -89,7 +102,7 @@ pub type OnCommit = Arc<dyn Fn(Changes) + Send + Sync>;
 #[derive(Clone)]
 pub(super) struct Context {
     pub(super) pool: PgPool,
-    pub(super) mailing: Option<Mailing>,
+    pub(super) mailing: Option<MailingNow>,
     pub(super) on_commit: OnCommit,
 }
 

@@ -164,7 +164,8 @@ async fn attempt<O: Operation>(
     orders: &[O::Order],
 ) -> Result<Vec<O::Outcome>, Failure<O::Outcome>> {
     let mut transaction = pool::begin(&context.pool).await?;
-    let outcomes = O::apply(&mut transaction, orders, context.mailing).await?;
+    let mailing = context.mailing.as_ref().and_then(|now| now());
+    let outcomes = O::apply(&mut transaction, orders, mailing).await?;
     if !outcomes.iter().any(O::wrote) {
         // There is nothing to undo: a rollback that fails changes no answer.
         let _ = transaction.rollback().await;

@@ -4,7 +4,7 @@
 //! whether a request on it was heard. On a new one, everything that fails before the request is
 //! written surely did not leave.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
@@ -18,12 +18,11 @@ use tokio::{
     net::TcpStream,
     time::{Instant, timeout, timeout_at},
 };
-use tokio_rustls::{
-    TlsConnector,
-    rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName},
-};
+use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 use tokio_util::sync::CancellationToken;
 use url::{Host, Url};
+
+use super::Authorities;
 
 /// The most of an answer that is looked at.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -56,12 +55,13 @@ pub(super) enum Failure {
 }
 
 impl Endpoint {
-    /// `url` is where it is, with the path of what is posted there.
+    /// `url` is where it is, with the path of what is posted there. Where that is HTTPS, its
+    /// certificate has to be of one of the `authorities`.
     ///
     /// # Errors
     ///
     /// Says what is expected of a URL.
-    pub(super) fn new(url: Url) -> Result<Self, String> {
+    pub(super) fn new(url: Url, authorities: &Authorities) -> Result<Self, String> {
         let tls = match (url.scheme(), url.host()) {
             ("http", Some(_)) => None,
             ("https", Some(host)) => {
@@ -71,7 +71,7 @@ impl Endpoint {
                     Host::Ipv4(address) => ServerName::from(std::net::IpAddr::from(address)),
                     Host::Ipv6(address) => ServerName::from(std::net::IpAddr::from(address)),
                 };
-                Some((connector(), name))
+                Some((authorities.for_http(), name))
             }
             _ => return Err("expected a URL that begins with https:// or http://".to_owned()),
         };
@@ -173,18 +173,6 @@ async fn read(response: Response<Incoming>, until: Instant) -> Answer {
         headers: head.headers,
         body,
     }
-}
-
-/// Trusts the public authorities.
-fn connector() -> TlsConnector {
-    let mut roots = RootCertStore::empty();
-    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("ring knows the usual versions of TLS")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    TlsConnector::from(Arc::new(config))
 }
 
 impl fmt::Debug for Endpoint {

@@ -7,6 +7,7 @@
 //!
 //! Addresses are read when a mail is sent, and are in no log and no error.
 
+mod authorities;
 mod http;
 mod letter;
 mod outcome;
@@ -24,15 +25,19 @@ use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use self::{letter::Letter, outcome::Outcome, worker::Worker};
 pub use self::{
+    authorities::Authorities,
     rate::Rate,
     secret::Secret,
     sendgrid::SendGrid,
     smtp::{Smtp, SmtpServer},
     unsubscribe::Unsubscribe,
 };
-use crate::{domain::mailing::Mailing, store::PgPool};
+use self::{letter::Letter, outcome::Outcome, worker::Worker};
+use crate::{
+    domain::mailing::{Mailing, MailingNow},
+    store::PgPool,
+};
 
 /// What mail is sent, and how.
 #[derive(Clone, Debug)]
@@ -68,11 +73,12 @@ pub struct Mailer {
 }
 
 impl Mailer {
+    /// Sends nothing as long as nobody is to be mailed `now`.
     #[must_use]
-    pub fn start(pool: PgPool, options: Options) -> Self {
+    pub fn start(pool: PgPool, options: Options, now: MailingNow) -> Self {
         let wake = Arc::new(Notify::new());
         let stopping = CancellationToken::new();
-        let worker = Worker::new(pool, options, Arc::clone(&wake), stopping.clone());
+        let worker = Worker::new(pool, options, now, Arc::clone(&wake), stopping.clone());
         Self {
             wake,
             stopping,

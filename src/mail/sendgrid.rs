@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{
-    Secret,
+    Authorities, Secret,
     http::{Answer, Endpoint, Failure},
     letter::Letter,
     outcome::{Outcome, Trouble},
@@ -47,11 +47,16 @@ impl SendGrid {
     /// # Errors
     ///
     /// Says what is expected of `base_url`.
-    pub fn new(mut base_url: Url, key: Secret, timeout: Duration) -> Result<Self, String> {
+    pub fn new(
+        mut base_url: Url,
+        authorities: &Authorities,
+        key: Secret,
+        timeout: Duration,
+    ) -> Result<Self, String> {
         let path = format!("{}{PATH}", base_url.path().trim_end_matches('/'));
         base_url.set_path(&path);
         Ok(Self {
-            endpoint: Endpoint::new(base_url)?,
+            endpoint: Endpoint::new(base_url, authorities)?,
             key,
             timeout,
         })

@@ -10,7 +10,7 @@ use lettre::{
     },
     transport::smtp::{
         authentication::{Credentials, DEFAULT_MECHANISMS},
-        client::{AsyncSmtpConnection, TlsParameters},
+        client::AsyncSmtpConnection,
         commands::{Data, Mail, Rcpt},
         extension::{ClientId, Extension, MailParameter},
     },
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{
+    Authorities,
     letter::Letter,
     outcome::{Outcome, Trouble},
 };
@@ -56,6 +57,8 @@ enum Encryption {
 #[derive(Clone, Debug)]
 pub struct Smtp {
     pub server: SmtpServer,
+    /// Whose certificates the server may show.
+    pub authorities: Authorities,
     /// The longest that a mail takes.
     pub timeout: Duration,
 }
@@ -164,7 +167,7 @@ impl Smtp {
             encryption,
             credentials,
         } = &self.server;
-        let tls = || TlsParameters::new_rustls(host.clone()).map_err(Outcome::closed);
+        let tls = || self.authorities.for_smtp(host).map_err(Outcome::closed);
         let implicit_tls = (*encryption == Encryption::Tls).then(tls).transpose()?;
         let hello = ClientId::default();
         let mut connection = AsyncSmtpConnection::connect_tokio1(

@@ -20,13 +20,13 @@ use super::{
     outcome::{Outcome, Trouble},
 };
 use crate::{
-    domain::mailing::Mailing,
+    domain::mailing::{Mailing, MailingNow},
     store::{
         PgPool, Statement as _, StoreError,
         emails::{self, Claim, ClaimedMail, EmailState, Moved, Settlement},
         pool,
     },
-    telemetry::metrics::METRICS,
+    telemetry::{metrics::METRICS, traces},
 };
 
 /// Mails on their way at a time.
@@ -50,6 +50,7 @@ const TIME_TO_BEGIN: Duration = Duration::from_secs(30);
 pub(super) struct Worker {
     pool: PgPool,
     options: Arc<Options>,
+    now: MailingNow,
     wake: Arc<Notify>,
     stopping: CancellationToken,
     sending: JoinSet<Delivery>,
@@ -74,12 +75,14 @@ impl Worker {
     pub(super) fn new(
         pool: PgPool,
         options: Options,
+        now: MailingNow,
         wake: Arc<Notify>,
         stopping: CancellationToken,
     ) -> Self {
         Self {
             pool,
             options: Arc::new(options),
+            now,
             wake,
             stopping,
             sending: JoinSet::new(),
@@ -241,6 +244,9 @@ impl Worker {
             rate,
             ..
         } = &*self.options;
+        if (self.now)().is_none() {
+            return Ok(LOOK);
+        }
         let mut transaction = pool::begin(&self.pool).await?;
         let Some(turn) = emails::take_turn(&mut transaction, provider.name()).await? else {
             transaction.rollback().await?;
@@ -289,7 +295,12 @@ impl Worker {
             let options = Arc::clone(&self.options);
             let stopping = self.stopping.clone();
             self.sending.spawn(async move {
+                let mut span = traces::mail(options.provider.name(), &mail.trace_parents);
                 let outcome = deliver(&options, &mail, claimed_at, &stopping).await;
+                if let (Some(_), Some(span)) = (outcome.reason(), &mut span) {
+                    traces::fail(span);
+                }
+                drop(span);
                 Delivery {
                     mail,
                     outcome,

@@ -49,6 +49,8 @@ pub enum FileError {
         value: String,
         expectation: String,
     },
+    #[error("players cannot be mailed: {0}")]
+    CannotMail(String),
 }
 
 impl From<io::Error> for FileError {

@@ -26,21 +26,27 @@ impl LiveSettings {
     }
 
     /// Settings that the file overrides, now and whenever it changes, until nobody reads them
-    /// any more. Content is compared, not names or times: so a symlink that is swapped, as
+    /// any more. E-mail cannot be switched on where it is not set up: `cannot_mail` says what is
+    /// missing. Content is compared, not names or times: so a symlink that is swapped, as
     /// Kubernetes does with a mounted configuration, is a change like any other.
     ///
     /// # Errors
     ///
     /// What is wrong with the file as it is now. Later on a file that is wrong, or gone, changes
     /// nothing and is logged.
-    pub async fn watch(file: PathBuf, defaults: RuleArgs) -> Result<Self, FileError> {
+    pub async fn watch(
+        file: PathBuf,
+        defaults: RuleArgs,
+        cannot_mail: Option<String>,
+    ) -> Result<Self, FileError> {
         let content = file::read(&file).await?;
-        let current = file::parse(&content, &defaults)?;
+        let current = parse(&content, &defaults, cannot_mail.as_deref())?;
         log_changes(&defaults, &current);
         let (publish, settings) = watch::channel(current.clone().into());
         let watcher = Watcher {
             file,
             defaults,
+            cannot_mail,
             current,
             seen: Ok(content.clone()),
             judged: Ok(content),
@@ -76,6 +82,7 @@ struct Watcher {
     file: PathBuf,
     /// What holds where the file says nothing.
     defaults: RuleArgs,
+    cannot_mail: Option<String>,
     current: RuleArgs,
     /// At the last look.
     seen: Content,
@@ -104,7 +111,7 @@ impl Watcher {
         self.judged.clone_from(&self.seen);
         let parsed = (self.judged.as_ref())
             .map_err(Clone::clone)
-            .and_then(|content| file::parse(content, &self.defaults));
+            .and_then(|content| parse(content, &self.defaults, self.cannot_mail.as_deref()));
         match parsed {
             Ok(settings) => {
                 log_changes(&self.current, &settings);
@@ -116,6 +123,18 @@ impl Watcher {
                 tracing::error!(%file, %error, "the settings file is refused; all settings stay as they were");
             }
         }
+    }
+}
+
+fn parse(
+    content: &[u8],
+    defaults: &RuleArgs,
+    cannot_mail: Option<&str>,
+) -> Result<RuleArgs, FileError> {
+    let settings = file::parse(content, defaults)?;
+    match cannot_mail {
+        Some(why) if settings.email_enabled => Err(FileError::CannotMail(why.to_owned())),
+        _ => Ok(settings),
     }
 }
 

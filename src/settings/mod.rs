@@ -14,6 +14,8 @@ use crate::domain::rules::{Protection, Rules};
 pub struct Settings {
     /// Whether heists are on at all.
     pub enabled: bool,
+    /// Whether players are told by e-mail, too.
+    pub email_enabled: bool,
     pub rates: RateLimits,
     pub rules: Arc<Rules>,
 }
@@ -31,6 +33,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             enabled: true,
+            email_enabled: false,
             rates: RateLimits::default(),
             rules: Arc::new(Rules::default()),
         }
@@ -93,6 +96,10 @@ pub struct RuleArgs {
     /// Other calls a minute for one player, on each replica; 0: any number
     #[arg(long, env = "HEIST_READ_RATE_LIMIT_PER_MINUTE", value_name = "CALLS", default_value = "60", value_parser = parse::calls_per_minute)]
     read_rate_limit_per_minute: u32,
+
+    /// Whether players are told by e-mail, too
+    #[arg(long, env = "HEIST_EMAIL_ENABLED", value_name = "BOOL", default_value = "false", value_parser = parse::switch, action = clap::ArgAction::Set)]
+    pub(crate) email_enabled: bool,
 }
 
 impl RuleArgs {
@@ -109,6 +116,7 @@ impl RuleArgs {
             protection_window,
             rate_limit_per_minute,
             read_rate_limit_per_minute,
+            email_enabled,
         } = self;
         let duration = |duration: &Duration| humantime::format_duration(*duration).to_string();
         [
@@ -127,6 +135,7 @@ impl RuleArgs {
                 "HEIST_READ_RATE_LIMIT_PER_MINUTE",
                 read_rate_limit_per_minute.to_string(),
             ),
+            ("HEIST_EMAIL_ENABLED", email_enabled.to_string()),
         ]
         .into_iter()
     }
@@ -146,6 +155,7 @@ impl From<RuleArgs> for Settings {
         };
         Self {
             enabled: args.enabled,
+            email_enabled: args.email_enabled,
             rates: RateLimits {
                 heists: NonZeroU32::new(args.rate_limit_per_minute),
                 others: NonZeroU32::new(args.read_rate_limit_per_minute),

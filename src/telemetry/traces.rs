@@ -3,8 +3,11 @@
 //! A call's span continues the trace of its caller. What a batch does is done for all of its
 //! calls at once, so its span is in the trace of the first one that is sampled, and linked with
 //! the others in both directions. A span exists only where it is sampled.
+//!
+//! A mail that a batch queued is sent later, by any replica: what it is a part of is kept with it.
 
 use std::{
+    collections::HashMap,
     sync::OnceLock,
     time::{Duration, SystemTime},
 };
@@ -27,6 +30,8 @@ use super::request::{self, Request};
 
 /// Recorded, and exported when it is dropped.
 pub use opentelemetry_sdk::trace::Span;
+
+const TRACE_PARENT: &str = "traceparent";
 
 /// Set once, where spans are exported.
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
@@ -117,6 +122,37 @@ pub fn statement(operation: &'static str) -> Option<Span> {
     Some(span)
 }
 
+/// What the current task does is a part of this, as a W3C `traceparent`: for what is left to be
+/// done later, elsewhere. `None` where it is not sampled.
+#[must_use]
+pub fn parent_to_keep() -> Option<String> {
+    TRACER.get()?;
+    let place = request::with_current(|request| request.span().cloned())??;
+    if !place.is_sampled() {
+        return None;
+    }
+    let mut carrier = HashMap::new();
+    TraceContextPropagator::new().inject_context(&in_trace(place), &mut carrier);
+    carrier.remove(TRACE_PARENT)
+}
+
+/// The span of an attempt at sending a mail: part of the first of these traces, and linked with the
+/// others. `None` where there is none.
+#[must_use]
+pub fn mail(provider: &'static str, kept_parents: &[String]) -> Option<Span> {
+    let tracer = TRACER.get()?;
+    let places: Vec<SpanContext> = (kept_parents.iter())
+        .filter_map(|parent| place_in(&HashMap::from([(TRACE_PARENT.to_owned(), parent.clone())])))
+        .collect();
+    let (first, others) = places.split_first()?;
+    let span = SpanBuilder::from_name("send mail")
+        .with_kind(SpanKind::Client)
+        .with_attributes([KeyValue::new("heist.email.provider", provider)])
+        .with_links(others.iter().map(link).collect())
+        .start_with_context(tracer, &in_trace(first.clone()));
+    Some(span)
+}
+
 /// What the span is of did not succeed.
 pub fn fail(span: &mut Span) {
     span.set_status(Status::error(""));
@@ -132,11 +168,14 @@ fn in_trace(place: SpanContext) -> Context {
 
 /// The W3C trace context that the caller sent.
 fn parent_of(headers: &HeaderMap) -> Option<SpanContext> {
-    if !headers.contains_key("traceparent") {
+    if !headers.contains_key(TRACE_PARENT) {
         return None;
     }
-    let context =
-        TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers));
+    place_in(&Headers(headers))
+}
+
+fn place_in(carrier: &dyn Extractor) -> Option<SpanContext> {
+    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), carrier);
     let place = context.span().span_context().clone();
     place.is_valid().then_some(place)
 }

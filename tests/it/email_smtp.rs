@@ -1,7 +1,7 @@
 //! Mail through an SMTP server, whose protocol is of another author.
 
 use std::{
-    io::{self, BufRead as _, BufReader, Write as _},
+    io::{self, BufRead as _, BufReader, Read, Write},
     net::{IpAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
@@ -10,14 +10,16 @@ use std::{
 
 use heist::{
     domain::mailing::Mailing,
-    mail::{self, Rate, Secret, Smtp, SmtpServer, Unsubscribe},
+    mail::{self, Authorities, Rate, Secret, Smtp, SmtpServer, Unsubscribe},
 };
 use mailin::{
-    Action, AuthMechanism, Handler, Response, SessionBuilder,
+    Action, AuthMechanism, Handler, Response, Session, SessionBuilder,
     response::{INVALID_CREDENTIALS, NO_MAILBOX, OK, OUT_OF_SPACE},
 };
 
-use crate::harness::{PATIENCE, World, mail::presentation, until};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use crate::harness::{PATIENCE, World, mail::presentation, pki::Authority, until};
 
 /// A mail as the server took it.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +38,15 @@ struct PostOffice {
     mute: bool,
     /// Asks for a name and a password.
     locked: bool,
+    encryption: Encryption,
+}
+
+#[derive(Clone, Default)]
+enum Encryption {
+    #[default]
+    None,
+    Tls(Arc<ServerConfig>),
+    StartTls(Arc<ServerConfig>),
 }
 
 impl PostOffice {
@@ -47,33 +58,70 @@ impl PostOffice {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let office = self.clone();
-                thread::spawn(move || office.serve(&stream.unwrap()));
+                thread::spawn(move || office.serve(stream.unwrap()));
             }
         });
         port
     }
 
     /// Serves until the other end hangs up.
-    fn serve(self, mut stream: &TcpStream) -> io::Result<()> {
+    fn serve(self, stream: TcpStream) -> io::Result<()> {
         let mut builder = SessionBuilder::new("mail.example.com");
         if self.locked {
             builder.enable_auth(AuthMechanism::Plain);
             builder.insecure_enable_plaintext_auth();
         }
-        let mut session = builder.build(stream.peer_addr()?.ip(), self);
-        session.greeting().write_to(&mut stream)?;
-        let mut lines = BufReader::new(stream);
-        let mut line = Vec::new();
-        while lines.read_until(b'\n', &mut line)? > 0 {
-            let response = session.process(&line);
-            line.clear();
-            if !matches!(response.action, Action::NoReply) {
-                response.write_to(&mut stream)?;
-                stream.flush()?;
+        let encrypt = |stream: TcpStream, config: Arc<ServerConfig>| {
+            let connection = ServerConnection::new(config).map_err(io::Error::other)?;
+            io::Result::Ok(StreamOwned::new(connection, stream))
+        };
+        let peer = stream.peer_addr()?.ip();
+        match self.encryption.clone() {
+            Encryption::None => {
+                let mut session = builder.build(peer, self);
+                converse(&mut session, stream, true)?;
+            }
+            Encryption::Tls(config) => {
+                let mut session = builder.build(peer, self);
+                session.tls_active();
+                converse(&mut session, encrypt(stream, config)?, true)?;
+            }
+            Encryption::StartTls(config) => {
+                let mut session = builder.enable_start_tls().build(peer, self);
+                if let Some(stream) = converse(&mut session, stream, true)? {
+                    session.tls_active();
+                    converse(&mut session, encrypt(stream, config)?, false)?;
+                }
             }
         }
         Ok(())
     }
+}
+
+/// Speaks until the other end hangs up, or wants to be encrypted: then the stream is returned.
+fn converse<S: Read + Write>(
+    session: &mut Session<PostOffice>,
+    mut stream: S,
+    is_new: bool,
+) -> io::Result<Option<S>> {
+    if is_new {
+        session.greeting().write_to(&mut stream)?;
+        stream.flush()?;
+    }
+    let mut lines = BufReader::new(stream);
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line)? > 0 {
+        let response = session.process(&line);
+        line.clear();
+        if !matches!(response.action, Action::NoReply) {
+            response.write_to(lines.get_mut())?;
+            lines.get_mut().flush()?;
+        }
+        if matches!(response.action, Action::UpgradeTls) {
+            return Ok(Some(lines.into_inner()));
+        }
+    }
+    Ok(None)
 }
 
 impl Handler for PostOffice {
@@ -125,6 +173,7 @@ fn options(url: &str) -> mail::Options {
         mailing: Mailing::Immediate,
         provider: mail::Provider::Smtp(Smtp {
             server: SmtpServer::parse(url).unwrap(),
+            authorities: Authorities::default(),
             timeout: Duration::from_secs(2),
         }),
         rate: Rate::per_minute(100_000),
@@ -295,5 +344,57 @@ fn without_encryption_or_the_right_password_nothing_is_sent() {
         .await;
         server.stop(PATIENCE).await;
         assert_eq!(taken.lock().unwrap().len(), 4);
+    });
+}
+
+#[test]
+fn a_relay_of_ones_own_is_trusted_by_its_authority_and_nobody_else_is() {
+    World::run(async |world| {
+        let authority = Authority::new();
+        let config = Arc::new(authority.issue(&["localhost"]).server_config());
+        for (scheme, encryption) in [
+            ("smtps", Encryption::Tls(Arc::clone(&config))),
+            ("smtp", Encryption::StartTls(Arc::clone(&config))),
+        ] {
+            let office = PostOffice {
+                encryption,
+                locked: true,
+                ..PostOffice::default()
+            };
+            let taken = Arc::clone(&office.taken);
+            let url = format!("{scheme}://ada:hunter2@localhost:{}", office.open());
+            let address = format!("ada-{scheme}@example.com");
+
+            let (server, there) = world.mailing_replica(options(&url)).await;
+            ada_earns_a_token(world, &there, &address).await;
+            until("it cannot be sent", async || {
+                let error = world.emails().await.pop().unwrap().error;
+                error
+                    .is_some_and(|error| error.contains("UnknownIssuer"))
+                    .then_some(())
+            })
+            .await;
+            server.stop(PATIENCE).await;
+            assert!(taken.lock().unwrap().is_empty());
+
+            let mut trusting = options(&url);
+            if let mail::Provider::Smtp(smtp) = &mut trusting.provider {
+                smtp.authorities = Authorities::parse(authority.root.as_bytes()).unwrap();
+            }
+            let (server, _) = world.mailing_replica(trusting).await;
+            until("all is sent", async || {
+                world.queue_has_been_due_for(1).await;
+                let emails = world.emails().await;
+                emails
+                    .iter()
+                    .all(|it| it.state.as_deref() == Some("SENT"))
+                    .then_some(())
+            })
+            .await;
+            server.stop(PATIENCE).await;
+            let taken = taken.lock().unwrap().clone();
+            assert_eq!(taken.len(), 1);
+            assert_eq!(taken[0].to, [address]);
+        }
     });
 }

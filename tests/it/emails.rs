@@ -10,7 +10,10 @@ use time::{OffsetDateTime, Time};
 
 use crate::harness::{
     PATIENCE, World,
-    mail::{API_KEY, Behaviour, Provider},
+    identity::Folder,
+    mail::{API_KEY, Behaviour, Provider, mailing},
+    pki::Authority,
+    until,
 };
 
 /// A window that has been open for ten minutes.
@@ -422,5 +425,40 @@ fn a_deleted_player_is_not_mailed() {
                 .text()
                 .contains("You stole 50 points from [deleted player].")
         );
+    });
+}
+
+#[test]
+fn a_provider_is_reached_by_https_if_its_certificate_is_trusted() {
+    World::run(async |world| {
+        let authority = Authority::new();
+        let provider = Provider::start_with(&authority.issue(&["localhost"])).await;
+        let (server, there) = world
+            .mailing_replica(provider.options(Mailing::Immediate))
+            .await;
+        let ada = world.player("Ada").tokens(1).await.seen_by(&there);
+        let ben = world.player("Ben").points(1000).await;
+        let ben = ben.at(world, "ben@example.com").await;
+        ada.robs(&ben).await.unwrap();
+        until("it cannot be sent", async || {
+            let emails = world.emails().await;
+            let error = emails.into_iter().find_map(|email| email.error)?;
+            error.contains("UnknownIssuer").then_some(())
+        })
+        .await;
+        server.stop(PATIENCE).await;
+        assert!(provider.received().is_empty());
+
+        let folder = Folder::new();
+        let server = mailing(world, &provider.url)
+            .env(
+                "HEIST_EMAIL_CA_FILE",
+                folder.file("ca.pem", &authority.root),
+            )
+            .serving()
+            .await;
+        world.queue_has_been_due_for(1).await;
+        provider.has_received(1).await;
+        assert_eq!(server.stopped_by("TERM").await.code, Some(0));
     });
 }

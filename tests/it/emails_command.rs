@@ -235,6 +235,14 @@ fn settings_that_do_not_go_together_stop_the_start_with_one_line() {
                 "needs HEIST_EMAIL_UNSUBSCRIBE_URL",
             ),
             (
+                &[from, key, ("HEIST_EMAIL_CA_FILE", "/nowhere/ca.pem")],
+                "HEIST_EMAIL_CA_FILE=/nowhere/ca.pem: No such file or directory",
+            ),
+            (
+                &[from, key, ("HEIST_EMAIL_CA_FILE", "Cargo.toml")],
+                "HEIST_EMAIL_CA_FILE=Cargo.toml: expected certificates in PEM",
+            ),
+            (
                 &[from, key, unsubscribe("https://a.example/{signature}")],
                 "needs HEIST_EMAIL_UNSUBSCRIBE_KEY",
             ),

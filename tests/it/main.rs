@@ -29,6 +29,7 @@ mod command_line;
 mod cooldown_and_protection;
 mod deleted_players;
 mod deploys;
+mod documentation;
 mod domain_properties;
 mod eligibility_agrees;
 mod email_faults;

@@ -96,6 +96,19 @@ impl Stage {
         pool.close().await;
     }
 
+    /// To the replica's server and all its children.
+    fn signal_replica(&self, signal: &str) {
+        let script = r#"
+            postmaster=$(head -n 1 "$2"/pg??/postmaster.pid)
+            kill -s "$1" "$postmaster" $(ps -o pid= --ppid "$postmaster")"#;
+        let sent = std::process::Command::new("sh")
+            .args(["-c", script, "sh", signal])
+            .arg(&self.replica_options.data_dir)
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+
     async fn look(&self) -> PgPool {
         let url = self.replica.as_ref().unwrap().url("postgres");
         PgPoolOptions::new()
@@ -224,6 +237,30 @@ fn a_replica_that_lags_is_not_read_until_it_has_caught_up() {
         );
         assert_eq!(stage.last_asked().await, before);
         stage.on_replica("SELECT pg_wal_replay_resume()").await;
+        stage.is_read(&ada).await;
+        sees_the_heist(&stage.world, &ada, 20).await;
+    });
+}
+
+#[test]
+fn a_replica_that_freezes_costs_a_moment_and_no_answer() {
+    Stage::run(async |stage| {
+        let ada = stage.world.player("Ada").tokens(50).await;
+        let rich = stage.world.player("Rich").points(1_000_000).await;
+        stage.is_read(&ada).await;
+        stage.signal_replica("STOP");
+        let begun = Instant::now();
+        for heists in 1..=20 {
+            ada.robs(&rich).await.unwrap();
+            sees_the_heist(&stage.world, &ada, heists).await;
+        }
+        // Eighty reads, of which the first learn that it does not answer.
+        assert!(
+            begun.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            begun.elapsed()
+        );
+        stage.signal_replica("CONT");
         stage.is_read(&ada).await;
         sees_the_heist(&stage.world, &ada, 20).await;
     });

@@ -13,6 +13,7 @@ use tonic::Code::FailedPrecondition;
 
 use crate::harness::{
     Player, Refusal, World, connect,
+    mail::{Provider, mailing},
     process::{Ended, Heist},
     until,
 };
@@ -102,6 +103,60 @@ fn a_change_takes_effect_is_logged_and_what_is_taken_out_goes_back() {
             .says(r#""setting":"HEIST_MAX_STEAL_POINTS","old":"20","new":"100""#)
             .await;
         assert_eq!(stolen(&ada, &ben).await, 100);
+        assert_eq!(server.stopped_by("TERM").await.code, Some(0));
+    });
+}
+
+#[test]
+fn e_mail_is_switched_on_and_off() {
+    World::run(async |world| {
+        let provider = Provider::start().await;
+        let map = ConfigMap::mount("e_mail_is_switched", "# Nothing yet.\n");
+        let server = mailing(world, &provider.url)
+            .env("HEIST_EMAIL_ENABLED", "false")
+            .env("HEIST_SETTINGS_FILE", map.file())
+            .serving()
+            .await;
+        let there = world.through(connect(server.address).await);
+        let ada = world.player("Ada").tokens(3).await;
+        let ada = ada.at(world, "ada@example.com").await.seen_by(&there);
+        let ben = world.player("Ben").points(10_000).await;
+        let ben = ben.at(world, "ben@example.com").await;
+        ada.robs(&ben).await.unwrap();
+
+        map.update("HEIST_EMAIL_ENABLED=true\n");
+        server
+            .says(r#""setting":"HEIST_EMAIL_ENABLED","old":"false","new":"true""#)
+            .await;
+        ada.robs(&ben).await.unwrap();
+        provider.has_received(2).await;
+
+        map.update("HEIST_EMAIL_ENABLED=false\n");
+        server.says(r#""old":"true","new":"false""#).await;
+        ada.robs(&ben).await.unwrap();
+        assert_eq!(server.stopped_by("TERM").await.code, Some(0));
+
+        let states = world.emails().await.into_iter().map(|email| email.state);
+        let sent = || Some("SENT".to_owned());
+        let expected = [None, None, sent(), sent(), None, None];
+        assert_eq!(states.collect::<Vec<_>>(), expected);
+        assert_eq!(provider.received().len(), 2);
+    });
+}
+
+#[test]
+fn e_mail_that_is_not_set_up_is_not_switched_on() {
+    World::run(async |world| {
+        let map = ConfigMap::mount("e_mail_that_is_not_set_up", "HEIST_EMAIL_ENABLED=true\n");
+        let complaint = "players cannot be mailed: HEIST_EMAIL_ENABLED=true needs SENDGRID_API_KEY";
+        let ended = map.server(world).ended().await;
+        assert_eq!(ended.code, Some(1));
+        assert!(ended.stderr.contains(complaint), "{}", ended.stderr);
+
+        map.update("");
+        let server = map.server(world).serving().await;
+        map.update("HEIST_EMAIL_ENABLED=true\n");
+        server.says(complaint).await;
         assert_eq!(server.stopped_by("TERM").await.code, Some(0));
     });
 }

@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status, async_trait, transport::server::TcpIncomi
 
 use crate::harness::{
     World, all_at_once, connect,
+    mail::{Provider, mailing},
     process::{Heist, Serving},
 };
 
@@ -82,7 +83,16 @@ impl Collector {
 
 /// A server that sends its traces to the collector, and the world as seen through it.
 async fn traced(world: &World, collector: &Collector, sampler: &str) -> (Serving, World) {
-    let server = Heist::serve()
+    traced_as(Heist::serve(), world, collector, sampler).await
+}
+
+async fn traced_as(
+    heist: Heist,
+    world: &World,
+    collector: &Collector,
+    sampler: &str,
+) -> (Serving, World) {
+    let server = heist
         .env("DATABASE_URL", &world.database_url)
         .env("HEIST_AUTH", "none")
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.start())
@@ -147,6 +157,40 @@ fn one_heist_is_one_trace_from_its_caller_to_the_statements() {
         ] {
             let statement = collector.span(statement);
             assert_eq!(statement.parent_span_id, batch.span_id, "{statement:?}");
+        }
+    });
+}
+
+#[test]
+fn the_mail_that_a_heist_leads_to_is_in_its_trace() {
+    World::run(async |world| {
+        let collector = Collector::default();
+        let provider = Provider::start().await;
+        let heist = mailing(world, &provider.url);
+        let (server, there) = traced_as(heist, world, &collector, "parentbased_always_on").await;
+        let ada = world.player("Ada").tokens(2).await;
+        let ada = ada.at(world, "ada@example.com").await;
+        let ben = world.player("Ben").points(1000).await;
+        let ben = ben.at(world, "ben@example.com").await;
+        for flags in ["01", "00"] {
+            let heist = ExecuteHeistRequest {
+                attacker_id: ada.id,
+                victim_id: ben.id,
+                request_id: String::new(),
+            };
+            let request = calling(heist, &format!("00-{TRACE_ID}-{SPAN_ID}-{flags}"));
+            there.heists.clone().execute_heist(request).await.unwrap();
+        }
+        provider.has_received(4).await;
+        world.all_emails_are("SENT").await;
+        assert_eq!(server.stopped_by("TERM").await.code, Some(0));
+
+        let batch = collector.span("heist batch");
+        let mails = collector.named("send mail");
+        assert_eq!(mails.len(), 2, "only those of the heist that is traced");
+        for mail in mails {
+            assert_eq!(hex(&mail.trace_id), TRACE_ID);
+            assert_eq!(mail.parent_span_id, batch.span_id);
         }
     });
 }

@@ -2,6 +2,7 @@
 //! the report, and leaves nothing running.
 
 pub mod awards;
+pub mod costs;
 pub mod hot;
 pub mod leaderboard;
 pub mod mixed;

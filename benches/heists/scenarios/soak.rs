@@ -12,19 +12,14 @@ use std::{
 };
 
 use anyhow::Context as _;
-use heist::pb::{
-    StreamNotificationsRequest, WatchPointsRequest, heist_service_client::HeistServiceClient,
-    notification_service_client::NotificationServiceClient,
-};
 use sqlx::{Connection as _, PgConnection};
-use tokio::task::JoinSet;
-use tonic::transport::Channel;
 
 use crate::{
     bench::Bench,
     load::{self, Call, Outcome, Plan},
     progress::say,
     server::{self, Server},
+    streams,
 };
 
 /// How many of each a second: 1,000 heists a minute, and reads beside them.
@@ -35,9 +30,8 @@ const CALLS: [(Call, f64); 5] = [
     (Call::Eligibility, 15.0),
     (Call::Leaderboard, 15.0),
 ];
-/// Players who listen for notifications all the while.
+/// Players who listen for notifications all the while, and boards that watch points.
 const LISTENERS: i32 = 100;
-/// Boards that watch points.
 const WATCHERS: usize = 10;
 /// What one line of the table covers.
 const SAMPLE: Duration = Duration::from_secs(10);
@@ -47,7 +41,7 @@ pub async fn run(bench: &mut Bench<'_>, length: Duration) -> anyhow::Result<()> 
     say(format_args!("soak, {} s", length.as_secs()));
     let database = bench.database.clone();
     let server = bench.serve(&database, server::UNIFORM).await?;
-    let streams = open_streams(&server).await?;
+    let streams = streams::open(&server, LISTENERS, WATCHERS).await?;
     let plan = Plan::open(server.address, &CALLS)
         .among(database.players)
         .lasting(SAMPLE);
@@ -92,29 +86,6 @@ fn line(
         memory.now_mib,
     )?;
     Ok(line)
-}
-
-/// Streams that are read until they are dropped.
-async fn open_streams(server: &Server) -> anyhow::Result<JoinSet<()>> {
-    let channel = Channel::from_shared(format!("http://{}", server.address))?
-        .connect()
-        .await?;
-    let mut streams = JoinSet::new();
-    for user_id in 1..=LISTENERS {
-        let request = StreamNotificationsRequest {
-            user_id,
-            after_id: 0,
-        };
-        let mut client = NotificationServiceClient::new(channel.clone());
-        let mut stream = client.stream_notifications(request).await?.into_inner();
-        streams.spawn(async move { while let Ok(Some(_)) = stream.message().await {} });
-    }
-    for _ in 0..WATCHERS {
-        let mut client = HeistServiceClient::new(channel.clone());
-        let mut stream = (client.watch_points(WatchPointsRequest {}).await?).into_inner();
-        streams.spawn(async move { while let Ok(Some(_)) = stream.message().await {} });
-    }
-    Ok(streams)
 }
 
 /// Of the server in the database.

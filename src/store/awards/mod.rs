@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sqlx::{PgConnection, query_file};
 use time::OffsetDateTime;
 
-use super::{Statement as _, StoreError, count, players, tokens};
+use super::{Statement as _, StoreError, count, emails::Mail, players, tokens};
 use crate::domain::{
     award::{AwardFacts, AwardOrder, AwardOutcome, TOKENS_PER_REFERRAL},
     ids::{AwardId, UserId},
@@ -45,7 +45,7 @@ pub async fn load(
 }
 
 /// Writes the awards among `outcomes` that are to happen: tokens, the awards themselves and
-/// the referrers' notifications. Where there is an `email_at`, these are queued to be mailed then.
+/// the referrers' notifications. Where there is a `mail`, these are queued to be mailed.
 ///
 /// # Errors
 ///
@@ -54,7 +54,7 @@ pub async fn save(
     connection: &mut PgConnection,
     now: OffsetDateTime,
     outcomes: &[AwardOutcome],
-    email_at: Option<OffsetDateTime>,
+    mail: Option<Mail>,
 ) -> Result<(), StoreError> {
     let mut ids = Vec::new();
     let mut referrer_ids = Vec::new();
@@ -80,7 +80,8 @@ pub async fn save(
         &referred_names as &[Option<String>],
         &balances_after,
         TOKENS_PER_REFERRAL,
-        email_at,
+        mail.as_ref().map(|mail| mail.due_at),
+        mail.and_then(|mail| mail.trace_parent),
     )
     .execute(connection)
     .observed("awards.save")

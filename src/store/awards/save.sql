@@ -59,7 +59,8 @@ INSERT INTO "HeistNotification" (
     "after",
     "createdAt",
     "emailState",
-    "emailAt"
+    "emailAt",
+    "emailTrace"
 )
 SELECT
     award.referrer_id,
@@ -69,6 +70,7 @@ SELECT
     award.balance_after,
     $1,
     CASE WHEN $8::timestamptz IS NOT NULL THEN 'QUEUED'::"HeistEmailState" END,
-    $8
+    $8,
+    $9
 FROM award
 ORDER BY award.id

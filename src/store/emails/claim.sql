@@ -62,7 +62,8 @@ claimed AS (
         note."protectionEndsAt",
         note."createdAt",
         note."emailAt",
-        note."emailAttempts"
+        note."emailAttempts",
+        note."emailTrace"
 )
 
 SELECT
@@ -71,6 +72,7 @@ SELECT
     player."email" AS "email?",
     claimed."emailAt" AS "claim_ends_at!",
     claimed."emailAttempts" AS "attempts!",
+    claimed."emailTrace" AS "trace_parent?",
     claimed."id" AS "id!",
     claimed."type" AS "notification_type!: NotificationType",
     claimed."read" AS "read!",

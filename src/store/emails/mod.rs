@@ -20,6 +20,14 @@ use crate::domain::{
     notification::Notification,
 };
 
+/// How what is written now is to be mailed.
+#[derive(Clone, Debug)]
+pub struct Mail {
+    pub due_at: OffsetDateTime,
+    /// A W3C `traceparent`: what the mail is a part of. `None` where that is not traced.
+    pub trace_parent: Option<String>,
+}
+
 /// A replica's turn at claiming mail for a provider. Lasts until its transaction ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn {
@@ -57,6 +65,8 @@ pub struct ClaimedMail {
     pub notifications: Vec<Notification>,
     /// With this one.
     pub attempts: u32,
+    /// What the notifications are parts of, where that is traced, each once.
+    pub trace_parents: Vec<String>,
     claim_ends_at: OffsetDateTime,
 }
 
@@ -166,6 +176,8 @@ pub async fn claim(
             Some(mail) if claim.one_mail_for_each_player && mail.user_id == user_id => {
                 mail.notifications.push(notification);
                 mail.attempts = mail.attempts.max(attempts);
+                mail.trace_parents.extend(row.trace_parent);
+                mail.trace_parents.dedup();
             }
             _ => mails.push(ClaimedMail {
                 user_id,
@@ -173,6 +185,7 @@ pub async fn claim(
                 address: row.email,
                 notifications: vec![notification],
                 attempts,
+                trace_parents: row.trace_parent.into_iter().collect(),
                 claim_ends_at: row.claim_ends_at,
             }),
         }

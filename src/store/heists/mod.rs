@@ -9,7 +9,7 @@ use sqlx::{PgConnection, PgExecutor, PgPool, query_file, query_file_as, query_fi
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Statement as _, StoreError, count, players};
+use super::{Statement as _, StoreError, count, emails::Mail, players};
 use crate::domain::{
     heist::{Heist, HeistFacts, HeistOrder, HeistOutcome, HeistStats, Party},
     ids::{HeistId, RequestId, UserId},
@@ -89,7 +89,7 @@ pub async fn load(
 
 /// Writes the heists among `outcomes` that are to happen: points, tokens, the heists
 /// themselves, point events and notifications. `orders` and `outcomes` run in parallel. Where
-/// there is an `email_at`, the notifications are queued to be mailed then.
+/// there is a `mail`, the notifications are queued to be mailed.
 ///
 /// # Errors
 ///
@@ -99,7 +99,7 @@ pub async fn save(
     now: OffsetDateTime,
     orders: &[HeistOrder],
     outcomes: &[HeistOutcome],
-    email_at: Option<OffsetDateTime>,
+    mail: Option<Mail>,
 ) -> Result<(), StoreError> {
     let mut columns = Columns::default();
     for (order, outcome) in orders.iter().zip(outcomes) {
@@ -127,7 +127,8 @@ pub async fn save(
         &columns.gain_descriptions,
         &columns.loss_descriptions,
         &columns.protection_ends_at as &[Option<OffsetDateTime>],
-        email_at,
+        mail.as_ref().map(|mail| mail.due_at),
+        mail.and_then(|mail| mail.trace_parent),
     )
     .execute(connection)
     .observed("heists.save")

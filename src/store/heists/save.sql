@@ -152,7 +152,8 @@ INSERT INTO "HeistNotification" (
     "protectionEndsAt",
     "createdAt",
     "emailState",
-    "emailAt"
+    "emailAt",
+    "emailTrace"
 )
 SELECT
     side.user_id,
@@ -164,6 +165,7 @@ SELECT
     side.protection_ends_at,
     $1,
     CASE WHEN $14::timestamptz IS NOT NULL THEN 'QUEUED'::"HeistEmailState" END,
-    $14
+    $14,
+    $15
 FROM side
 ORDER BY side.heist_id

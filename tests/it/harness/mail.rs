@@ -10,18 +10,24 @@ use std::{
 use heist::{
     domain::mailing::Mailing,
     engine::Limits,
-    mail::{self, Presentation, Rate, Secret, SendGrid},
+    mail::{self, Authorities, Presentation, Rate, Secret, SendGrid},
     server::{Options, Server},
+    settings::Settings,
 };
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, FromRow};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{TcpListener, TcpStream},
+    io::{
+        AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _,
+        BufReader,
+    },
+    net::TcpListener,
     time::sleep,
 };
 
-use super::{Player, World, connect, options, process::Heist, until};
+use tokio_rustls::TlsAcceptor;
+
+use super::{Player, World, connect, options, pki::Identity, process::Heist, until};
 
 pub const API_KEY: &str = "SG.hunter2";
 
@@ -82,8 +88,22 @@ impl Provider {
     }
 
     pub async fn start_as(behaviour: Behaviour) -> Self {
+        Self::listen(behaviour, None).await
+    }
+
+    /// Shows this certificate, of `localhost`.
+    pub async fn start_with(identity: &Identity) -> Self {
+        let acceptor = TlsAcceptor::from(Arc::new(identity.server_config()));
+        Self::listen(Behaviour::Accept, Some(acceptor)).await
+    }
+
+    async fn listen(behaviour: Behaviour, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
+        let url = match tls {
+            None => format!("http://{address}"),
+            Some(_) => format!("https://localhost:{}", address.port()),
+        };
         let state = Arc::new(Mutex::new(State {
             received: Vec::new(),
             behaviour,
@@ -91,7 +111,17 @@ impl Provider {
         let shared = Arc::clone(&state);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&shared)));
+                let (tls, shared) = (tls.clone(), Arc::clone(&shared));
+                tokio::spawn(async move {
+                    match tls {
+                        None => serve(stream, shared).await,
+                        Some(acceptor) => {
+                            if let Ok(stream) = acceptor.accept(stream).await {
+                                serve(stream, shared).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         Self { url, state }
@@ -121,7 +151,8 @@ impl Provider {
 
     pub fn options_with(&self, mailing: Mailing, timeout: Duration) -> mail::Options {
         let url = self.url.parse().unwrap();
-        let sendgrid = SendGrid::new(url, Secret::new(API_KEY), timeout).unwrap();
+        let sendgrid =
+            SendGrid::new(url, &Authorities::default(), Secret::new(API_KEY), timeout).unwrap();
         mail::Options {
             mailing,
             provider: mail::Provider::SendGrid(sendgrid),
@@ -139,7 +170,7 @@ pub fn presentation() -> Presentation {
     }
 }
 
-async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<Mutex<State>>) {
     let behaviour = state.lock().unwrap().behaviour.clone();
     if matches!(behaviour, Behaviour::Silent) {
         sleep(Duration::from_mins(5)).await;
@@ -177,7 +208,7 @@ fn answer(head: &str, body: &str) -> String {
 }
 
 /// `None` where the caller hung up.
-async fn read(stream: &mut BufReader<TcpStream>) -> Option<Received> {
+async fn read(stream: &mut BufReader<impl AsyncRead + Unpin>) -> Option<Received> {
     let mut head = String::new();
     stream.read_line(&mut head).await.ok()?;
     let mut headers = HashMap::new();
@@ -242,9 +273,13 @@ pub fn mailing(world: &World, url: &str) -> Heist {
 impl World {
     /// Another server on the same database, which sends mail, and the same world through it.
     pub async fn mailing_replica(&self, mail: mail::Options) -> (Server, Self) {
+        let settings = Settings {
+            email_enabled: true,
+            ..self.settings.clone()
+        };
         let options = Options {
             mail: Some(mail),
-            ..options(&self.database_url, self.settings.clone(), Limits::default())
+            ..options(&self.database_url, settings, Limits::default())
         };
         let server = Server::start(options).await.expect("the server starts");
         let there = self.through(connect(server.address()).await);

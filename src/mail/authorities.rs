@@ -1,0 +1,64 @@
+//! Whose certificates count when mail is handed over: those of the public authorities, and of one's
+//! own.
+
+use std::sync::Arc;
+
+use lettre::transport::smtp::{
+    self,
+    client::{Certificate, TlsParameters},
+};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{
+        ClientConfig, RootCertStore,
+        crypto::ring,
+        pki_types::{CertificateDer, pem::PemObject as _},
+    },
+};
+
+/// Authorities besides the public ones, such as that of a relay inside a company.
+#[derive(Clone, Debug, Default)]
+pub struct Authorities(Vec<CertificateDer<'static>>);
+
+impl Authorities {
+    /// Reads their certificates, in PEM.
+    ///
+    /// # Errors
+    ///
+    /// Says what is expected.
+    pub fn parse(pem: &[u8]) -> Result<Self, String> {
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        let certificates =
+            certificates.map_err(|error| format!("expected certificates in PEM: {error}"))?;
+        if certificates.is_empty() {
+            return Err("expected certificates in PEM".to_owned());
+        }
+        let mut roots = RootCertStore::empty();
+        for certificate in &certificates {
+            (roots.add(certificate.clone()))
+                .map_err(|error| format!("expected certificates of authorities: {error}"))?;
+        }
+        Ok(Self(certificates))
+    }
+
+    pub(super) fn for_http(&self) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        roots.add_parsable_certificates(self.0.iter().cloned());
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("ring knows the usual versions of TLS")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        TlsConnector::from(Arc::new(config))
+    }
+
+    pub(super) fn for_smtp(&self, host: &str) -> Result<TlsParameters, smtp::Error> {
+        let mut parameters = TlsParameters::builder(host.to_owned());
+        for certificate in &self.0 {
+            let certificate = Certificate::from_der(certificate.to_vec())?;
+            parameters = parameters.add_root_certificate(certificate);
+        }
+        parameters.build_rustls()
+    }
+}
