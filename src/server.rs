@@ -20,7 +20,7 @@ pub use self::tls::TlsOptions;
 use self::{connection::Connection, guard::GuardedIncoming};
 use crate::{
     auth::{self, Authenticator},
-    domain::mailing::MailingNow,
+    domain::mailing::{Mailing, MailingNow},
     engine::{Engine, Limits, OnCommit, Workers},
     events::{Events, Tasks},
     health::Health,
@@ -161,21 +161,11 @@ impl Server {
         })?;
 
         let (events, event_tasks) = Events::start(pool.clone(), connect_options.clone());
-        let mailing = options.mail.as_ref().map(|mail| {
-            let (mailing, settings) = (mail.mailing, options.settings.clone());
-            let now = move || settings.now().email_enabled.then_some(mailing);
-            Arc::new(now) as MailingNow
-        });
+        let mailing =
+            (options.mail.as_ref()).map(|mail| as_switched(mail.mailing, options.settings.clone()));
         let mailer = (options.mail.zip(mailing.clone()))
             .map(|(mail, mailing)| Mailer::start(pool.clone(), mail, mailing));
-        let publisher = events.clone();
-        let wake_mailer = mailer.as_ref().map(Mailer::waker);
-        let on_commit: OnCommit = Arc::new(move |changes| {
-            publisher.publish(changes);
-            if let Some(wake) = &wake_mailer {
-                wake();
-            }
-        });
+        let on_commit = tell(events.clone(), mailer.as_ref());
         let (engine, workers) = Engine::start(pool.clone(), options.limits, mailing, on_commit);
         let limiters = Arc::new(Limiters::new(options.traffic));
         let reads = match &options.read_database {
@@ -327,6 +317,22 @@ fn listen(address: SocketAddr) -> Result<TcpIncoming, ServerError> {
         TcpIncoming::bind(address).map_err(|cause| ServerError::Listen { address, cause })?;
     // An answer is one small packet: it should not wait for more to send.
     Ok(incoming.with_nodelay(Some(true)))
+}
+
+/// Players are mailed as long as the settings say so.
+fn as_switched(mailing: Mailing, settings: LiveSettings) -> MailingNow {
+    Arc::new(move || settings.now().email_enabled.then_some(mailing))
+}
+
+/// Whoever waits for news of a commit.
+fn tell(events: Events, mailer: Option<&Mailer>) -> OnCommit {
+    let wake_mailer = mailer.map(Mailer::waker);
+    Arc::new(move |changes| {
+        events.publish(changes);
+        if let Some(wake) = &wake_mailer {
+            wake();
+        }
+    })
 }
 
 /// Tries until the database is there.
