@@ -10,7 +10,7 @@ use super::{postgres::Node, proxy::Proxy};
 const NAME: &str = "game";
 
 pub enum Database {
-    Ours(Ours),
+    Ours(Box<Ours>),
     Elsewhere(Cluster),
 }
 

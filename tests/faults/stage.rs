@@ -42,7 +42,7 @@ impl Stage {
     pub async fn set(cluster: Option<Cluster>) -> anyhow::Result<Self> {
         let home = std::env::temp_dir().join(format!("heist-faults-{}", std::process::id()));
         let database = match cluster {
-            None => Database::Ours(Ours::start(home.clone()).await?),
+            None => Database::Ours(Box::new(Ours::start(home.clone()).await?)),
             Some(cluster) => Database::Elsewhere(cluster),
         };
         let mut connection = PgConnection::connect(&database.url()).await?;
