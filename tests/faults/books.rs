@@ -43,7 +43,7 @@ const ROWS: &str = r#"
 
 /// Compares the heists of a round with its answers, and has `heist check` look at everything.
 pub async fn check(stage: &mut Stage, calls: &[Call]) -> anyhow::Result<Findings> {
-    let url = stage.database_url();
+    let url = stage.database.url();
     let mut connection = PgConnection::connect(&url).await?;
     let rows: Vec<Row> = sqlx::query_as(ROWS)
         .bind(stage.checked_up_to)

@@ -6,7 +6,7 @@ use anyhow::ensure;
 use tokio::time::sleep;
 
 use super::{
-    proxy::Line,
+    proxy::{Line, Proxy},
     stage::{SETTINGS, Stage},
 };
 
@@ -21,11 +21,12 @@ pub enum Fault {
     NetworkCut,
     NetworkSilent,
     Failover,
+    PatroniFailover,
     SettingsGarbled,
 }
 
 impl Fault {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ServerKilled,
         Self::ServerTerminated,
         Self::PostgresKilled,
@@ -35,6 +36,7 @@ impl Fault {
         Self::NetworkCut,
         Self::NetworkSilent,
         Self::Failover,
+        Self::PatroniFailover,
         Self::SettingsGarbled,
     ];
 
@@ -49,16 +51,23 @@ impl Fault {
             Self::NetworkCut => "network: cut for 3 s",
             Self::NetworkSilent => "network: passes nothing on for 3 s",
             Self::Failover => "failover: primary SIGKILL, standby promoted",
+            Self::PatroniFailover => "failover: Patroni, primary's PostgreSQL and Patroni SIGKILL",
             Self::SettingsGarbled => "settings file: garbage for 3 s",
         }
     }
 
+    /// Whether it is injected into a cluster elsewhere, and not into a PostgreSQL of our own.
+    pub fn needs_cluster(self) -> bool {
+        self == Self::PatroniFailover
+    }
+
     /// What takes time and breaks nothing.
     pub async fn prepare(self, stage: &mut Stage) -> anyhow::Result<()> {
-        if self == Self::Failover {
-            stage.start_standby().await?;
+        match self {
+            Self::Failover => stage.database.ours()?.start_standby().await,
+            Self::PatroniFailover => stage.database.cluster()?.prepare().await,
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Returns when everything is in place again, which does not mean that it works.
@@ -76,24 +85,27 @@ impl Fault {
                 stage.start_server().await?;
             }
             Self::PostgresKilled => {
-                stage.primary.kill().await?;
-                stage.primary.start_again().await?;
+                let primary = &mut stage.database.ours()?.primary;
+                primary.kill().await?;
+                primary.start_again().await?;
             }
-            Self::PostgresRestarted => stage.primary.restart().await?,
+            Self::PostgresRestarted => stage.database.ours()?.primary.restart().await?,
             Self::PostgresStopped => {
-                stage.primary.signal_all("STOP").await?;
+                let primary = &stage.database.ours()?.primary;
+                primary.signal_all("STOP").await?;
                 sleep(Duration::from_secs(3)).await;
-                stage.primary.signal_all("CONT").await?;
+                primary.signal_all("CONT").await?;
             }
             Self::SessionsEnded => {
                 for _ in 0..10 {
-                    stage.end_sessions().await?;
+                    stage.database.ours()?.end_sessions().await?;
                     sleep(Duration::from_millis(100)).await;
                 }
             }
-            Self::NetworkCut => break_line(stage, Line::Cut).await,
-            Self::NetworkSilent => break_line(stage, Line::Silent).await,
-            Self::Failover => stage.fail_over().await?,
+            Self::NetworkCut => break_line(&stage.database.ours()?.proxy, Line::Cut).await,
+            Self::NetworkSilent => break_line(&stage.database.ours()?.proxy, Line::Silent).await,
+            Self::Failover => stage.database.ours()?.fail_over().await?,
+            Self::PatroniFailover => stage.database.cluster()?.fail_over().await?,
             Self::SettingsGarbled => {
                 stage
                     .write_settings("HEIST_COOLDOWN=24h\nHEIST_COOLDOWN\u{0}=24 bananas\n")
@@ -106,8 +118,8 @@ impl Fault {
     }
 }
 
-async fn break_line(stage: &Stage, line: Line) {
-    stage.proxy.set(line);
+async fn break_line(proxy: &Proxy, line: Line) {
+    proxy.set(line);
     sleep(Duration::from_secs(3)).await;
-    stage.proxy.set(Line::Open);
+    proxy.set(Line::Open);
 }

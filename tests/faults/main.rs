@@ -6,9 +6,12 @@
 //! cargo test --release --test faults -- --minutes 30    # round after round
 //! cargo test --test faults -- --rounds 20 postgres      # of the faults with this in their name
 //! ```
+//!
+//! `scripts/test-patroni` runs it with a cluster that it starts and breaks.
 
 mod books;
 mod callers;
+mod database;
 mod fault;
 mod postgres;
 mod proxy;
@@ -17,6 +20,7 @@ mod server;
 mod stage;
 
 use std::{
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -24,7 +28,7 @@ use std::{
 use anyhow::Context as _;
 use clap::Parser as _;
 
-use self::{callers::Callers, fault::Fault, report::Report, stage::Stage};
+use self::{callers::Callers, database::Cluster, fault::Fault, report::Report, stage::Stage};
 
 /// Load before a fault, and after the service has come back.
 const CALM: Duration = Duration::from_millis(700);
@@ -41,6 +45,13 @@ struct Options {
     /// Goes on with further rounds until so many minutes have passed
     #[arg(long, default_value_t = 0)]
     minutes: u64,
+    /// Leads to the primary of a cluster elsewhere, to an empty database. Only its failover is tried
+    #[arg(long, value_name = "URL", requires = "cluster_program")]
+    cluster_url: Option<String>,
+    /// Called with `prepare`, it returns when commits wait for a standby; with `fail-over`, it kills
+    /// the primary and returns when there is another
+    #[arg(long, value_name = "PROGRAM", requires = "cluster_url")]
+    cluster_program: Option<PathBuf>,
     /// Of `cargo test`; changes nothing
     #[arg(long, hide = true)]
     nocapture: bool,
@@ -53,7 +64,7 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .expect("a runtime");
-    match runtime.block_on(run(&options)) {
+    match runtime.block_on(run(options)) {
         Ok(report) => {
             println!("\n{report}");
             if report.is_clean() {
@@ -69,14 +80,18 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(options: &Options) -> anyhow::Result<Report> {
+async fn run(options: Options) -> anyhow::Result<Report> {
+    let cluster = (options.cluster_url)
+        .zip(options.cluster_program)
+        .map(|(url, program)| Cluster::new(url, program));
     let mut faults: Vec<Fault> = (Fault::ALL.into_iter())
+        .filter(|fault| fault.needs_cluster() == cluster.is_some())
         .filter(|fault| {
             options.faults.is_empty()
                 || (options.faults.iter()).any(|part| fault.name().contains(part.as_str()))
         })
         .collect();
-    if !postgres::can_copy() {
+    if faults.contains(&Fault::Failover) && !postgres::can_copy() {
         println!("no failover: pg_basebackup is not installed (Debian: postgresql-client)");
         faults.retain(|fault| *fault != Fault::Failover);
     }
@@ -86,7 +101,7 @@ async fn run(options: &Options) -> anyhow::Result<Report> {
     }
     let begun = Instant::now();
     let limit = Duration::from_mins(options.minutes);
-    let mut stage = Stage::set().await.context("setting the stage")?;
+    let mut stage = Stage::set(cluster).await.context("setting the stage")?;
     let mut round = 0;
     while round < options.rounds || begun.elapsed() < limit {
         round += 1;

@@ -1,0 +1,136 @@
+//! Where the books are: in a PostgreSQL of our own, or in a cluster that others run.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, bail, ensure};
+use tokio::{process::Command, time::sleep};
+
+use super::{postgres::Node, proxy::Proxy};
+
+const NAME: &str = "game";
+
+pub enum Database {
+    Ours(Box<Ours>),
+    Elsewhere(Cluster),
+}
+
+/// What every fault but one is injected into.
+pub struct Ours {
+    pub primary: Node,
+    standby: Option<Node>,
+    pub proxy: Proxy,
+    home: PathBuf,
+    nodes: u32,
+}
+
+/// With a standby, and something that moves connections to whoever is the primary.
+pub struct Cluster {
+    /// Of a database that is empty at first.
+    url: String,
+    program: PathBuf,
+}
+
+impl Database {
+    /// Past our proxy.
+    pub fn url(&self) -> String {
+        match self {
+            Self::Ours(ours) => ours.primary.url(NAME),
+            Self::Elsewhere(cluster) => cluster.url.clone(),
+        }
+    }
+
+    /// Of the server: through the proxy.
+    pub fn server_url(&self) -> String {
+        match self {
+            Self::Ours(ours) => {
+                let address = ours.proxy.address;
+                format!("postgres://postgres@{address}/{NAME}?sslmode=disable")
+            }
+            Self::Elsewhere(cluster) => cluster.url.clone(),
+        }
+    }
+
+    pub fn ours(&mut self) -> anyhow::Result<&mut Ours> {
+        match self {
+            Self::Ours(ours) => Ok(ours),
+            Self::Elsewhere(_) => bail!("cannot be done to a cluster elsewhere"),
+        }
+    }
+
+    pub fn cluster(&self) -> anyhow::Result<&Cluster> {
+        match self {
+            Self::Ours(_) => bail!("needs a cluster elsewhere"),
+            Self::Elsewhere(cluster) => Ok(cluster),
+        }
+    }
+}
+
+impl Ours {
+    pub async fn start(home: PathBuf) -> anyhow::Result<Self> {
+        let primary = Node::start(home.join("node-1")).await?;
+        primary.execute(&format!("CREATE DATABASE {NAME}")).await?;
+        let proxy = Proxy::start(primary.socket()?).await?;
+        Ok(Self {
+            primary,
+            standby: None,
+            proxy,
+            home,
+            nodes: 1,
+        })
+    }
+
+    pub async fn end_sessions(&self) -> anyhow::Result<()> {
+        self.primary
+            .execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE application_name = 'heist'",
+            )
+            .await
+    }
+
+    pub async fn start_standby(&mut self) -> anyhow::Result<()> {
+        self.nodes += 1;
+        let home = self.home.join(format!("node-{}", self.nodes));
+        self.standby = Some(self.primary.with_standby(home).await?);
+        Ok(())
+    }
+
+    /// The primary dies. For a second everybody is led to a standby that is still read-only,
+    /// as it happens where the address moves first; then it is promoted.
+    pub async fn fail_over(&mut self) -> anyhow::Result<()> {
+        let standby = self.standby.take().context("no standby")?;
+        self.primary.kill().await?;
+        self.proxy.lead_to(standby.socket()?);
+        sleep(Duration::from_secs(1)).await;
+        standby.promote().await?;
+        self.primary = standby;
+        Ok(())
+    }
+}
+
+impl Cluster {
+    pub fn new(url: String, program: PathBuf) -> Self {
+        Self { url, program }
+    }
+
+    /// Returns when commits wait for a standby that may take over.
+    pub async fn prepare(&self) -> anyhow::Result<()> {
+        self.run("prepare").await
+    }
+
+    /// The primary dies. Returns when there is another.
+    pub async fn fail_over(&self) -> anyhow::Result<()> {
+        self.run("fail-over").await
+    }
+
+    async fn run(&self, what: &str) -> anyhow::Result<()> {
+        let program = self.program.display();
+        let ended = Command::new(&self.program)
+            .arg(what)
+            .status()
+            .await
+            .with_context(|| format!("{program} {what}"))?;
+        ensure!(ended.success(), "{program} {what} ended with {ended}");
+        Ok(())
+    }
+}
