@@ -295,12 +295,9 @@ impl Worker {
             let options = Arc::clone(&self.options);
             let stopping = self.stopping.clone();
             self.sending.spawn(async move {
-                let mut span = traces::mail(options.provider.name(), &mail.trace_parents);
+                let span = traces::mail(options.provider.name(), &mail.trace_parents);
                 let outcome = deliver(&options, &mail, claimed_at, &stopping).await;
-                if let (Some(_), Some(span)) = (outcome.reason(), &mut span) {
-                    traces::fail(span);
-                }
-                drop(span);
+                traces::end_mail(span, outcome.reason().is_some());
                 Delivery {
                     mail,
                     outcome,

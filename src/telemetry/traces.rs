@@ -153,6 +153,13 @@ pub fn mail(provider: &'static str, kept_parents: &[String]) -> Option<Span> {
     Some(span)
 }
 
+/// Ends the span of an attempt at sending a mail.
+pub fn end_mail(span: Option<Span>, has_failed: bool) {
+    if let (Some(mut span), true) = (span, has_failed) {
+        fail(&mut span);
+    }
+}
+
 /// What the span is of did not succeed.
 pub fn fail(span: &mut Span) {
     span.set_status(Status::error(""));

@@ -18,7 +18,8 @@ SELECT
         'emailAt', note."emailAt",
         'emailUntil', note."emailUntil",
         'emailAttempts', note."emailAttempts",
-        'emailError', note."emailError"
+        'emailError', note."emailError",
+        'emailTrace', note."emailTrace"
     )::text AS "line!"
 FROM "HeistNotification" AS note
 WHERE

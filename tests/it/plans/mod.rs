@@ -175,14 +175,14 @@ fn save_heists(count: i32) -> String {
     let (players, uuids, texts) = (players(count), uuids(count), texts(count));
     format!(
         "now(), {ids}, {players}, {victims}, {numbers}, {numbers}, {numbers}, {numbers}, {uuids}, \
-         '{{{nulls}}}'::text[], {texts}, {texts}, '{{{nulls}}}'::timestamptz[], now()"
+         '{{{nulls}}}'::text[], {texts}, {texts}, '{{{nulls}}}'::timestamptz[], now(), NULL"
     )
 }
 
 fn save_awards(count: i32) -> String {
     let ids = array((0..count).map(|it| 2_000_000 + it), "bigint");
     let (players, texts) = (players(count), texts(count));
-    format!("now(), {ids}, {players}, {players}, {texts}, {players}, 1, now()")
+    format!("now(), {ids}, {players}, {players}, {texts}, {players}, 1, now(), NULL")
 }
 
 fn settle_emails(count: i32) -> String {
