@@ -5,6 +5,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 const MOST_LINES: usize = 400;
@@ -254,4 +255,28 @@ fn files_are_split_before_they_grow_too_long() {
         .map(|(lines, path)| format!("{path}: {lines} lines"))
         .collect();
     assert!(long.is_empty(), "{long:?}");
+}
+
+/// What is new at the top of the repository is either read by the build of the program, and so
+/// copied into that of the image, or named here.
+#[test]
+fn the_build_of_the_image_has_what_the_build_of_the_program_reads() {
+    let not_read = ".ci .dockerignore .gitignore CHANGELOG.md Dockerfile Makefile README.md benches \
+        clippy.toml compose.yaml deny.toml docs examples k8s monitoring scripts tests";
+    let not_read: Vec<&str> = not_read.split_whitespace().collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let copied = fs::read_to_string(root.join(".dockerignore")).unwrap();
+    let copied: Vec<&str> = (copied.lines().filter_map(|line| line.strip_prefix('!')))
+        .filter_map(|path| path.split('/').next())
+        .collect();
+    let files = Command::new("git")
+        .args(["ls-tree", "--name-only", "HEAD"])
+        .current_dir(root)
+        .output()
+        .unwrap();
+    assert!(files.status.success(), "{files:?}");
+    for name in String::from_utf8(files.stdout).unwrap().lines() {
+        let is_known = copied.contains(&name) || not_read.contains(&name);
+        assert!(is_known, "{name} is neither in .dockerignore nor here");
+    }
 }
