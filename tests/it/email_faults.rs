@@ -78,15 +78,7 @@ fn fm_2_email_service_unavailable() {
         })
         .await;
         provider.does(Behaviour::Accept);
-        until("all is sent", async || {
-            world.queue_has_been_due_for(1).await;
-            let emails = world.emails().await;
-            emails
-                .iter()
-                .all(|it| it.state.as_deref() == Some("SENT"))
-                .then_some(())
-        })
-        .await;
+        world.all_emails_are_sent_at_last().await;
         server.stop(PATIENCE).await;
         assert_eq!(world.trouble("sendgrid").await, None);
         assert_eq!(ben.notifications().await.len(), 1);
@@ -189,15 +181,7 @@ fn a_rate_limit_makes_all_mail_wait() {
         ada.robs(&ben).await.unwrap();
         let asked = provider.received().len();
         world.queue_has_been_due_for(1).await;
-        until("all is sent", async || {
-            world.queue_has_been_due_for(1).await;
-            let emails = world.emails().await;
-            emails
-                .iter()
-                .all(|it| it.state.as_deref() == Some("SENT"))
-                .then_some(())
-        })
-        .await;
+        world.all_emails_are_sent_at_last().await;
         server.stop(PATIENCE).await;
         assert_eq!(provider.received().len(), asked + 4, "each once");
     });

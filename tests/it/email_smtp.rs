@@ -333,15 +333,7 @@ fn without_encryption_or_the_right_password_nothing_is_sent() {
 
         let url = format!("smtp://ada:hunter2@127.0.0.1:{port}?tls=none");
         let (server, _) = world.mailing_replica(options(&url)).await;
-        until("all is sent", async || {
-            world.queue_has_been_due_for(1).await;
-            let emails = world.emails().await;
-            emails
-                .iter()
-                .all(|it| it.state.as_deref() == Some("SENT"))
-                .then_some(())
-        })
-        .await;
+        world.all_emails_are_sent_at_last().await;
         server.stop(PATIENCE).await;
         assert_eq!(taken.lock().unwrap().len(), 4);
     });
@@ -382,15 +374,7 @@ fn a_relay_of_ones_own_is_trusted_by_its_authority_and_nobody_else_is() {
                 smtp.authorities = Authorities::parse(authority.root.as_bytes()).unwrap();
             }
             let (server, _) = world.mailing_replica(trusting).await;
-            until("all is sent", async || {
-                world.queue_has_been_due_for(1).await;
-                let emails = world.emails().await;
-                emails
-                    .iter()
-                    .all(|it| it.state.as_deref() == Some("SENT"))
-                    .then_some(())
-            })
-            .await;
+            world.all_emails_are_sent_at_last().await;
             server.stop(PATIENCE).await;
             let taken = taken.lock().unwrap().clone();
             assert_eq!(taken.len(), 1);

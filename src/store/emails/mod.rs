@@ -65,7 +65,7 @@ pub struct ClaimedMail {
     pub notifications: Vec<Notification>,
     /// With this one.
     pub attempts: u32,
-    /// What the notifications are parts of, where that is traced, each once.
+    /// What the notifications are parts of, where that is traced.
     pub trace_parents: Vec<String>,
     claim_ends_at: OffsetDateTime,
 }

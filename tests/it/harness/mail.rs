@@ -333,6 +333,18 @@ impl World {
         .await;
     }
 
+    /// Waits until all mail is sent, and not for the pauses between attempts.
+    pub async fn all_emails_are_sent_at_last(&self) {
+        until("all is sent", async || {
+            self.queue_has_been_due_for(1).await;
+            let emails = self.emails().await;
+            (emails.iter())
+                .all(|it| it.state.as_deref() == Some("SENT"))
+                .then_some(())
+        })
+        .await;
+    }
+
     /// Moves all mail so far into the past: what was first tried then is too old now.
     pub async fn patience_is_over(&self) {
         self.execute(
