@@ -35,6 +35,11 @@ pub struct ServeConfig {
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, value_parser = DatabaseUrl::parse)]
     pub database_url: Option<DatabaseUrl>,
 
+    /// The same database past a pooler in transaction mode, for the one connection on which this
+    /// server hears of what others did; default: `DATABASE_URL`
+    #[arg(long, env = "DATABASE_DIRECT_URL", value_name = "URL", hide_env_values = true, value_parser = DatabaseUrl::parse)]
+    pub database_direct_url: Option<DatabaseUrl>,
+
     /// A streaming replica for reads; default: they go to the primary. What it does not have yet is
     /// read from the primary, too
     #[arg(long, env = "DATABASE_READ_URL", value_name = "URL", hide_env_values = true, value_parser = DatabaseUrl::parse)]

@@ -35,6 +35,7 @@ use crate::{
         reads::Reads,
         schema::{self, SchemaError},
         secrets,
+        signals::Line,
     },
     watched::{Watched, WatchedError},
 };
@@ -74,6 +75,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Options {
     pub database: DatabaseUrl,
+    /// The same database past a pooler, to listen on; `None`: there is no pooler.
+    pub direct_database: Option<DatabaseUrl>,
     /// A replica for reads; `None`: the primary.
     pub read_database: Option<DatabaseUrl>,
     /// To each of them.
@@ -90,6 +93,16 @@ pub struct Options {
     pub traffic: TrafficLimits,
     /// How players are mailed while the settings say that they are. None: they are not.
     pub mail: Option<mail::Options>,
+}
+
+impl Options {
+    fn line(&self) -> Line {
+        let direct = self.direct_database.as_ref();
+        Line {
+            database: (direct.unwrap_or(&self.database)).connect_options().clone(),
+            is_direct: direct.is_some(),
+        }
+    }
 }
 
 /// A server that accepts calls.
@@ -138,6 +151,7 @@ impl Server {
     /// What is missing of the schema, a database that refuses us, or an address that cannot be
     /// listened on.
     pub async fn start(options: Options) -> Result<Self, ServerError> {
+        let line = options.line();
         let authenticator = Authenticator::open(options.auth).await?;
         let certificates = match options.tls {
             Some(files) => Some(tls::open(files).await?),
@@ -160,7 +174,7 @@ impl Server {
             cause,
         })?;
 
-        let (events, event_tasks) = Events::start(pool.clone(), connect_options.clone());
+        let (events, event_tasks) = Events::start(pool.clone(), line);
         let mailing =
             (options.mail.as_ref()).map(|mail| as_switched(mail.mailing, options.settings.clone()));
         let mailer = (options.mail.zip(mailing.clone()))

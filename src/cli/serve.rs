@@ -76,6 +76,7 @@ impl Serve {
         };
         let options = Options {
             database,
+            direct_database: config.database_direct_url,
             read_database: config.database_read_url,
             max_connections: config.database_max_connections,
             listen: config.listen,

@@ -23,7 +23,10 @@ use super::{
 };
 use crate::{
     domain::change::Changes,
-    store::{PgConnectOptions, PgPool, StoreError, signals},
+    store::{
+        PgPool, StoreError,
+        signals::{self, Line},
+    },
 };
 
 /// How often a replica says that it is alive, and looks whether the others are.
@@ -127,16 +130,18 @@ impl Voice {
 }
 
 /// Hears what other replicas changed, until the server stops.
-pub(super) async fn listen(events: Events, replica: u64, database: PgConnectOptions) {
+pub(super) async fn listen(events: Events, replica: u64, line: Line) {
     tokio::select! {
-        () = listen_forever(&events, replica, &database) => {}
+        () = listen_forever(&events, replica, &line) => {}
         () = events.stopped.cancelled() => {}
     }
 }
 
-async fn listen_forever(events: &Events, replica: u64, database: &PgConnectOptions) {
+async fn listen_forever(events: &Events, replica: u64, line: &Line) {
+    let mut knows_of_pooler = false;
     loop {
-        match listen_once(events, replica, database).await {
+        let mut pause = PAUSE;
+        match listen_once(events, replica, line).await {
             Ok(End::Lost) => {
                 tracing::info!("the connection that listens was lost: listening anew");
                 continue;
@@ -144,11 +149,21 @@ async fn listen_forever(events: &Events, replica: u64, database: &PgConnectOptio
             Ok(End::Deaf) => {
                 tracing::warn!("hears nothing any more, not even itself: listening anew");
             }
+            Ok(End::Pooled) => {
+                if !knows_of_pooler {
+                    tracing::warn!(
+                        "hears of other replicas' heists late: DATABASE_URL leads to a pooler, \
+                         and DATABASE_DIRECT_URL is not set"
+                    );
+                }
+                knows_of_pooler = true;
+                pause = SILENCE;
+            }
             Err(error) => tracing::warn!(%error, "cannot hear the other replicas"),
         }
         // Who cannot listen at all still says every now and then that there may be something.
         events.resync();
-        sleep(PAUSE).await;
+        sleep(pause).await;
     }
 }
 
@@ -159,15 +174,15 @@ enum End {
     /// The connection is open, and nothing comes through it: the other end has vanished, or a
     /// pooler has given the session that listens to somebody else.
     Deaf,
+    /// A pooler is in the way.
+    Pooled,
 }
 
 /// Hears until that does not work any more.
-async fn listen_once(
-    events: &Events,
-    replica: u64,
-    database: &PgConnectOptions,
-) -> Result<End, StoreError> {
-    let mut listener = signals::Listener::connect(database).await?;
+async fn listen_once(events: &Events, replica: u64, line: &Line) -> Result<End, StoreError> {
+    let Some(mut listener) = signals::Listener::connect(line).await? else {
+        return Ok(End::Pooled);
+    };
     events.resync();
     let mut peers = Peers::new(replica);
     let mut look_around = interval(HEARTBEAT);

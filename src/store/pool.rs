@@ -3,7 +3,7 @@
 use std::{fmt, io, time::Duration};
 
 use sqlx::{
-    Connection as _, Executor as _, PgConnection, PgPool, Postgres, Transaction,
+    Connection as _, Executor as _, PgConnection, PgExecutor, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
     query_scalar,
 };
@@ -25,7 +25,7 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// local to the transaction: a pooler between us and the database may hand the session to
 /// somebody else. They bound how long one stuck player or server holds up the rest.
 ///
-/// The last one is that of [`plan_once`] for whoever is behind such a pooler.
+/// The last one is that of [`prepare`] for whoever is behind such a pooler.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
      SET LOCAL lock_timeout = '2s'; \
      SET LOCAL statement_timeout = '5s'; \
@@ -39,7 +39,7 @@ const READ_WRITE_ON_STANDBY: &str = "0A000";
 #[must_use]
 pub fn connect_lazy(options: PgConnectOptions, max_connections: u32) -> PgPool {
     pool(max_connections)
-        .after_connect(|connection, _| Box::pin(plan_once(connection)))
+        .after_connect(|connection, _| Box::pin(prepare(connection)))
         .connect_lazy_with(options.application_name("heist"))
 }
 
@@ -58,7 +58,7 @@ pub fn connect_lazy_to_primary(options: PgConnectOptions, max_connections: u32) 
                     let why = "the server is a standby that has not been promoted";
                     return Err(io::Error::other(why).into());
                 }
-                plan_once(connection).await
+                prepare(connection).await
             })
         })
         .connect_lazy_with(options.application_name("heist"))
@@ -82,11 +82,23 @@ fn pool(max_connections: u32) -> PgPoolOptions {
 /// Plans are made once for each connection. Left to itself PostgreSQL would plan the larger
 /// statements anew for each call, because a plan for the arrays at hand looks cheaper than it
 /// is: it finds rows by the same indexes, and planning takes longer than running it.
-async fn plan_once(connection: &mut PgConnection) -> sqlx::Result<()> {
-    connection
-        .execute("SET plan_cache_mode = force_generic_plan")
-        .await?;
+///
+/// In the session of a pooler the setting would stay behind for somebody else.
+async fn prepare(connection: &mut PgConnection) -> sqlx::Result<()> {
+    if !is_pooled(&mut *connection).await? {
+        connection
+            .execute("SET plan_cache_mode = force_generic_plan")
+            .await?;
+    }
     Ok(())
+}
+
+/// Whether a pooler is between us and the database: it logs in with parameters of its own, and
+/// sets ours later.
+pub(super) async fn is_pooled(connection: impl PgExecutor<'_>) -> sqlx::Result<bool> {
+    query_scalar("SELECT source <> 'client' FROM pg_settings WHERE name = 'application_name'")
+        .fetch_one(connection)
+        .await
 }
 
 /// Lets operators see how much of the pool is used.
@@ -143,7 +155,9 @@ impl DatabaseUrl {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(EXPECTED_URL.to_owned());
         }
-        url.parse().map(Self).map_err(|_| EXPECTED_URL.to_owned())
+        let options: PgConnectOptions = url.parse().map_err(|_| EXPECTED_URL.to_owned())?;
+        // PgBouncer would refuse it, and no statement of ours reads a floating-point number.
+        Ok(Self(options.extra_float_digits(None)))
     }
 
     #[must_use]

@@ -14,6 +14,11 @@ use super::StoreError;
 /// Our own table of what was applied: the application may use sqlx, too.
 const MIGRATIONS_TABLE: &str = "_heist_migrations";
 
+/// Held by whoever migrates this database. The number is arbitrary, and nobody else's.
+const LOCK: &str = "\
+    SET LOCAL idle_in_transaction_session_timeout = 0; \
+    SELECT pg_advisory_xact_lock(5928131404562710884)";
+
 /// How often a migration that waited too long for a lock is tried again.
 const LOCK_ATTEMPTS: u32 = 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -144,11 +149,9 @@ fn all_applied(steps: Vec<Step>) -> Result<(), SchemaError> {
 /// What is missing of the application's tables, or what a migration ran into. A migration
 /// is applied whole or not at all.
 pub async fn migrate(options: &PgConnectOptions) -> Result<(), SchemaError> {
-    retry_locks(async || {
-        let mut connection = connect(options).await?;
-        check_application_tables(&mut connection).await?;
-        migrator().run_direct(None, &mut connection, false).await?;
-        close(connection).await
+    alone(options, async |connection| {
+        check_application_tables(connection).await?;
+        Ok(migrator().run_direct(None, connection, false).await?)
     })
     .await
 }
@@ -168,14 +171,13 @@ pub async fn revert(options: &PgConnectOptions, to: RevertTo) -> Result<(), Sche
             applied.rev().nth(1).map_or(0, |step| step.version)
         }
     };
-    retry_locks(async || {
-        let mut connection = connect(options).await?;
-        migrator().undo(&mut connection, target).await?;
+    alone(options, async |connection| {
+        migrator().undo(&mut *connection, target).await?;
         if target == 0 {
             let drop_table = sqlx::AssertSqlSafe(format!("DROP TABLE \"{MIGRATIONS_TABLE}\""));
-            sqlx::query(drop_table).execute(&mut connection).await?;
+            sqlx::query(drop_table).execute(connection).await?;
         }
-        close(connection).await
+        Ok(())
     })
     .await
 }
@@ -244,7 +246,28 @@ fn migrator() -> Migrator {
     migrator.dangerous_set_table_name(MIGRATIONS_TABLE);
     // An older program must be able to run beside a newer schema.
     migrator.set_ignore_missing(true);
+    // Its lock belongs to a session, which a pooler may hand to somebody else with the lock.
+    migrator.set_locking(false);
     migrator
+}
+
+/// Works while nobody else migrates, and again where a migration waited too long for a lock.
+async fn alone(
+    options: &PgConnectOptions,
+    work: impl AsyncFn(&mut PgConnection) -> Result<(), SchemaError>,
+) -> Result<(), SchemaError> {
+    retry_locks(async || {
+        // A lock of a transaction of its own, which ends with it whatever happens.
+        let mut guard = connect(options).await?;
+        let mut lock = guard.begin().await?;
+        sqlx::raw_sql(LOCK).execute(&mut *lock).await?;
+        let mut connection = connect(options).await?;
+        work(&mut connection).await?;
+        close(connection).await?;
+        lock.rollback().await?;
+        close(guard).await
+    })
+    .await
 }
 
 /// Every migration gives up on a lock after two seconds, so that it never holds up the
@@ -283,7 +306,6 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, SchemaError
     }
 }
 
-/// Closing the session also releases the migrator's lock, whatever happened before.
 async fn close(connection: PgConnection) -> Result<(), SchemaError> {
     Ok(connection.close().await?)
 }

@@ -36,6 +36,14 @@ pub async fn send(pool: &PgPool, payloads: &[String]) -> Result<(), StoreError> 
     Ok(())
 }
 
+/// Where to listen.
+#[derive(Clone)]
+pub struct Line {
+    pub database: PgConnectOptions,
+    /// Somebody has said that a session there is ours for as long as we want it.
+    pub is_direct: bool,
+}
+
 /// Hears the signals of all replicas, its own among them.
 pub struct Listener(PgListener);
 
@@ -43,16 +51,22 @@ impl Listener {
     /// Listens on a connection of its own. Not on one of a pool that lives on: that of a listener
     /// who heard nothing any more would be waited for until the operating system gives it up.
     ///
+    /// `None` where a pooler is in between. It would hand the session that listens to somebody else,
+    /// and with it what it hears.
+    ///
     /// # Errors
     ///
     /// Any [`StoreError`].
-    pub async fn connect(database: &PgConnectOptions) -> Result<Self, StoreError> {
-        let pool = pool::connect_lazy(database.clone(), 1);
+    pub async fn connect(line: &Line) -> Result<Option<Self>, StoreError> {
+        let pool = pool::connect_lazy(line.database.clone(), 1);
         let mut listener = PgListener::connect_with(&pool).await?;
+        if !line.is_direct && pool::is_pooled(&mut listener).await? {
+            return Ok(None);
+        }
         // Whoever waits for a signal may be cancelled, and must not be while reconnecting.
         listener.eager_reconnect(false);
         listener.listen(CHANNEL).await?;
-        Ok(Self(listener))
+        Ok(Some(Self(listener)))
     }
 
     /// The next signal; `None` where the connection was lost, and signals with it. May be

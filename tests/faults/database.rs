@@ -5,9 +5,18 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context as _, bail, ensure};
 use tokio::{process::Command, time::sleep};
 
-use super::{postgres::Node, proxy::Proxy};
+use super::{pgbouncer::PgBouncer, postgres::Node, proxy::Proxy};
 
 const NAME: &str = "game";
+
+/// What is to be broken.
+pub enum Setting {
+    /// A PostgreSQL of our own, with PgBouncer in front of it where its program is given.
+    Ours {
+        pgbouncer: Option<PathBuf>,
+    },
+    Elsewhere(Cluster),
+}
 
 pub enum Database {
     Ours(Box<Ours>),
@@ -19,6 +28,8 @@ pub struct Ours {
     pub primary: Node,
     standby: Option<Node>,
     pub proxy: Proxy,
+    /// Between the server and the proxy, with its program.
+    pgbouncer: Option<(PathBuf, PgBouncer)>,
     home: PathBuf,
     nodes: u32,
 }
@@ -39,13 +50,10 @@ impl Database {
         }
     }
 
-    /// Of the server: through the proxy.
+    /// Of the server: through the proxy, and through PgBouncer where there is one.
     pub fn server_url(&self) -> String {
         match self {
-            Self::Ours(ours) => {
-                let address = ours.proxy.address;
-                format!("postgres://postgres@{address}/{NAME}?sslmode=disable")
-            }
+            Self::Ours(ours) => ours.server_url(),
             Self::Elsewhere(cluster) => cluster.url.clone(),
         }
     }
@@ -66,17 +74,46 @@ impl Database {
 }
 
 impl Ours {
-    pub async fn start(home: PathBuf) -> anyhow::Result<Self> {
+    pub async fn start(home: PathBuf, pgbouncer: Option<PathBuf>) -> anyhow::Result<Self> {
         let primary = Node::start(home.join("node-1")).await?;
         primary.execute(&format!("CREATE DATABASE {NAME}")).await?;
         let proxy = Proxy::start(primary.socket()?).await?;
-        Ok(Self {
+        let mut ours = Self {
             primary,
             standby: None,
             proxy,
+            pgbouncer: None,
             home,
             nodes: 1,
-        })
+        };
+        if let Some(program) = pgbouncer {
+            ours.start_pgbouncer(program).await?;
+        }
+        Ok(ours)
+    }
+
+    fn server_url(&self) -> String {
+        if let Some((_, pgbouncer)) = &self.pgbouncer {
+            return pgbouncer.url(NAME);
+        }
+        let address = self.proxy.address;
+        format!("postgres://postgres@{address}/{NAME}?sslmode=disable")
+    }
+
+    async fn start_pgbouncer(&mut self, program: PathBuf) -> anyhow::Result<()> {
+        let (folder, socket) = (self.home.join("pgbouncer"), self.primary.socket()?);
+        let (host, port) = (self.proxy.address.ip(), self.proxy.address.port());
+        let address = format!("host={host} port={port}");
+        let pgbouncer = PgBouncer::start(&program, folder, &socket, &address).await?;
+        self.pgbouncer = Some((program, pgbouncer));
+        Ok(())
+    }
+
+    /// With SIGKILL.
+    pub async fn restart_pgbouncer(&mut self) -> anyhow::Result<()> {
+        let (program, pgbouncer) = self.pgbouncer.take().context("no PgBouncer")?;
+        drop(pgbouncer);
+        self.start_pgbouncer(program).await
     }
 
     pub async fn end_sessions(&self) -> anyhow::Result<()> {

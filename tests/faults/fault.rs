@@ -6,6 +6,7 @@ use anyhow::ensure;
 use tokio::time::sleep;
 
 use super::{
+    database::Setting,
     proxy::{Line, Proxy},
     stage::{SETTINGS, Stage},
 };
@@ -23,10 +24,11 @@ pub enum Fault {
     Failover,
     PatroniFailover,
     SettingsGarbled,
+    PgBouncerKilled,
 }
 
 impl Fault {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ServerKilled,
         Self::ServerTerminated,
         Self::PostgresKilled,
@@ -38,6 +40,7 @@ impl Fault {
         Self::Failover,
         Self::PatroniFailover,
         Self::SettingsGarbled,
+        Self::PgBouncerKilled,
     ];
 
     pub fn name(self) -> &'static str {
@@ -53,12 +56,16 @@ impl Fault {
             Self::Failover => "failover: primary SIGKILL, standby promoted",
             Self::PatroniFailover => "failover: Patroni, primary's PostgreSQL and Patroni SIGKILL",
             Self::SettingsGarbled => "settings file: garbage for 3 s",
+            Self::PgBouncerKilled => "pgbouncer: SIGKILL, started again",
         }
     }
 
-    /// Whether it is injected into a cluster elsewhere, and not into a PostgreSQL of our own.
-    pub fn needs_cluster(self) -> bool {
-        self == Self::PatroniFailover
+    pub fn fits(self, setting: &Setting) -> bool {
+        match self {
+            Self::PatroniFailover => matches!(setting, Setting::Elsewhere(_)),
+            Self::PgBouncerKilled => matches!(setting, Setting::Ours { pgbouncer: Some(_) }),
+            _ => matches!(setting, Setting::Ours { .. }),
+        }
     }
 
     /// What takes time and breaks nothing.
@@ -113,6 +120,7 @@ impl Fault {
                 sleep(Duration::from_secs(3)).await;
                 stage.write_settings(SETTINGS).await?;
             }
+            Self::PgBouncerKilled => stage.database.ours()?.restart_pgbouncer().await?,
         }
         Ok(())
     }

@@ -7,12 +7,15 @@
 //! cargo test --test faults -- --rounds 20 postgres      # of the faults with this in their name
 //! ```
 //!
-//! `scripts/test-patroni` runs it with a cluster that it starts and breaks.
+//! `scripts/test-patroni` runs it with a cluster that it starts and breaks, `scripts/test-pgbouncer`
+//! with PgBouncer between the server and the database.
 
 mod books;
 mod callers;
 mod database;
 mod fault;
+#[path = "../common/pgbouncer.rs"]
+mod pgbouncer;
 mod postgres;
 mod proxy;
 mod report;
@@ -28,7 +31,13 @@ use std::{
 use anyhow::Context as _;
 use clap::Parser as _;
 
-use self::{callers::Callers, database::Cluster, fault::Fault, report::Report, stage::Stage};
+use self::{
+    callers::Callers,
+    database::{Cluster, Setting},
+    fault::Fault,
+    report::Report,
+    stage::Stage,
+};
 
 /// Load before a fault, and after the service has come back.
 const CALM: Duration = Duration::from_millis(700);
@@ -52,6 +61,9 @@ struct Options {
     /// the primary and returns when there is another
     #[arg(long, value_name = "PROGRAM", requires = "cluster_url")]
     cluster_program: Option<PathBuf>,
+    /// Puts this program in transaction mode between the server and the database
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "cluster_url")]
+    pgbouncer: Option<PathBuf>,
     /// Of `cargo test`; changes nothing
     #[arg(long, hide = true)]
     nocapture: bool,
@@ -81,11 +93,14 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> anyhow::Result<Report> {
-    let cluster = (options.cluster_url)
-        .zip(options.cluster_program)
-        .map(|(url, program)| Cluster::new(url, program));
+    let setting = match options.cluster_url.zip(options.cluster_program) {
+        Some((url, program)) => Setting::Elsewhere(Cluster::new(url, program)),
+        None => Setting::Ours {
+            pgbouncer: options.pgbouncer,
+        },
+    };
     let mut faults: Vec<Fault> = (Fault::ALL.into_iter())
-        .filter(|fault| fault.needs_cluster() == cluster.is_some())
+        .filter(|fault| fault.fits(&setting))
         .filter(|fault| {
             options.faults.is_empty()
                 || (options.faults.iter()).any(|part| fault.name().contains(part.as_str()))
@@ -101,7 +116,7 @@ async fn run(options: Options) -> anyhow::Result<Report> {
     }
     let begun = Instant::now();
     let limit = Duration::from_mins(options.minutes);
-    let mut stage = Stage::set(cluster).await.context("setting the stage")?;
+    let mut stage = Stage::set(setting).await.context("setting the stage")?;
     let mut round = 0;
     while round < options.rounds || begun.elapsed() < limit {
         round += 1;

@@ -18,6 +18,9 @@ pub enum Line {
     Silent,
 }
 
+/// Bytes. PostgreSQL sends as many.
+const AT_ONCE: usize = 8192;
+
 pub struct Proxy {
     pub address: SocketAddr,
     state: Arc<watch::Sender<State>>,
@@ -79,7 +82,9 @@ async fn pass_on(
     mut state: watch::Receiver<State>,
 ) {
     loop {
-        let (mut from_server, mut from_postgres) = (Vec::new(), Vec::new());
+        // PgBouncer hangs up on a server whose messages arrive in pieces while it logs in.
+        let mut from_server = Vec::with_capacity(AT_ONCE);
+        let mut from_postgres = Vec::with_capacity(AT_ONCE);
         let read = tokio::select! {
             read = server.read_buf(&mut from_server) => read,
             read = postgres.read_buf(&mut from_postgres) => read,

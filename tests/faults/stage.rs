@@ -7,7 +7,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::{
     callers::PLAYERS,
-    database::{Cluster, Database, Ours},
+    database::{Database, Ours, Setting},
     server::{Server, free_address},
 };
 
@@ -38,12 +38,13 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// With a PostgreSQL of our own where there is no cluster elsewhere.
-    pub async fn set(cluster: Option<Cluster>) -> anyhow::Result<Self> {
+    pub async fn set(setting: Setting) -> anyhow::Result<Self> {
         let home = std::env::temp_dir().join(format!("heist-faults-{}", std::process::id()));
-        let database = match cluster {
-            None => Database::Ours(Box::new(Ours::start(home.clone()).await?)),
-            Some(cluster) => Database::Elsewhere(cluster),
+        let database = match setting {
+            Setting::Ours { pgbouncer } => {
+                Database::Ours(Box::new(Ours::start(home.clone(), pgbouncer).await?))
+            }
+            Setting::Elsewhere(cluster) => Database::Elsewhere(cluster),
         };
         let mut connection = PgConnection::connect(&database.url()).await?;
         sqlx::raw_sql(APPLICATION_SCHEMA)

@@ -13,6 +13,7 @@ use heist::{
         leaderboard::Ranks,
         pool::{self, DatabaseUrl},
         reads::Reads,
+        signals::Line,
     },
 };
 use http_body_util::Full;
@@ -46,7 +47,11 @@ impl Service {
         let pool = pool::connect_lazy(connect_options.clone(), 2);
         let on_commit: OnCommit = Arc::new(|_changes| {});
         let (engine, workers) = Engine::start(pool.clone(), Limits::default(), None, on_commit);
-        let (events, tasks) = Events::start(pool.clone(), connect_options.clone());
+        let line = Line {
+            database: connect_options.clone(),
+            is_direct: true,
+        };
+        let (events, tasks) = Events::start(pool.clone(), line);
         let settings = Settings {
             rates: RateLimits::NONE,
             ..Settings::default()

@@ -342,11 +342,7 @@ fn files_that_hold_no_good_key_stop_the_start() {
             folder.file("keys", content);
             let options = heist::server::Options {
                 auth: jwt(keys),
-                ..crate::harness::options(
-                    &world.database_url,
-                    world.settings.clone(),
-                    heist::engine::Limits::default(),
-                )
+                ..world.options()
             };
             let Err(error) = heist::server::Server::start(options).await else {
                 panic!("it started with {content:?}");

@@ -331,9 +331,7 @@ fn whoever_asks_changes_nothing_and_waits_for_nobody() {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
         let before = snapshot(&world.pool).await;
-        let mut application = sqlx::PgConnection::connect(&world.database_url)
-            .await
-            .unwrap();
+        let mut application = world.session().await;
         let mut transaction = application.begin().await.unwrap();
         sqlx::query(r#"SELECT FROM "User" FOR UPDATE"#)
             .execute(&mut *transaction)

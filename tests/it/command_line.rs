@@ -242,7 +242,7 @@ fn every_command_explains_itself_with_examples() {
 fn migrate_goes_up_and_down_and_says_where_it_is() {
     runtime().block_on(async {
         let database = Database::of_the_application().await;
-        let steps = schema::steps(&database.url.parse().unwrap())
+        let steps = schema::steps(&database.connect_options())
             .await
             .unwrap()
             .len();
@@ -410,9 +410,7 @@ fn a_terminated_server_answers_what_it_has_begun_and_exits_with_zero() {
         let there = world.through(connect(server.address).await);
         let ada = world.player("Ada").tokens(1).await.seen_by(&there);
         let ben = world.player("Ben").points(1000).await;
-        let mut application = sqlx::PgConnection::connect(&world.database_url)
-            .await
-            .unwrap();
+        let mut application = world.session().await;
         let mut transaction = application.begin().await.unwrap();
         sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
             .bind(ben.id)

@@ -500,9 +500,7 @@ fn everything_that_is_wrong_is_told_and_counted() {
 fn a_check_waits_for_no_lock_and_holds_nobody_up() {
     World::run(async |world| {
         story(world).await;
-        let mut application = sqlx::PgConnection::connect(&world.database_url)
-            .await
-            .unwrap();
+        let mut application = world.session().await;
         let mut transaction = application.begin().await.unwrap();
         for table in [
             "User",

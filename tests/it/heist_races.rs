@@ -125,13 +125,7 @@ fn heists_and_awards_for_the_same_players_never_disturb_each_other() {
 #[test]
 fn two_servers_on_one_database_keep_the_same_books() {
     lawless().run(async |world| {
-        let options = crate::harness::options(
-            &world.database_url,
-            world.settings.clone(),
-            heist::engine::Limits::default(),
-        );
-        let replica = heist::server::Server::start(options).await.unwrap();
-        let there = world.through(crate::harness::connect(replica.address()).await);
+        let (replica, there) = world.replica().await;
 
         let ada = world.player("Ada").points(10_000).tokens(60).await;
         let ben = world.player("Ben").points(10_000).tokens(60).await;

@@ -120,9 +120,7 @@ fn a_caller_whose_time_is_up_while_the_victim_is_locked_can_ask_again() {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
         let request_id = new_request_id();
-        let mut application = sqlx::PgConnection::connect(&world.database_url)
-            .await
-            .unwrap();
+        let mut application = world.session().await;
         let mut transaction = application.begin().await.unwrap();
         sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
             .bind(ben.id)
@@ -191,9 +189,7 @@ fn a_player_locked_by_the_application_is_waited_for() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
-        let mut application = sqlx::PgConnection::connect(&world.database_url)
-            .await
-            .unwrap();
+        let mut application = world.session().await;
         let mut transaction = application.begin().await.unwrap();
         sqlx::query(r#"UPDATE "User" SET "monthlyPoints" = 500 WHERE "id" = $1"#)
             .bind(ben.id)
@@ -221,16 +217,8 @@ fn a_call_in_progress_is_answered_when_the_server_stops() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
-        let options = crate::harness::options(
-            &world.database_url,
-            world.settings.clone(),
-            heist::engine::Limits::default(),
-        );
-        let server = heist::server::Server::start(options).await.unwrap();
-        let there = world.through(crate::harness::connect(server.address()).await);
-        let mut application = sqlx::PgConnection::connect(&world.database_url)
-            .await
-            .unwrap();
+        let (server, there) = world.replica().await;
+        let mut application = world.session().await;
         let mut transaction = application.begin().await.unwrap();
         sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
             .bind(ben.id)

@@ -235,13 +235,7 @@ fn a_page_token_is_good_only_for_the_request_it_came_from() {
 fn a_page_token_of_another_server_on_the_same_database_is_good() {
     World::run(async |world| {
         let ada = told(world, 3).await;
-        let options = crate::harness::options(
-            &world.database_url,
-            world.settings.clone(),
-            heist::engine::Limits::default(),
-        );
-        let replica = heist::server::Server::start(options).await.unwrap();
-        let there = world.through(crate::harness::connect(replica.address()).await);
+        let (replica, there) = world.replica().await;
         let mut request = ListNotificationsRequest {
             page_size: 1,
             ..list(&ada)

@@ -146,9 +146,7 @@ fn a_lock_that_is_held_is_told_as_a_rollback_that_is_tried_again() {
         let (server, there) = logging(world, "info").await;
         let ada = world.player("Ada").tokens(1).await.seen_by(&there);
         let ben = world.player("Ben").points(1000).await;
-        let mut other = sqlx::PgConnection::connect(&world.database_url)
-            .await
-            .unwrap();
+        let mut other = world.session().await;
         let mut transaction = other.begin().await.unwrap();
         sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
             .bind(ben.id)
@@ -171,9 +169,7 @@ fn a_connection_that_is_lost_is_told_as_a_database_that_went_away() {
         let (server, there) = logging(world, "info").await;
         let ada = world.player("Ada").tokens(1).await.seen_by(&there);
         let ben = world.player("Ben").points(1000).await;
-        let mut other = sqlx::PgConnection::connect(&world.database_url)
-            .await
-            .unwrap();
+        let mut other = world.session().await;
         let mut transaction = other.begin().await.unwrap();
         sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
             .bind(ben.id)

@@ -10,6 +10,8 @@ mod harness;
 /// The core of `examples/leaderboard_cache`.
 #[path = "../../examples/leaderboard_cache/board.rs"]
 mod leaderboard_cache;
+#[path = "../common/pgbouncer.rs"]
+mod pgbouncer;
 
 mod adjust_balance;
 mod architecture;
@@ -69,6 +71,7 @@ mod settings_file;
 mod shutdown;
 mod statement_counts;
 mod stream_notifications;
+mod through_pgbouncer;
 mod tls;
 mod traces;
 mod traffic_limits;

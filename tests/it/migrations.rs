@@ -56,7 +56,7 @@ impl Application {
             let database = Database::of_the_application().await;
             let pool = database.connect().await;
             sqlx::raw_sql(script).execute(&pool).await.unwrap();
-            let connect_options = database.url.parse().unwrap();
+            let connect_options = database.connect_options();
             let application = Self {
                 database,
                 pool,
@@ -143,7 +143,11 @@ impl Application {
                 .await
                 .unwrap();
         for program in [format!("{beside_the_server}/pg_dump"), "pg_dump".to_owned()] {
-            let Ok(output) = Command::new(program).arg(&self.database.url).output().await else {
+            let Ok(output) = Command::new(program)
+                .arg(self.database.own_url())
+                .output()
+                .await
+            else {
                 continue;
             };
             let said = String::from_utf8_lossy(&output.stderr);
@@ -356,6 +360,11 @@ fn five_replicas_that_migrate_at_once_apply_everything_once() {
         for replica in replicas {
             replica.join().unwrap().unwrap();
         }
+        // A pooler's sessions live on, with all locks that were not given back.
+        let locks = r"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database =
+            (SELECT oid FROM pg_database WHERE datname = current_database())";
+        let locks: i64 = (sqlx::query_scalar(locks).fetch_one(&application.pool).await).unwrap();
+        assert_eq!(locks, 0);
         application.play().await;
     });
 }
@@ -382,7 +391,7 @@ fn old_negative_points_stand_in_no_way_and_new_ones_are_refused() {
 #[test]
 fn a_migration_waits_out_a_lock_of_the_application() {
     Application::run(APPLICATION_ROWS, async |application| {
-        let mut busy = PgConnection::connect(&application.database.url)
+        let mut busy = PgConnection::connect(application.database.own_url())
             .await
             .unwrap();
         let mut transaction = busy.begin().await.unwrap();

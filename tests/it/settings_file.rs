@@ -284,9 +284,7 @@ fn fm_5_heists_in_progress_complete_and_new_ones_are_refused_until_it_is_back() 
         .await;
 
         // A heist is in its transaction, and stays there.
-        let mut application = sqlx::PgConnection::connect(&world.database_url)
-            .await
-            .unwrap();
+        let mut application = world.session().await;
         let mut transaction = application.begin().await.unwrap();
         sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
             .bind(ben.id)

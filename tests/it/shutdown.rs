@@ -17,7 +17,7 @@ fn server(world: &World) -> Heist {
 
 /// The application holds a player's row until the connection is closed.
 async fn hold(world: &World, player: &Player) -> PgConnection {
-    let mut application = PgConnection::connect(&world.database_url).await.unwrap();
+    let mut application = world.session().await;
     let lock = format!(
         r#"BEGIN; SELECT FROM "User" WHERE "id" = {} FOR UPDATE"#,
         player.id

@@ -2,7 +2,6 @@
 
 use heist::{
     auth::{self, ClientScopes},
-    engine::Limits,
     pb,
     server::{Options, Server, TlsOptions},
 };
@@ -18,7 +17,6 @@ use tonic::{
 use crate::harness::{
     PATIENCE, Refusal, World, connect,
     identity::{Folder, Issuer, call_as},
-    options,
     pki::{Authority, SERVER_NAME},
     process::Heist,
     until,
@@ -30,7 +28,7 @@ impl World {
         let options = Options {
             auth,
             tls: Some(tls),
-            ..options(&self.database_url, self.settings.clone(), Limits::default())
+            ..self.options()
         };
         Server::start(options).await.expect("the server starts")
     }

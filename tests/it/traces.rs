@@ -204,9 +204,7 @@ fn those_who_share_a_batch_find_it_by_a_link() {
         let robbers = world.crowd("Robber", 6).tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
         // Whoever comes while the victim is locked shares a batch with the others.
-        let mut other = sqlx::PgConnection::connect(&world.database_url)
-            .await
-            .unwrap();
+        let mut other = world.session().await;
         let mut transaction = other.begin().await.unwrap();
         sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
             .bind(ben.id)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use heist::{engine::Limits, pb::GetBalanceRequest, server::Server};
+use heist::{pb::GetBalanceRequest, server::Server};
 use sqlx::Connection as _;
 use tokio::time::Instant;
 use tonic::{
@@ -12,7 +12,7 @@ use tonic::{
 };
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::harness::{PATIENCE, Refusal, World, connect, options, until};
+use crate::harness::{PATIENCE, Refusal, World, connect, until};
 
 #[test]
 fn a_call_too_many_is_refused_at_once_and_health_is_told_all_the_same() {
@@ -20,9 +20,7 @@ fn a_call_too_many_is_refused_at_once_and_health_is_told_all_the_same() {
     setup.run(async |world| {
         let robbers = world.crowd("Robber", 2).tokens(1).await;
         let victims = world.crowd("Victim", 2).points(1000).await;
-        let mut application = sqlx::PgConnection::connect(&world.database_url)
-            .await
-            .unwrap();
+        let mut application = world.session().await;
         let mut transaction = application.begin().await.unwrap();
         sqlx::query(r#"SELECT FROM "User" WHERE "id" = ANY($1) FOR UPDATE"#)
             .bind(victims.iter().map(|victim| victim.id).collect::<Vec<_>>())
@@ -159,11 +157,7 @@ fn an_old_connection_is_left_for_a_new_one_and_its_streams_say_so() {
 #[test]
 fn a_stream_that_nobody_reads_does_not_keep_the_server_from_stopping() {
     World::run(async |world| {
-        let options = options(
-            &world.database_url,
-            world.settings.clone(),
-            Limits::default(),
-        );
+        let options = world.options();
         let server = Server::start(options).await.unwrap();
         // So little room that the first item does not fit.
         let channel = Endpoint::from_shared(format!("http://{}", server.address()))

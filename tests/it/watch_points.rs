@@ -174,6 +174,7 @@ fn a_server_that_is_killed_makes_the_watchers_of_others_resynchronise() {
     World::run(async |world| {
         let killed = Heist::serve()
             .env("DATABASE_URL", &world.database_url)
+            .env("DATABASE_DIRECT_URL", world.own_url())
             .env("HEIST_AUTH", "none")
             .serving()
             .await;

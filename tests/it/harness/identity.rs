@@ -9,7 +9,6 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use heist::{
     auth::{self, ClientScopes, JwtOptions, KeyFile},
-    engine::Limits,
     server::{Options, Server},
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -19,7 +18,7 @@ use tonic::{Request, Status, transport::Channel};
 use uuid::Uuid;
 
 use super::{
-    World, connect, options,
+    World, connect,
     wire::{self, Method},
 };
 
@@ -182,7 +181,7 @@ impl World {
     pub async fn guarded(&self, auth: auth::Options) -> (Server, Channel) {
         let options = Options {
             auth,
-            ..options(&self.database_url, self.settings.clone(), Limits::default())
+            ..self.options()
         };
         let server = Server::start(options).await.expect("the server starts");
         let channel = connect(server.address()).await;

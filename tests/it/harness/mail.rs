@@ -9,10 +9,9 @@ use std::{
 
 use heist::{
     domain::mailing::Mailing,
-    engine::Limits,
     mail::{self, Authorities, Presentation, Rate, Secret, SendGrid},
     server::{Options, Server},
-    settings::Settings,
+    settings::{LiveSettings, Settings},
 };
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, FromRow};
@@ -27,7 +26,7 @@ use tokio::{
 
 use tokio_rustls::TlsAcceptor;
 
-use super::{Player, World, connect, options, pki::Identity, process::Heist, until};
+use super::{Player, World, connect, pki::Identity, process::Heist, until};
 
 pub const API_KEY: &str = "SG.hunter2";
 
@@ -279,7 +278,8 @@ impl World {
         };
         let options = Options {
             mail: Some(mail),
-            ..options(&self.database_url, settings, Limits::default())
+            settings: LiveSettings::fixed(settings),
+            ..self.options()
         };
         let server = Server::start(options).await.expect("the server starts");
         let there = self.through(connect(server.address()).await);

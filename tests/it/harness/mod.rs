@@ -49,7 +49,10 @@ use heist::{
     settings::{LiveSettings, RateLimits, Settings},
     store::pool::DatabaseUrl,
 };
-use sqlx::{PgPool, postgres::PgPoolOptions};
+use sqlx::{
+    Connection as _, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 use time::OffsetDateTime;
 use tokio::runtime::{Builder, Runtime};
 use tonic::transport::{Channel, Endpoint};
@@ -75,6 +78,8 @@ pub struct World {
     /// The test's own connections, for looking and for moving rows in time.
     pub pool: PgPool,
     pub database_url: String,
+    /// Past PgBouncer where the tests run with one.
+    pub direct_url: Option<String>,
     pub settings: Settings,
 }
 
@@ -118,8 +123,27 @@ impl World {
             address,
             pool,
             database_url: database_url.to_owned(),
+            direct_url: None,
             settings,
         }
+    }
+
+    /// What another server on the same database is started with.
+    pub fn options(&self) -> Options {
+        Options {
+            direct_database: self.direct_url.as_deref().map(parsed),
+            ..options(&self.database_url, self.settings.clone(), Limits::default())
+        }
+    }
+
+    /// Of the database, for the test itself.
+    pub fn own_url(&self) -> &str {
+        self.direct_url.as_ref().unwrap_or(&self.database_url)
+    }
+
+    /// A session of the application.
+    pub async fn session(&self) -> PgConnection {
+        (PgConnection::connect(self.own_url()).await).expect("the database answers")
     }
 
     /// The same world, seen through another connection or another server.
@@ -165,12 +189,16 @@ impl Setup {
             let database = Database::migrated().await;
             let settings = self.settings.clone();
             let options = Options {
+                direct_database: database.direct_url.as_deref().map(parsed),
                 traffic: self.traffic,
                 ..options(&database.url, settings, self.limits)
             };
             let server = Server::start(options).await.expect("the server starts");
             let pool = database.connect().await;
-            let world = World::new(pool, &database.url, self.settings, server.address()).await;
+            let world = World {
+                direct_url: database.direct_url.clone(),
+                ..World::new(pool, &database.url, self.settings, server.address()).await
+            };
 
             body(&world).await;
 
@@ -190,7 +218,8 @@ impl Setup {
 /// What a server on this database is started with.
 pub fn options(database_url: &str, settings: Settings, limits: Limits) -> Options {
     Options {
-        database: DatabaseUrl::parse(database_url).expect("our own URL"),
+        database: parsed(database_url),
+        direct_database: None,
         read_database: None,
         max_connections: 10,
         listen: "127.0.0.1:0".parse().expect("an address"),
@@ -202,6 +231,10 @@ pub fn options(database_url: &str, settings: Settings, limits: Limits) -> Option
         traffic: TrafficLimits::default(),
         mail: None,
     }
+}
+
+fn parsed(url: &str) -> DatabaseUrl {
+    DatabaseUrl::parse(url).expect("our own URL")
 }
 
 pub async fn connect(address: impl std::fmt::Display) -> Channel {
@@ -255,9 +288,10 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
 }
 
 async fn open(url: &str) -> PgPool {
+    let options: PgConnectOptions = url.parse().expect("our own URL");
     PgPoolOptions::new()
         .max_connections(4)
-        .connect(url)
+        .connect_with(options.application_name("test"))
         .await
         .expect("the database answers")
 }

@@ -14,8 +14,10 @@ use heist::{
     embedded::{APPLICATION_SCHEMA, Embedded, Options},
     store::schema,
 };
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::runtime::Runtime;
+
+use crate::pgbouncer::PgBouncer;
 
 /// A database with the application's tables only.
 const APPLICATION: &str = "application";
@@ -35,6 +37,7 @@ static SHARED: LazyLock<Shared> = LazyLock::new(|| {
 
 struct Shared {
     postgres: Embedded,
+    pgbouncer: Option<PgBouncer>,
     _directory: Directory,
     /// Watches over the server's process for as long as the tests run.
     _runtime: Runtime,
@@ -42,7 +45,10 @@ struct Shared {
 
 /// A database of one test.
 pub struct Database {
+    /// For the service: through PgBouncer where the tests run with one.
     pub url: String,
+    /// Past PgBouncer where there is one.
+    pub direct_url: Option<String>,
     name: String,
 }
 
@@ -65,14 +71,30 @@ impl Database {
             format!("CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"),
         )
         .await;
+        let past_pgbouncer = shared.postgres.url(&name);
+        let (url, direct_url) = match &shared.pgbouncer {
+            Some(pgbouncer) => (pgbouncer.url(&name), Some(past_pgbouncer)),
+            None => (past_pgbouncer, None),
+        };
         Self {
-            url: shared.postgres.url(&name),
+            url,
+            direct_url,
             name,
         }
     }
 
+    /// As the service connects.
+    pub fn connect_options(&self) -> PgConnectOptions {
+        super::parsed(&self.url).connect_options().clone()
+    }
+
+    /// For the test itself.
+    pub fn own_url(&self) -> &str {
+        self.direct_url.as_ref().unwrap_or(&self.url)
+    }
+
     pub async fn connect(&self) -> PgPool {
-        super::open(&self.url).await
+        super::open(self.own_url()).await
     }
 
     /// After a test that went well. What other tests leave can be looked at until the end.
@@ -113,8 +135,11 @@ impl Shared {
         let postgres = runtime
             .block_on(Embedded::start(&options))
             .expect("PostgreSQL starts");
+        let pgbouncer = std::env::var_os("HEIST_TEST_PGBOUNCER")
+            .map(|program| runtime.block_on(start_pgbouncer(program.into(), &postgres)));
         let shared = Self {
             postgres,
+            pgbouncer,
             _directory: directory,
             _runtime: super::runtime(),
         };
@@ -148,6 +173,15 @@ impl Shared {
             .expect("the script works");
         connection.close().await.expect("PostgreSQL says goodbye");
     }
+}
+
+async fn start_pgbouncer(program: PathBuf, postgres: &Embedded) -> PgBouncer {
+    let options: PgConnectOptions = postgres.url("postgres").parse().expect("our own URL");
+    let (folder, port) = (options.get_socket().expect("a socket"), options.get_port());
+    let socket = folder.join(format!(".s.PGSQL.{port}"));
+    let address = format!("host={} port={port}", folder.display());
+    let folder = postgres.data_dir().join("pgbouncer");
+    (PgBouncer::start(&program, folder, &socket, &address).await).expect("PgBouncer starts")
 }
 
 /// A folder in memory where there is such a thing. What is static is never dropped, so a shell

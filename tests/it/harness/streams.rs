@@ -1,7 +1,6 @@
 //! The two streams of the contract, and a second server to hear them through.
 
 use heist::{
-    engine::Limits,
     pb::{
         Notification, StreamNotificationsRequest, StreamNotificationsResponse, WatchPointsRequest,
         WatchPointsResponse,
@@ -12,7 +11,7 @@ use sqlx::AssertSqlSafe;
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
-use super::{PATIENCE, Player, World, connect, options, players::Answer};
+use super::{PATIENCE, Player, World, connect, players::Answer};
 
 /// An open `StreamNotifications`.
 pub struct Inbox(Streaming<StreamNotificationsResponse>);
@@ -37,8 +36,9 @@ impl World {
 
     /// Another server on the same database, and the same world through it.
     pub async fn replica(&self) -> (Server, Self) {
-        let options = options(&self.database_url, self.settings.clone(), Limits::default());
-        let server = Server::start(options).await.expect("the server starts");
+        let server = Server::start(self.options())
+            .await
+            .expect("the server starts");
         let there = self.through(connect(server.address()).await);
         (server, there)
     }
