@@ -61,8 +61,8 @@ impl Evidence<'_> {
         let mut pending = self.claims(&order);
         let claims = pending.len();
 
-        let mut model = Model::new(self.rules, self.cast, self.note_ids.clone());
-        self.settle(&mut pending, &model, 0)?;
+        let mut model = self.beginning();
+        self.settle(&mut pending, &order, &model, 0)?;
         for (place, (change, operation)) in self.changes.iter().zip(&order).enumerate() {
             let answer = model.execute(&operation.call, change.id);
             let is_explained = match &operation.outcome {
@@ -75,9 +75,9 @@ impl Evidence<'_> {
             if !is_explained {
                 let objects = operation.call.objects();
                 let told = format!("in a sequence of calls the answer is {answer:?}");
-                return Err(self.report(operation, &told, &objects, &model));
+                return Err(self.report(operation, &told, &objects, &order, (place, place)));
             }
-            self.settle(&mut pending, &model, place + 1)?;
+            self.settle(&mut pending, &order, &model, place + 1)?;
         }
         Ok(claims + order.len())
     }
@@ -156,6 +156,7 @@ impl Evidence<'_> {
     fn settle(
         &self,
         pending: &mut Vec<Claim<'_>>,
+        order: &[&Operation],
         model: &Model,
         place: usize,
     ) -> Result<(), String> {
@@ -166,60 +167,64 @@ impl Evidence<'_> {
                 index += 1;
                 continue;
             }
-            let waits_for = pending[..index].iter().find(|earlier| {
-                ends_before(earlier.operation, claim.operation.invoked)
-                    && (earlier.objects.iter()).any(|object| claim.objects.contains(object))
-            });
-            if waits_for.is_none() && claim.is_true(model) {
+            if waits_for(pending, index).is_none() && claim.is_true(model) {
                 pending.remove(index);
                 continue;
             }
             if place == claim.window.1 {
-                let told = match waits_for {
-                    Some(earlier) => format!(
-                        "{:?} contradicts what was answered before: {:?}",
-                        claim.says, earlier.operation
-                    ),
-                    None => format!("{:?} is true at no moment", claim.says),
+                // The one that holds up all the others.
+                let mut culprit = index;
+                while let Some(earlier) = waits_for(pending, culprit) {
+                    culprit = earlier;
+                }
+                let culprit = &pending[culprit];
+                let told = if culprit.operation.invoked == claim.operation.invoked {
+                    format!("{:?} is true at no moment", culprit.says)
+                } else {
+                    let (says, later) = (&culprit.says, claim.operation);
+                    format!("{says:?} is not true before this has to be: {later:?}")
                 };
-                return Err(self.report(claim.operation, &told, &claim.objects, model));
+                let window = (culprit.window.0.min(place), place);
+                return Err(self.report(culprit.operation, &told, &culprit.objects, order, window));
             }
             index += 1;
         }
         Ok(())
     }
 
-    /// The shortest history that shows the contradiction: of what happened until then, the calls
-    /// that changed the same players.
+    fn beginning(&self) -> Model {
+        Model::new(self.rules, self.cast, self.note_ids.clone())
+    }
+
+    /// The shortest history that shows the contradiction: how its players were at the first moment
+    /// at which the answer may have been true, which all before it explains, and what changed
+    /// them until the last.
     fn report(
         &self,
         operation: &Operation,
         told: &str,
         objects: &[Object],
-        model: &Model,
+        order: &[&Operation],
+        (first, last): (usize, usize),
     ) -> String {
-        let mut relevant: Vec<&Operation> = (self.history.iter())
-            .filter(|other| {
-                matches!(other.outcome, Outcome::Done(_) | Outcome::Unresolved)
-                    && !ends_before(operation, other.invoked)
-                    && (other.call.objects().iter()).any(|object| objects.contains(object))
-            })
-            .collect();
-        relevant.sort_by_key(|operation| operation.invoked);
-        let lines: Vec<String> = (relevant.into_iter().chain([operation]))
-            .map(|operation| format!("{operation:?}"))
-            .collect();
-        let players: Vec<String> = (objects.iter())
-            .filter_map(|object| match *object {
-                Object::Player(user) => Some(model.describe(user)),
-                Object::Referral(_) => None,
-            })
+        let mut model = self.beginning();
+        for (change, operation) in self.changes.iter().zip(&order[..first]) {
+            model.execute(&operation.call, change.id);
+        }
+        let players = objects.iter().filter_map(|object| match *object {
+            Object::Player(user) => Some(model.describe(user)),
+            Object::Referral(_) => None,
+        });
+        let changes = (order[first..last].iter())
+            .filter(|change| (change.call.objects().iter()).any(|it| objects.contains(it)))
+            .map(|change| format!("{change:?}"));
+        let lines: Vec<String> = players
+            .chain(changes)
+            .chain([format!("{operation:?}")])
             .collect();
         format!(
-            "no sequence of calls explains this history: {told}\n{}\nat its last possible moment \
-             the players are\n{}\nunder {:?}",
+            "no sequence of calls explains this history: {told}\n{}\nunder {:?}",
             lines.join("\n"),
-            players.join("\n"),
             self.rules,
         )
     }
@@ -260,6 +265,15 @@ impl<'a> Claim<'a> {
             }
         }
     }
+}
+
+/// The first claim that has to be true before this one.
+fn waits_for(pending: &[Claim<'_>], index: usize) -> Option<usize> {
+    let claim = &pending[index];
+    (pending[..index].iter()).position(|earlier| {
+        ends_before(earlier.operation, claim.operation.invoked)
+            && (earlier.objects.iter()).any(|object| claim.objects.contains(object))
+    })
 }
 
 /// No change has a higher number than one that was called only after its answer.
