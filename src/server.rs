@@ -35,7 +35,7 @@ use crate::{
         reads::Reads,
         schema::{self, SchemaError},
         secrets,
-        signals::Line,
+        signals::ListenOptions,
     },
     watched::{Watched, WatchedError},
 };
@@ -96,9 +96,9 @@ pub struct Options {
 }
 
 impl Options {
-    fn line(&self) -> Line {
+    fn listen_options(&self) -> ListenOptions {
         let direct = self.direct_database.as_ref();
-        Line {
+        ListenOptions {
             database: (direct.unwrap_or(&self.database)).connect_options().clone(),
             is_direct: direct.is_some(),
         }
@@ -151,7 +151,7 @@ impl Server {
     /// What is missing of the schema, a database that refuses us, or an address that cannot be
     /// listened on.
     pub async fn start(options: Options) -> Result<Self, ServerError> {
-        let line = options.line();
+        let listen_options = options.listen_options();
         let authenticator = Authenticator::open(options.auth).await?;
         let certificates = match options.tls {
             Some(files) => Some(tls::open(files).await?),
@@ -174,7 +174,7 @@ impl Server {
             cause,
         })?;
 
-        let (events, event_tasks) = Events::start(pool.clone(), line);
+        let (events, event_tasks) = Events::start(pool.clone(), listen_options);
         let mailing =
             (options.mail.as_ref()).map(|mail| as_switched(mail.mailing, options.settings.clone()));
         let mailer = (options.mail.zip(mailing.clone()))

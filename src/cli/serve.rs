@@ -47,6 +47,10 @@ impl Serve {
         );
 
         ensure!(
+            config.database_url.is_some() || config.database_direct_url.is_none(),
+            "DATABASE_DIRECT_URL is set and DATABASE_URL is not: they lead to the same database"
+        );
+        ensure!(
             config.auth.is_some() || config.database_url.is_none(),
             "HEIST_AUTH is not set: jwt asks for bearer tokens; none lets whoever can connect rob any player and award tokens"
         );

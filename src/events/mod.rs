@@ -23,7 +23,7 @@ pub use self::mailboxes::Mailbox;
 use self::mailboxes::Mailboxes;
 use crate::{
     domain::{change::Changes, ids::UserId},
-    store::{PgPool, signals::Line},
+    store::{PgPool, signals::ListenOptions},
 };
 
 /// Commits that a watcher of points may be behind; one more and it has to resynchronise.
@@ -56,7 +56,7 @@ pub struct Tasks(JoinSet<()>);
 impl Events {
     /// Starts talking to the other replicas, on connections of its own to the database.
     #[must_use]
-    pub fn start(pool: PgPool, line: Line) -> (Self, Tasks) {
+    pub fn start(pool: PgPool, options: ListenOptions) -> (Self, Tasks) {
         let (events, from_engine) = Self::without_tasks();
         let mut tasks = JoinSet::new();
         let replica = rand::random();
@@ -66,7 +66,7 @@ impl Events {
             from_engine,
             pool.clone(),
         ));
-        tasks.spawn(peers::listen(events.clone(), replica, line));
+        tasks.spawn(peers::listen(events.clone(), replica, options));
         tasks.spawn(mailboxes::sweep(events.clone(), pool));
         (events, Tasks(tasks))
     }

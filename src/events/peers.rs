@@ -25,7 +25,7 @@ use crate::{
     domain::change::Changes,
     store::{
         PgPool, StoreError,
-        signals::{self, Line},
+        signals::{self, ListenOptions},
     },
 };
 
@@ -130,18 +130,16 @@ impl Voice {
 }
 
 /// Hears what other replicas changed, until the server stops.
-pub(super) async fn listen(events: Events, replica: u64, line: Line) {
+pub(super) async fn listen(events: Events, replica: u64, options: ListenOptions) {
     tokio::select! {
-        () = listen_forever(&events, replica, &line) => {}
+        () = listen_forever(&events, replica, &options) => {}
         () = events.stopped.cancelled() => {}
     }
 }
 
-async fn listen_forever(events: &Events, replica: u64, line: &Line) {
-    let mut knows_of_pooler = false;
+async fn listen_forever(events: &Events, replica: u64, options: &ListenOptions) {
     loop {
-        let mut pause = PAUSE;
-        match listen_once(events, replica, line).await {
+        match listen_once(events, replica, options).await {
             Ok(End::Lost) => {
                 tracing::info!("the connection that listens was lost: listening anew");
                 continue;
@@ -150,20 +148,20 @@ async fn listen_forever(events: &Events, replica: u64, line: &Line) {
                 tracing::warn!("hears nothing any more, not even itself: listening anew");
             }
             Ok(End::Pooled) => {
-                if !knows_of_pooler {
-                    tracing::warn!(
-                        "hears of other replicas' heists late: DATABASE_URL leads to a pooler, \
-                         and DATABASE_DIRECT_URL is not set"
-                    );
+                tracing::warn!(
+                    "hears of other replicas' heists late: DATABASE_URL leads to a pooler, and \
+                     DATABASE_DIRECT_URL is not set"
+                );
+                loop {
+                    events.resync();
+                    sleep(SILENCE).await;
                 }
-                knows_of_pooler = true;
-                pause = SILENCE;
             }
             Err(error) => tracing::warn!(%error, "cannot hear the other replicas"),
         }
         // Who cannot listen at all still says every now and then that there may be something.
         events.resync();
-        sleep(pause).await;
+        sleep(PAUSE).await;
     }
 }
 
@@ -179,8 +177,12 @@ enum End {
 }
 
 /// Hears until that does not work any more.
-async fn listen_once(events: &Events, replica: u64, line: &Line) -> Result<End, StoreError> {
-    let Some(mut listener) = signals::Listener::connect(line).await? else {
+async fn listen_once(
+    events: &Events,
+    replica: u64,
+    options: &ListenOptions,
+) -> Result<End, StoreError> {
+    let Some(mut listener) = signals::Listener::connect(options).await? else {
         return Ok(End::Pooled);
     };
     events.resync();

@@ -25,7 +25,7 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// local to the transaction: a pooler between us and the database may hand the session to
 /// somebody else. They bound how long one stuck player or server holds up the rest.
 ///
-/// The last one is that of [`prepare`] for whoever is behind such a pooler.
+/// The last one is that of [`set_up_session`] for whoever is behind such a pooler.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
      SET LOCAL lock_timeout = '2s'; \
      SET LOCAL statement_timeout = '5s'; \
@@ -39,7 +39,7 @@ const READ_WRITE_ON_STANDBY: &str = "0A000";
 #[must_use]
 pub fn connect_lazy(options: PgConnectOptions, max_connections: u32) -> PgPool {
     pool(max_connections)
-        .after_connect(|connection, _| Box::pin(prepare(connection)))
+        .after_connect(|connection, _| Box::pin(set_up_session(connection)))
         .connect_lazy_with(options.application_name("heist"))
 }
 
@@ -58,7 +58,7 @@ pub fn connect_lazy_to_primary(options: PgConnectOptions, max_connections: u32) 
                     let why = "the server is a standby that has not been promoted";
                     return Err(io::Error::other(why).into());
                 }
-                prepare(connection).await
+                set_up_session(connection).await
             })
         })
         .connect_lazy_with(options.application_name("heist"))
@@ -84,7 +84,7 @@ fn pool(max_connections: u32) -> PgPoolOptions {
 /// is: it finds rows by the same indexes, and planning takes longer than running it.
 ///
 /// In the session of a pooler the setting would stay behind for somebody else.
-async fn prepare(connection: &mut PgConnection) -> sqlx::Result<()> {
+async fn set_up_session(connection: &mut PgConnection) -> sqlx::Result<()> {
     if !is_pooled(&mut *connection).await? {
         connection
             .execute("SET plan_cache_mode = force_generic_plan")
@@ -94,11 +94,15 @@ async fn prepare(connection: &mut PgConnection) -> sqlx::Result<()> {
 }
 
 /// Whether a pooler is between us and the database: it logs in with parameters of its own, and
-/// sets ours later.
+/// sets later what we logged in with.
 pub(super) async fn is_pooled(connection: impl PgExecutor<'_>) -> sqlx::Result<bool> {
-    query_scalar("SELECT source <> 'client' FROM pg_settings WHERE name = 'application_name'")
-        .fetch_one(connection)
-        .await
+    // sqlx sends all three.
+    query_scalar(
+        "SELECT bool_or(source <> 'client') FROM pg_settings
+        WHERE name IN ('application_name', 'DateStyle', 'TimeZone')",
+    )
+    .fetch_one(connection)
+    .await
 }
 
 /// Lets operators see how much of the pool is used.

@@ -14,10 +14,8 @@ use super::StoreError;
 /// Our own table of what was applied: the application may use sqlx, too.
 const MIGRATIONS_TABLE: &str = "_heist_migrations";
 
-/// Held by whoever migrates this database. The number is arbitrary, and nobody else's.
-const LOCK: &str = "\
-    SET LOCAL idle_in_transaction_session_timeout = 0; \
-    SELECT pg_advisory_xact_lock(5928131404562710884)";
+/// Of the lock of whoever migrates this database. Arbitrary, and nobody else's.
+const LOCK_KEY: i64 = 5_928_131_404_562_710_884;
 
 /// How often a migration that waited too long for a lock is tried again.
 const LOCK_ATTEMPTS: u32 = 20;
@@ -149,7 +147,7 @@ fn all_applied(steps: Vec<Step>) -> Result<(), SchemaError> {
 /// What is missing of the application's tables, or what a migration ran into. A migration
 /// is applied whole or not at all.
 pub async fn migrate(options: &PgConnectOptions) -> Result<(), SchemaError> {
-    alone(options, async |connection| {
+    with_lock(options, async |connection| {
         check_application_tables(connection).await?;
         Ok(migrator().run_direct(None, connection, false).await?)
     })
@@ -171,7 +169,7 @@ pub async fn revert(options: &PgConnectOptions, to: RevertTo) -> Result<(), Sche
             applied.rev().nth(1).map_or(0, |step| step.version)
         }
     };
-    alone(options, async |connection| {
+    with_lock(options, async |connection| {
         migrator().undo(&mut *connection, target).await?;
         if target == 0 {
             let drop_table = sqlx::AssertSqlSafe(format!("DROP TABLE \"{MIGRATIONS_TABLE}\""));
@@ -251,23 +249,43 @@ fn migrator() -> Migrator {
     migrator
 }
 
-/// Works while nobody else migrates, and again where a migration waited too long for a lock.
-async fn alone(
+/// Works while nobody else migrates, and again where a migration waited too long for a lock of a
+/// table.
+async fn with_lock(
     options: &PgConnectOptions,
     work: impl AsyncFn(&mut PgConnection) -> Result<(), SchemaError>,
 ) -> Result<(), SchemaError> {
     retry_locks(async || {
-        // A lock of a transaction of its own, which ends with it whatever happens.
-        let mut guard = connect(options).await?;
-        let mut lock = guard.begin().await?;
-        sqlx::raw_sql(LOCK).execute(&mut *lock).await?;
+        let guard = lock(options).await?;
         let mut connection = connect(options).await?;
         work(&mut connection).await?;
         close(connection).await?;
-        lock.rollback().await?;
-        close(guard).await
+        // The work is done, whatever has become of the lock.
+        let _ = guard.close().await;
+        Ok(())
     })
     .await
+}
+
+/// A connection that holds the lock in a transaction, and with it ends both. Whoever waits holds no
+/// connection: those of a pooler may be few.
+async fn lock(options: &PgConnectOptions) -> Result<PgConnection, SchemaError> {
+    loop {
+        let mut guard = connect(options).await?;
+        sqlx::raw_sql("BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0")
+            .execute(&mut guard)
+            .await?;
+        let is_ours: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)")
+            .bind(LOCK_KEY)
+            .fetch_one(&mut guard)
+            .await?;
+        if is_ours {
+            return Ok(guard);
+        }
+        close(guard).await?;
+        tracing::info!("somebody else migrates; waiting");
+        sleep(PAUSE_BETWEEN_ATTEMPTS).await;
+    }
 }
 
 /// Every migration gives up on a lock after two seconds, so that it never holds up the

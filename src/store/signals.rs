@@ -36,9 +36,9 @@ pub async fn send(pool: &PgPool, payloads: &[String]) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// Where to listen.
+/// Where to listen for signals.
 #[derive(Clone)]
-pub struct Line {
+pub struct ListenOptions {
     pub database: PgConnectOptions,
     /// Somebody has said that a session there is ours for as long as we want it.
     pub is_direct: bool,
@@ -57,10 +57,10 @@ impl Listener {
     /// # Errors
     ///
     /// Any [`StoreError`].
-    pub async fn connect(line: &Line) -> Result<Option<Self>, StoreError> {
-        let pool = pool::connect_lazy(line.database.clone(), 1);
+    pub async fn connect(options: &ListenOptions) -> Result<Option<Self>, StoreError> {
+        let pool = pool::connect_lazy(options.database.clone(), 1);
         let mut listener = PgListener::connect_with(&pool).await?;
-        if !line.is_direct && pool::is_pooled(&mut listener).await? {
+        if !options.is_direct && pool::is_pooled(&mut listener).await? {
             return Ok(None);
         }
         // Whoever waits for a signal may be cancelled, and must not be while reconnecting.

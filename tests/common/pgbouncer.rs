@@ -23,7 +23,8 @@ const UNTIL_WE_END: &str = r#"
 trap '' HUP INT TERM
 "$@" &
 cat
-kill -s KILL $!"#;
+kill -s KILL $!
+wait"#;
 
 /// Dropping it kills it.
 pub struct PgBouncer {
@@ -86,7 +87,7 @@ fn configuration_in(folder: &Path) -> PathBuf {
     folder.join("pgbouncer.ini")
 }
 
-/// The first three are those of docs/reliability.md.
+/// The first four are those of docs/reliability.md.
 fn configuration(folder: &Path, address: &str) -> String {
     let folder = folder.display();
     format!(
@@ -95,6 +96,7 @@ fn configuration(folder: &Path, address: &str) -> String {
 
 [pgbouncer]
 pool_mode = transaction
+max_prepared_statements = 200
 query_wait_timeout = 5
 server_login_retry = 1
 listen_port = {PORT}

@@ -23,7 +23,7 @@ pub enum Database {
     Elsewhere(Cluster),
 }
 
-/// What every fault but one is injected into.
+/// With PgBouncer in front of it or without.
 pub struct Ours {
     pub primary: Node,
     standby: Option<Node>,
@@ -150,17 +150,8 @@ impl Cluster {
         Self { url, program }
     }
 
-    /// Returns when commits wait for a standby that may take over.
-    pub async fn prepare(&self) -> anyhow::Result<()> {
-        self.run("prepare").await
-    }
-
-    /// The primary dies. Returns when there is another.
-    pub async fn fail_over(&self) -> anyhow::Result<()> {
-        self.run("fail-over").await
-    }
-
-    async fn run(&self, what: &str) -> anyhow::Result<()> {
+    /// Returns when everything is in place again: see `--cluster-program`.
+    pub async fn run(&self, what: &str) -> anyhow::Result<()> {
         let program = self.program.display();
         let ended = Command::new(&self.program)
             .arg(what)

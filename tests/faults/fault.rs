@@ -23,12 +23,14 @@ pub enum Fault {
     NetworkSilent,
     Failover,
     PatroniFailover,
+    PatroniFrozen,
+    EtcdFrozen,
     SettingsGarbled,
     PgBouncerKilled,
 }
 
 impl Fault {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::ServerKilled,
         Self::ServerTerminated,
         Self::PostgresKilled,
@@ -39,6 +41,8 @@ impl Fault {
         Self::NetworkSilent,
         Self::Failover,
         Self::PatroniFailover,
+        Self::PatroniFrozen,
+        Self::EtcdFrozen,
         Self::SettingsGarbled,
         Self::PgBouncerKilled,
     ];
@@ -55,6 +59,10 @@ impl Fault {
             Self::NetworkSilent => "network: passes nothing on for 3 s",
             Self::Failover => "failover: primary SIGKILL, standby promoted",
             Self::PatroniFailover => "failover: Patroni, primary's PostgreSQL and Patroni SIGKILL",
+            Self::PatroniFrozen => {
+                "failover: Patroni, primary's Patroni SIGSTOP, its PostgreSQL alive"
+            }
+            Self::EtcdFrozen => "etcd: SIGSTOP until Patroni gives up the primary",
             Self::SettingsGarbled => "settings file: garbage for 3 s",
             Self::PgBouncerKilled => "pgbouncer: SIGKILL, started again",
         }
@@ -62,7 +70,9 @@ impl Fault {
 
     pub fn fits(self, setting: &Setting) -> bool {
         match self {
-            Self::PatroniFailover => matches!(setting, Setting::Elsewhere(_)),
+            Self::PatroniFailover | Self::PatroniFrozen | Self::EtcdFrozen => {
+                matches!(setting, Setting::Elsewhere(_))
+            }
             Self::PgBouncerKilled => matches!(setting, Setting::Ours { pgbouncer: Some(_) }),
             _ => matches!(setting, Setting::Ours { .. }),
         }
@@ -72,7 +82,9 @@ impl Fault {
     pub async fn prepare(self, stage: &mut Stage) -> anyhow::Result<()> {
         match self {
             Self::Failover => stage.database.ours()?.start_standby().await,
-            Self::PatroniFailover => stage.database.cluster()?.prepare().await,
+            Self::PatroniFailover | Self::PatroniFrozen | Self::EtcdFrozen => {
+                stage.database.cluster()?.run("prepare").await
+            }
             _ => Ok(()),
         }
     }
@@ -112,7 +124,9 @@ impl Fault {
             Self::NetworkCut => break_line(&stage.database.ours()?.proxy, Line::Cut).await,
             Self::NetworkSilent => break_line(&stage.database.ours()?.proxy, Line::Silent).await,
             Self::Failover => stage.database.ours()?.fail_over().await?,
-            Self::PatroniFailover => stage.database.cluster()?.fail_over().await?,
+            Self::PatroniFailover => stage.database.cluster()?.run("kill_primary").await?,
+            Self::PatroniFrozen => stage.database.cluster()?.run("freeze_patroni").await?,
+            Self::EtcdFrozen => stage.database.cluster()?.run("freeze_etcd").await?,
             Self::SettingsGarbled => {
                 stage
                     .write_settings("HEIST_COOLDOWN=24h\nHEIST_COOLDOWN\u{0}=24 bananas\n")

@@ -54,11 +54,12 @@ struct Options {
     /// Goes on with further rounds until so many minutes have passed
     #[arg(long, default_value_t = 0)]
     minutes: u64,
-    /// Leads to the primary of a cluster elsewhere, to an empty database. Only its failover is tried
+    /// Leads to the primary of a cluster elsewhere, to an empty database. Only its own faults are
+    /// injected
     #[arg(long, value_name = "URL", requires = "cluster_program")]
     cluster_url: Option<String>,
-    /// Called with `prepare`, it returns when commits wait for a standby; with `fail-over`, it kills
-    /// the primary and returns when there is another
+    /// Called with `prepare`, it returns when commits wait for a standby; with `kill_primary` or
+    /// `freeze_patroni`, when there is another primary; with `freeze_etcd`, when there is one again
     #[arg(long, value_name = "PROGRAM", requires = "cluster_url")]
     cluster_program: Option<PathBuf>,
     /// Puts this program in transaction mode between the server and the database

@@ -13,7 +13,7 @@ use heist::{
         leaderboard::Ranks,
         pool::{self, DatabaseUrl},
         reads::Reads,
-        signals::Line,
+        signals::ListenOptions,
     },
 };
 use http_body_util::Full;
@@ -47,11 +47,11 @@ impl Service {
         let pool = pool::connect_lazy(connect_options.clone(), 2);
         let on_commit: OnCommit = Arc::new(|_changes| {});
         let (engine, workers) = Engine::start(pool.clone(), Limits::default(), None, on_commit);
-        let line = Line {
+        let listen_options = ListenOptions {
             database: connect_options.clone(),
             is_direct: true,
         };
-        let (events, tasks) = Events::start(pool.clone(), line);
+        let (events, tasks) = Events::start(pool.clone(), listen_options);
         let settings = Settings {
             rates: RateLimits::NONE,
             ..Settings::default()

@@ -183,18 +183,24 @@ fn a_database_that_is_away_is_one_line() {
 }
 
 #[test]
-fn a_delay_longer_than_the_grace_period_is_one_line() {
+fn settings_that_contradict_each_other_are_one_line() {
     runtime().block_on(async {
-        let ended = Heist::serve()
-            .env("HEIST_SHUTDOWN_DELAY", "30s")
-            .ended()
-            .await;
-        assert_eq!(ended.code, Some(1));
-        let complaint = ended.complaint();
-        assert!(
-            complaint.contains("shorter than HEIST_SHUTDOWN_GRACE"),
-            "{complaint}"
-        );
+        for (name, value, why) in [
+            (
+                "HEIST_SHUTDOWN_DELAY",
+                "30s",
+                "shorter than HEIST_SHUTDOWN_GRACE",
+            ),
+            ("DATABASE_DIRECT_URL", NOBODY_THERE, "DATABASE_URL is not"),
+        ] {
+            let ended = Heist::serve().env(name, value).ended().await;
+            assert_eq!(ended.code, Some(1));
+            let complaint = ended.complaint();
+            assert!(
+                complaint.contains(name) && complaint.contains(why),
+                "{complaint}"
+            );
+        }
     });
 }
 

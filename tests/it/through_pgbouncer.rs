@@ -18,7 +18,8 @@ const OF_THE_CLIENT: [&str; 5] = [
 async fn sessions_of_pgbouncer(pool: &PgPool) -> usize {
     let sessions: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM pg_stat_activity
-        WHERE datname = current_database() AND application_name = 'heist'",
+        WHERE datname = current_database() AND application_name = 'heist'
+            AND query NOT LIKE 'LISTEN%'",
     )
     .fetch_one(pool)
     .await

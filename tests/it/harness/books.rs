@@ -128,17 +128,22 @@ const BEGUN_BELOW_ZERO: &str = r#"
     INNER JOIN test.start ON start."userId" = player."id"
     WHERE start."points" < 0 AND player."monthlyPoints" >= start."points""#;
 
-/// Sessions of a server that has stopped: PostgreSQL needs a moment to end the last ones. Those of
-/// a pooler stay, and do nothing.
+/// Sessions of a server that has stopped: PostgreSQL needs a moment to end the last ones. Those that
+/// PgBouncer keeps do nothing.
 const SESSIONS: &str = "
     SELECT count(*)
     FROM pg_stat_activity
-    WHERE datname = current_database() AND application_name = 'heist' AND state <> 'idle'";
+    WHERE datname = current_database() AND application_name = 'heist'
+        AND NOT ($1 AND state = 'idle')";
 
 /// Fails with everything that does not add up.
-pub async fn check(pool: &PgPool) {
+pub async fn check(pool: &PgPool, through_pgbouncer: bool) {
     until("the server's last session has ended", async || {
-        let sessions: i64 = sqlx::query_scalar(SESSIONS).fetch_one(pool).await.unwrap();
+        let sessions: i64 = sqlx::query_scalar(SESSIONS)
+            .bind(through_pgbouncer)
+            .fetch_one(pool)
+            .await
+            .unwrap();
         (sessions == 0).then_some(())
     })
     .await;

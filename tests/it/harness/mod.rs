@@ -208,7 +208,7 @@ impl Setup {
                 stopping.elapsed() < PATIENCE,
                 "the server had to be cut off"
             );
-            books::check(&world.pool).await;
+            books::check(&world.pool, world.direct_url.is_some()).await;
             world.pool.close().await;
             database.discard().await;
         });

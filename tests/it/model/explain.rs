@@ -173,12 +173,12 @@ impl Evidence<'_> {
             }
             if place == claim.window.1 {
                 // The one that holds up all the others.
-                let mut culprit = index;
-                while let Some(earlier) = waits_for(pending, culprit) {
-                    culprit = earlier;
+                let mut root = index;
+                while let Some(earlier) = waits_for(pending, root) {
+                    root = earlier;
                 }
-                let culprit = &pending[culprit];
-                let told = if culprit.operation.invoked == claim.operation.invoked {
+                let culprit = &pending[root];
+                let told = if root == index {
                     format!("{:?} is true at no moment", culprit.says)
                 } else {
                     let (says, later) = (&culprit.says, claim.operation);
@@ -216,7 +216,10 @@ impl Evidence<'_> {
             Object::Referral(_) => None,
         });
         let changes = (order[first..last].iter())
-            .filter(|change| (change.call.objects().iter()).any(|it| objects.contains(it)))
+            .filter(|change| {
+                let changed = self.objects_changed(&change.call, order);
+                changed.iter().any(|object| objects.contains(object))
+            })
             .map(|change| format!("{change:?}"));
         let lines: Vec<String> = players
             .chain(changes)

@@ -51,7 +51,8 @@ fn the_model_explains_what_was_answered_while_connections_died() {
 /// Or else the two tests above would say nothing.
 #[test]
 fn one_false_number_in_a_history_is_found_and_shown_without_what_explains_nothing() {
-    let program = Program::random(rand::random(), false);
+    let seed = seed();
+    let program = Program::random(seed, false);
     play(&program, false, |evidence| {
         evidence.explain().unwrap();
         let mut falsified = 0;
@@ -98,14 +99,12 @@ fn falsify(outcome: &mut Outcome) -> bool {
 }
 
 fn play_programs(faults: bool) {
-    let seed: Option<u64> = variable("HEIST_MODEL_SEED");
     let minutes: Option<u64> = variable("HEIST_MODEL_MINUTES");
     let until = minutes.map(|minutes| Instant::now() + Duration::from_mins(minutes));
     let mut played = 0;
     let mut explained = 0;
     loop {
-        let seed = seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
-        println!("HEIST_MODEL_SEED={seed} faults={faults}");
+        let seed = seed();
         let program = Program::random(seed, faults);
         play(&program, faults, |evidence| {
             explained += (evidence.explain())
@@ -118,6 +117,13 @@ fn play_programs(faults: bool) {
         }
     }
     println!("{explained} answers of {played} programs are explained");
+}
+
+/// That of the instructions, or any.
+fn seed() -> u64 {
+    let seed = variable("HEIST_MODEL_SEED").unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    println!("HEIST_MODEL_SEED={seed}");
+    seed
 }
 
 fn play(program: &Program, faults: bool, look: impl FnOnce(&Evidence<'_>)) {
