@@ -83,7 +83,7 @@ fn a_server_that_cannot_listen_still_tells_of_every_heist() {
         let ben = world.player("Ben").points(100_000).await;
         let mut inbox = ben.listens(&there).await;
         let mut watcher = there.watch_points().await;
-        // Both begin by telling to load.
+        // It begins by telling to load.
         watcher.resync().await;
         for robber in world.crowd("Robber", 3).tokens(1).await {
             robber.robs(&ben).await.unwrap();
