@@ -45,11 +45,11 @@ impl Serve {
             config.shutdown_delay < config.shutdown_grace || config.shutdown_delay.is_zero(),
             "HEIST_SHUTDOWN_DELAY has to be shorter than HEIST_SHUTDOWN_GRACE, of which it is a part"
         );
-
         ensure!(
             config.database_url.is_some() || config.database_direct_url.is_none(),
             "DATABASE_DIRECT_URL is set and DATABASE_URL is not: they lead to the same database"
         );
+
         ensure!(
             config.auth.is_some() || config.database_url.is_none(),
             "HEIST_AUTH is not set: jwt asks for bearer tokens; none lets whoever can connect rob any player and award tokens"

@@ -267,8 +267,8 @@ async fn with_lock(
     .await
 }
 
-/// A connection that holds the lock in a transaction, and with it ends both. Whoever waits holds no
-/// connection: those of a pooler may be few.
+/// A connection with a transaction that holds the lock until the connection is closed. Whoever waits
+/// holds no connection: those of a pooler may be few.
 async fn lock(options: &PgConnectOptions) -> Result<PgConnection, SchemaError> {
     loop {
         let mut guard = connect(options).await?;

@@ -118,6 +118,14 @@ impl Stage {
             .unwrap()
     }
 
+    /// One with tokens and one to rob, once the replica is read.
+    async fn players(&self) -> (Player, Player) {
+        let ada = self.world.player("Ada").tokens(50).await;
+        let rich = self.world.player("Rich").points(1_000_000).await;
+        self.is_read(&ada).await;
+        (ada, rich)
+    }
+
     /// Waits until a player's balance is read from the replica.
     async fn is_read(&self, player: &Player) {
         let before = self.last_asked().await;
@@ -199,16 +207,19 @@ async fn sees_the_heist(world: &World, ada: &Player, heists: i32) {
     assert_eq!(stats.heists_as_attacker, i64::from(heists));
 }
 
+/// So many times.
+async fn robs_and_sees_it(stage: &Stage, robber: &Player, victim: &Player, times: i32) {
+    for heists in 1..=times {
+        robber.robs(victim).await.unwrap();
+        sees_the_heist(&stage.world, robber, heists).await;
+    }
+}
+
 #[test]
 fn reads_go_to_the_replica_and_see_what_was_just_answered() {
     Stage::run(async |stage| {
-        let ada = stage.world.player("Ada").tokens(50).await;
-        let rich = stage.world.player("Rich").points(1_000_000).await;
-        stage.is_read(&ada).await;
-        for heists in 1..=30 {
-            ada.robs(&rich).await.unwrap();
-            sees_the_heist(&stage.world, &ada, heists).await;
-        }
+        let (ada, rich) = stage.players().await;
+        robs_and_sees_it(stage, &ada, &rich, 30).await;
         stage.is_read(&ada).await;
     });
 }
@@ -216,14 +227,9 @@ fn reads_go_to_the_replica_and_see_what_was_just_answered() {
 #[test]
 fn a_replica_that_lags_is_not_read_until_it_has_caught_up() {
     Stage::run(async |stage| {
-        let ada = stage.world.player("Ada").tokens(50).await;
-        let rich = stage.world.player("Rich").points(1_000_000).await;
-        stage.is_read(&ada).await;
+        let (ada, rich) = stage.players().await;
         stage.on_replica("SELECT pg_wal_replay_pause()").await;
-        for heists in 1..=20 {
-            ada.robs(&rich).await.unwrap();
-            sees_the_heist(&stage.world, &ada, heists).await;
-        }
+        robs_and_sees_it(stage, &ada, &rich, 20).await;
         let before = stage.last_asked().await;
         let begun = Instant::now();
         for _ in 0..100 {
@@ -245,15 +251,10 @@ fn a_replica_that_lags_is_not_read_until_it_has_caught_up() {
 #[test]
 fn a_replica_that_freezes_costs_a_moment_and_no_answer() {
     Stage::run(async |stage| {
-        let ada = stage.world.player("Ada").tokens(50).await;
-        let rich = stage.world.player("Rich").points(1_000_000).await;
-        stage.is_read(&ada).await;
+        let (ada, rich) = stage.players().await;
         stage.signal_replica("STOP");
         let begun = Instant::now();
-        for heists in 1..=20 {
-            ada.robs(&rich).await.unwrap();
-            sees_the_heist(&stage.world, &ada, heists).await;
-        }
+        robs_and_sees_it(stage, &ada, &rich, 20).await;
         // Eighty reads, of which the first learn that it does not answer.
         assert!(
             begun.elapsed() < Duration::from_secs(3),
@@ -269,9 +270,7 @@ fn a_replica_that_freezes_costs_a_moment_and_no_answer() {
 #[test]
 fn a_replica_that_dies_costs_nobody_an_answer_and_is_read_again_when_it_is_back() {
     Stage::run(async |stage| {
-        let ada = stage.world.player("Ada").tokens(50).await;
-        let rich = stage.world.player("Rich").points(1_000_000).await;
-        stage.is_read(&ada).await;
+        let (ada, rich) = stage.players().await;
         let world = stage.world.clone();
         let reader = ada.clone();
         let stopped = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -285,10 +284,7 @@ fn a_replica_that_dies_costs_nobody_an_answer_and_is_read_again_when_it_is_back(
             answers
         });
         stage.replica.take().unwrap().stop().await.unwrap();
-        for heists in 1..=5 {
-            ada.robs(&rich).await.unwrap();
-            sees_the_heist(&stage.world, &ada, heists).await;
-        }
+        robs_and_sees_it(stage, &ada, &rich, 5).await;
         stopped.store(true, std::sync::atomic::Ordering::Relaxed);
         assert!(reading.await.unwrap() > 0);
 

@@ -17,7 +17,7 @@ use sqlx::Connection as _;
 use tonic::{Request, Response, Status, async_trait, transport::server::TcpIncoming};
 
 use crate::harness::{
-    World, all_at_once, connect,
+    Player, World, all_at_once, connect,
     mail::{Provider, mailing},
     process::{Heist, Serving},
 };
@@ -110,6 +110,16 @@ fn calling<T>(message: T, traceparent: &str) -> Request<T> {
     request
 }
 
+/// A heist in a trace with these flags.
+fn robbing(attacker: &Player, victim: &Player, flags: &str) -> Request<ExecuteHeistRequest> {
+    let heist = ExecuteHeistRequest {
+        attacker_id: attacker.id,
+        victim_id: victim.id,
+        request_id: String::new(),
+    };
+    calling(heist, &format!("00-{TRACE_ID}-{SPAN_ID}-{flags}"))
+}
+
 fn hex(id: &[u8]) -> String {
     id.iter().fold(String::new(), |mut hex, byte| {
         write!(hex, "{byte:02x}").expect("a string has room");
@@ -124,12 +134,7 @@ fn one_heist_is_one_trace_from_its_caller_to_the_statements() {
         let (server, there) = traced(world, &collector, "parentbased_always_on").await;
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
-        let heist = ExecuteHeistRequest {
-            attacker_id: ada.id,
-            victim_id: ben.id,
-            request_id: String::new(),
-        };
-        let request = calling(heist, &format!("00-{TRACE_ID}-{SPAN_ID}-01"));
+        let request = robbing(&ada, &ben, "01");
         there.heists.clone().execute_heist(request).await.unwrap();
         let line = server.event("HEIST_SUCCESS").await;
         assert_eq!(line["traceId"], TRACE_ID);
@@ -173,12 +178,7 @@ fn the_mail_that_a_heist_leads_to_is_in_its_trace() {
         let ben = world.player("Ben").points(1000).await;
         let ben = ben.at(world, "ben@example.com").await;
         for flags in ["01", "00"] {
-            let heist = ExecuteHeistRequest {
-                attacker_id: ada.id,
-                victim_id: ben.id,
-                request_id: String::new(),
-            };
-            let request = calling(heist, &format!("00-{TRACE_ID}-{SPAN_ID}-{flags}"));
+            let request = robbing(&ada, &ben, flags);
             there.heists.clone().execute_heist(request).await.unwrap();
         }
         provider.has_received(4).await;
