@@ -3,7 +3,7 @@ import type { ContextValues, StreamResponse, Transport, UnaryResponse } from "@c
 import { type Backoff, pause, pauseAfter } from "./backoff.ts";
 import { type Connections, NoConnection } from "./connections.ts";
 import { isRepeatable, withRequestId } from "./methods.ts";
-import { type HeistError, type Reason, toHeistError } from "./refusal.ts";
+import { type HeistError, NoToken, type Reason, toHeistError } from "./refusal.ts";
 
 /** The most attempts of one call. */
 const ATTEMPTS = 6;
@@ -52,8 +52,8 @@ export class Calls implements Transport {
     for (let attempt = 1; ; attempt += 1) {
       const remainingMs = Math.max(1, deadline - Date.now());
       // Half of the time, so that a server that hangs leaves some for another one.
-      const isLast = attempt === ATTEMPTS || !isRepeatable(method);
-      const attemptMs = isLast ? remainingMs : Math.ceil(remainingMs / 2);
+      const leavesTime = attempt < ATTEMPTS && isRepeatable(method) && this.#connections.hasChoice;
+      const attemptMs = leavesTime ? Math.ceil(remainingMs / 2) : remainingMs;
       try {
         const { transport, headers } = await this.#prepare(header, attemptMs, signal);
         return await transport.unary(method, signal, attemptMs, headers, request, contextValues);
@@ -112,8 +112,16 @@ export class Calls implements Transport {
 
   async #connect(header: HeadersInit | undefined): Promise<{ transport: Transport; headers: Headers }> {
     const headers = new Headers(header);
-    if (this.#token) headers.set("authorization", `Bearer ${await this.#token()}`);
+    if (this.#token) headers.set("authorization", `Bearer ${await askForToken(this.#token)}`);
     return { transport: await this.#connections.take(), headers };
+  }
+}
+
+async function askForToken(token: TokenSource): Promise<string> {
+  try {
+    return await token();
+  } catch (error) {
+    throw new NoToken(error);
   }
 }
 

@@ -52,6 +52,11 @@ export class Connections {
     this.#tls = tls;
   }
 
+  /** Whether another attempt of a call may reach another server. */
+  get hasChoice(): boolean {
+    return this.#connections.size > 1;
+  }
+
   /** A connection that is open at this moment. */
   async take(): Promise<Transport> {
     await this.#refresh();

@@ -53,6 +53,8 @@ export interface RefusalFacts {
   // The call failed without a reason of the service.
   /** No connection to any address: the service has not received the call. */
   NO_CONNECTION: object;
+  /** The client's `token` failed: nothing was sent. */
+  NO_TOKEN: object;
   /** The connection broke, or a proxy answered: whether the call took effect is unknown. */
   CONNECTION_LOST: object;
   /** No answer in time: whether the call took effect is unknown. */
@@ -102,6 +104,13 @@ export class HeistError extends Error {
   }
 }
 
+/** @internal The source of tokens failed. */
+export class NoToken extends Error {
+  constructor(cause: unknown) {
+    super(cause instanceof Error ? cause.message : String(cause), { cause });
+  }
+}
+
 /** @internal What an attempt of a call threw, as callers see it. */
 export function toHeistError(rpc: string, error: unknown, signal: AbortSignal | undefined): HeistError {
   if (error instanceof HeistError) return error;
@@ -112,6 +121,7 @@ export function toHeistError(rpc: string, error: unknown, signal: AbortSignal | 
   if (error instanceof NoConnection) {
     return new HeistError(rpc, { reason: "NO_CONNECTION", message: error.message }, error);
   }
+  if (error instanceof NoToken) return new HeistError(rpc, { reason: "NO_TOKEN", message: error.message }, error);
   return new HeistError(rpc, readRefusal(cause), cause);
 }
 

@@ -11,14 +11,17 @@ export class TestDatabase {
   readonly url: string;
   readonly pool: pg.Pool;
 
-  private constructor(url: string) {
+  constructor(url: string, pool = new pg.Pool({ connectionString: url, max: 10 })) {
     this.url = url;
-    this.pool = new pg.Pool({ connectionString: url, max: 10 });
+    this.pool = pool;
     // The server ends the connections when the database is dropped.
     this.pool.on("error", () => undefined);
   }
 
-  static async create(cleanup: Cleanup): Promise<TestDatabase> {
+  static async create<Database extends TestDatabase>(
+    this: new (url: string) => Database,
+    cleanup: Cleanup,
+  ): Promise<Database> {
     const serverUrl = setting("DATABASE_URL");
     databases += 1;
     const name = `client_test_${process.pid}_${databases}`;
@@ -27,7 +30,7 @@ export class TestDatabase {
     await atServer(serverUrl, `CREATE DATABASE ${name}`);
     cleanup.add(() => atServer(serverUrl, `DROP DATABASE ${name} WITH (FORCE)`));
 
-    const database = new TestDatabase(url.href);
+    const database = new this(url.href);
     cleanup.add(() => database.pool.end());
     await database.pool.query(readFileSync(new URL("src/embedded/application.sql", repository), "utf8"));
     await runHeist(["migrate", "up"], { DATABASE_URL: url.href });

@@ -3,6 +3,7 @@
 
 export { Cleanup, eventually, PATIENCE_MS } from "./cleanup.ts";
 export { TestDatabase } from "./database.ts";
+export { type AwardTokenHandler, ConnectError, startFakeHeist } from "./fake.ts";
 export { Heist, runHeist } from "./heist.ts";
 export { listen, Network, startSilentServer, unusedPort } from "./network.ts";
 export { end, firstLine, repository, setting } from "./processes.ts";
