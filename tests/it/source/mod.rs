@@ -1,0 +1,4 @@
+//! Rules for the source code and the documents.
+
+mod architecture;
+mod documentation;
