@@ -10,7 +10,7 @@
 //! cargo bench -- --only uniform,hot   some of it
 //! cargo bench -- --only costs         what telemetry, streams and mail take off the throughput
 //! cargo bench -- --only soak          half an hour of ordinary load: leaks and growing latency
-//! cargo bench -- --statements         also the statements by the time that PostgreSQL spent on them
+//! cargo bench -- --statements         also the statements that take most of PostgreSQL's time
 //! ```
 //!
 //! Both sides of a comparison are measured in the same run, in alternating rounds: raw, gRPC, raw,
