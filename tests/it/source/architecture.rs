@@ -1,14 +1,129 @@
-//! Keeps out the arrows that the architecture forbids, by reading the source.
-//!
-//! Comments do not count: who talks about another room does not know it yet.
+//! The rules of the architecture, held by reading the source.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
+use super::imports::{Crate, in_circles};
+
 const MOST_LINES: usize = 400;
+
+/// What each folder of `src/` may import. The longest row that fits a file counts for it, so that a
+/// folder inside a folder may have a row of its own. `pb` is the contract, which `lib.rs` includes.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("archive", &["store"]),
+    ("auth", &["domain", "watched"]),
+    (
+        "cli",
+        &[
+            "archive",
+            "auth",
+            "config",
+            "domain",
+            "embedded",
+            "server",
+            "settings",
+            "store",
+            "telemetry",
+        ],
+    ),
+    (
+        "config",
+        &[
+            "auth", "domain", "engine", "mail", "rpc", "server", "settings", "store",
+        ],
+    ),
+    ("domain", &[]),
+    ("embedded", &["domain", "engine", "store"]),
+    ("engine", &["domain", "store", "telemetry"]),
+    ("events", &["domain", "store"]),
+    ("health", &["pb", "store"]),
+    ("mail", &["domain", "store", "telemetry"]),
+    (
+        "rpc",
+        &[
+            "auth",
+            "domain",
+            "engine",
+            "events",
+            "pb",
+            "settings",
+            "store",
+            "telemetry",
+        ],
+    ),
+    (
+        "server",
+        &[
+            "auth", "domain", "engine", "events", "health", "mail", "pb", "rpc", "settings",
+            "store", "watched",
+        ],
+    ),
+    ("settings", &["domain"]),
+    ("store", &["domain", "telemetry"]),
+    ("telemetry", &["config"]),
+    ("watched", &[]),
+];
+
+/// Which files may use a crate, a module of the standard library, or one of their items.
+const ONLY_IN: &[(&[&str], &[&str])] = &[
+    (
+        &["tonic", "tonic_types", "prost", "prost_types"],
+        &[
+            "lib.rs",
+            "rpc/",
+            "server.rs",
+            "server/",
+            "cli/healthcheck",
+            "telemetry/otlp.rs",
+        ],
+    ),
+    // The engine holds connections for the store.
+    (&["sqlx"], &["store/", "embedded/", "engine/"]),
+    (
+        &[
+            "sqlx::query",
+            "sqlx::query_as",
+            "sqlx::query_scalar",
+            "sqlx::query_file",
+            "sqlx::query_file_as",
+            "sqlx::query_file_scalar",
+            "sqlx::raw_sql",
+        ],
+        &["store/", "embedded/"],
+    ),
+    (
+        &[
+            "std::env::var",
+            "std::env::vars",
+            "std::env::var_os",
+            "std::env::vars_os",
+            "option_env",
+        ],
+        &["config.rs", "config/"],
+    ),
+];
+
+/// Words that `domain/` must not contain: it is pure, so time and randomness are passed in.
+const IMPURE: &[&str] = &[
+    "tokio",
+    "sqlx",
+    "tonic",
+    "prost",
+    "tracing",
+    "async",
+    "await",
+    "std::env",
+    "now_utc",
+    "SystemTime",
+    "Instant",
+    "rand",
+    "now_v7",
+    "new_v4",
+];
 
 /// A file below `src/`, by its path there.
 struct Source {
@@ -18,7 +133,7 @@ struct Source {
 
 impl Source {
     fn all() -> Vec<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let root = src();
         let mut files = Vec::new();
         collect(&root, &mut files);
         assert!(files.len() > 40, "{files:?}");
@@ -39,13 +154,17 @@ impl Source {
         places.iter().any(|place| self.path.starts_with(place))
     }
 
-    /// Lines that mention a word as a whole word, without their comments.
-    fn mentions(&self, word: &str) -> Vec<String> {
+    /// Lines that contain a word as a whole word outside comments.
+    fn lines_with(&self, word: &str) -> Vec<String> {
         (self.text.lines().enumerate())
             .filter(|(_, line)| has_word(without_comment(line), word))
             .map(|(index, line)| format!("{}:{}: {}", self.path, index + 1, line.trim()))
             .collect()
     }
+}
+
+fn src() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -70,140 +189,123 @@ fn has_word(line: &str, word: &str) -> bool {
     })
 }
 
-/// No file in `places` mentions one of the `words`.
-fn forbid(places: &[&str], exceptions: &[&str], words: &[&str]) {
+/// Fails if a file in `places` contains one of the `words`.
+fn forbid(places: &[&str], words: &[&str]) {
     let found: Vec<String> = (Source::all().iter())
-        .filter(|source| source.is_in(places) && !source.is_in(exceptions))
-        .flat_map(|source| words.iter().flat_map(|word| source.mentions(word)))
+        .filter(|source| source.is_in(places))
+        .flat_map(|source| words.iter().flat_map(|word| source.lines_with(word)))
         .collect();
     assert!(found.is_empty(), "{words:?}:\n{}", found.join("\n"));
 }
 
-/// The rooms of the house but one, as their files see them.
-fn rooms_other_than(room: &str) -> Vec<String> {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let rooms = (fs::read_dir(sources).unwrap())
-        .map(|entry| {
-            let path = entry.unwrap().path();
-            path.file_stem().unwrap().to_str().unwrap().to_owned()
-        })
-        .chain(["pb".to_owned()])
-        .filter(|name| name != room && name != "lib" && name != "main");
-    rooms.map(|name| format!("crate::{name}")).collect()
+/// The row of [`MAY_IMPORT`] that counts for a module.
+fn folder(module: &[String]) -> &'static str {
+    let path = match module {
+        [] => "pb".to_owned(),
+        _ => module.join("/"),
+    };
+    let rows = MAY_IMPORT.iter().map(|&(folder, _)| folder);
+    let fits = |folder: &&str| {
+        (path.strip_prefix(*folder)).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let longest = rows.filter(fits).max_by_key(|folder| folder.len());
+    longest.unwrap_or_else(|| {
+        assert_eq!(path, "pb", "MAY_IMPORT has no row for this module");
+        "pb"
+    })
 }
 
 #[test]
-fn the_domain_knows_nothing_but_itself() {
-    let others = rooms_other_than("domain");
-    let mut words: Vec<&str> = others.iter().map(String::as_str).collect();
-    words.extend([
-        "tokio", "sqlx", "tonic", "prost", "tracing", "async", "await", "std::env",
-    ]);
-    words.extend([
-        "now_utc",
-        "SystemTime",
-        "Instant",
-        "rand",
-        "now_v7",
-        "new_v4",
-    ]);
-    forbid(&["domain/"], &[], &words);
+fn folders_import_only_what_the_table_allows() {
+    let source = Crate::read(&src());
+    let mut forbidden = Vec::new();
+    for import in source.imports() {
+        let (from, to) = (folder(&import.from), folder(&import.to));
+        let row = MAY_IMPORT.iter().find(|(folder, _)| *folder == from);
+        let allowed = row.map_or(&[][..], |(_, allowed)| allowed);
+        if from != to && !allowed.contains(&to) {
+            let (from_file, to_file) = (source.file(&import.from), source.file(&import.to));
+            forbidden.push(format!("{from_file}:{}: {to_file}", import.line));
+        }
+    }
+    assert!(forbidden.is_empty(), "{}", forbidden.join("\n"));
 }
 
 #[test]
-fn nested_imports_hide_nothing_from_these_tests() {
-    // `use crate::{rpc::..}` is how rustfmt writes imports: its parts are looked at here.
-    for source in Source::all() {
-        let forbidden: &[&str] = match source.path.split('/').next().unwrap() {
-            "domain" => &[
-                "rpc", "engine", "events", "mail", "store", "embedded", "settings", "config",
-                "server", "cli", "pb",
-            ],
-            "store" => &["rpc", "engine", "events", "mail", "server", "cli", "pb"],
-            "engine" => &["rpc", "server", "cli", "pb"],
-            _ => &[],
-        };
-        for import in source.text.split("use crate::{").skip(1) {
-            let import = &import[..import.find("};").unwrap()];
-            for room in forbidden {
-                assert!(!has_word(import, room), "{}: {room}", source.path);
+fn the_table_of_imports_has_no_stale_entries() {
+    let source = Crate::read(&src());
+    let modules: BTreeSet<&str> = source.modules().map(|(path, _)| folder(path)).collect();
+    let rows: BTreeSet<&str> = MAY_IMPORT.iter().map(|(folder, _)| *folder).collect();
+    let stale: Vec<_> = rows.difference(&modules).collect();
+    assert!(stale.is_empty(), "rows without a file: {stale:?}");
+
+    let used: BTreeSet<_> = (source.imports().iter())
+        .map(|import| (folder(&import.from), folder(&import.to)))
+        .collect();
+    let unused: Vec<_> = (MAY_IMPORT.iter())
+        .flat_map(|&(from, allowed)| allowed.iter().map(move |&to| (from, to)))
+        .filter(|arrow| !used.contains(arrow))
+        .collect();
+    assert!(unused.is_empty(), "arrows without an import: {unused:?}");
+}
+
+#[test]
+#[ignore = "the source still has circles"]
+fn files_do_not_import_each_other_in_a_circle() {
+    let source = Crate::read(&src());
+    let needs = source.imports().into_iter().filter(|it| it.needs_item);
+    let edges = needs.map(|import| {
+        let file = |module| source.file(module).to_owned();
+        (file(&import.from), file(&import.to))
+    });
+    let circles: Vec<String> = (in_circles(&edges.collect()).iter())
+        .map(|(from, to)| format!("{from} -> {to}"))
+        .collect();
+    assert!(circles.is_empty(), "{circles:#?}");
+}
+
+#[test]
+#[ignore = "telemetry still imports config"]
+fn the_table_of_imports_has_no_circle() {
+    let arrows =
+        (MAY_IMPORT.iter()).flat_map(|&(from, allowed)| allowed.iter().map(move |&to| (from, to)));
+    let circles = in_circles(&arrows.collect());
+    assert!(circles.is_empty(), "{circles:#?}");
+}
+
+#[test]
+fn crates_are_used_only_where_the_table_allows() {
+    let source = Crate::read(&src());
+    let mut forbidden = Vec::new();
+    for (_, module) in source.modules() {
+        for (path, line) in module.paths() {
+            for (items, places) in ONLY_IN {
+                let is_item = |item: &&str| {
+                    (path.strip_prefix(*item))
+                        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+                };
+                let is_allowed = places.iter().any(|place| module.file.starts_with(place));
+                if items.iter().any(is_item) && !is_allowed {
+                    forbidden.push(format!("{}:{line}: {path}", module.file));
+                }
             }
         }
     }
+    assert!(forbidden.is_empty(), "{}", forbidden.join("\n"));
 }
 
 #[test]
-fn the_store_knows_nobody_who_calls_it() {
-    let words = [
-        "crate::rpc",
-        "crate::engine",
-        "crate::events",
-        "crate::mail",
-        "crate::server",
-        "crate::cli",
-        "crate::pb",
-        "tonic",
-        "prost",
-    ];
-    forbid(&["store/"], &[], &words);
+fn the_domain_is_pure() {
+    forbid(&["domain/"], IMPURE);
 }
 
 #[test]
-fn rpcs_know_no_sql() {
-    forbid(
-        &["rpc/"],
-        &[],
-        &["sqlx", "query", "query_as", "SELECT", "UPDATE", "INSERT"],
-    );
+fn rpc_contains_no_sql() {
+    forbid(&["rpc/"], &["SELECT", "UPDATE", "INSERT", "DELETE"]);
 }
 
 #[test]
-fn only_rpc_knows_the_wire() {
-    let exceptions = [
-        "rpc/",
-        "lib.rs",
-        "server.rs",
-        "server/",
-        "cli/healthcheck",
-        "telemetry/otlp.rs",
-    ];
-    forbid(
-        &[""],
-        &exceptions,
-        &["tonic", "prost", "prost_types", "tonic_types", "crate::pb"],
-    );
-}
-
-#[test]
-fn only_the_store_and_the_embedded_server_know_sql() {
-    // The engine holds connections for the store, and nothing else of sqlx.
-    // config.rs names it in an example of a log filter.
-    let exceptions = ["store/", "embedded/", "engine/", "config.rs"];
-    forbid(&[""], &exceptions, &["sqlx"]);
-    let statements = [
-        "sqlx::query",
-        "query_file",
-        "query_scalar",
-        "query_as",
-        "raw_sql",
-    ];
-    forbid(&["engine/"], &[], &statements);
-}
-
-#[test]
-fn only_config_reads_the_environment() {
-    forbid(
-        &[""],
-        &["config.rs", "config/"],
-        &[
-            "env::var",
-            "env::vars",
-            "env::var_os",
-            "env::vars_os",
-            "option_env",
-        ],
-    );
-    // clap reads what has `env`: that is in config, and in settings for the rules of the game.
+fn only_config_and_settings_declare_environment_variables() {
     let found: Vec<String> = (Source::all().iter())
         .filter(|source| !source.is_in(&["config.rs", "config/", "settings/"]))
         .filter(|source| source.text.contains("env = \""))
@@ -231,7 +333,7 @@ fn only_the_store_names_the_applications_tables() {
 }
 
 #[test]
-fn nothing_reads_all_columns_whatever_they_are() {
+fn statements_name_their_columns() {
     for source in Source::all()
         .iter()
         .filter(|source| source.is_in(&["store/"]))
@@ -248,7 +350,7 @@ fn nothing_reads_all_columns_whatever_they_are() {
 }
 
 #[test]
-fn files_are_split_before_they_grow_too_long() {
+fn files_have_at_most_400_lines() {
     let long: Vec<String> = (Source::all().iter())
         .map(|source| (source.text.lines().count(), &source.path))
         .filter(|(lines, _)| *lines > MOST_LINES)
@@ -257,10 +359,10 @@ fn files_are_split_before_they_grow_too_long() {
     assert!(long.is_empty(), "{long:?}");
 }
 
-/// What is new at the top of the repository is either read by the build of the program, and so
-/// copied into that of the image, or named here.
+/// Each entry at the top of the repository is either in `.dockerignore`'s exceptions, and so part of
+/// the image's build context, or named here as not needed by the build.
 #[test]
-fn the_build_of_the_image_has_what_the_build_of_the_program_reads() {
+fn the_image_build_context_is_complete() {
     let not_read = ".ci .dockerignore .gitignore CHANGELOG.md Dockerfile Makefile README.md benches \
         clippy.toml compose.yaml deny.toml docs examples k8s monitoring scripts tests";
     let not_read: Vec<&str> = not_read.split_whitespace().collect();

@@ -2,3 +2,5 @@
 
 mod architecture;
 mod documentation;
+mod imports;
+mod lexer;
