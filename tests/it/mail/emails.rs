@@ -18,10 +18,7 @@ use crate::harness::{
 
 /// A window that has been open for ten minutes.
 async fn open_window(world: &World) -> Mailing {
-    let now: OffsetDateTime = sqlx::query_scalar("SELECT now()")
-        .fetch_one(&world.pool)
-        .await
-        .unwrap();
+    let now: OffsetDateTime = world.database_time().await;
     let opens = now.time() - Duration::from_mins(10);
     let closes = now.time() + Duration::from_mins(30);
     Mailing::Daily(Window::new(opens, closes).unwrap())
@@ -29,10 +26,7 @@ async fn open_window(world: &World) -> Mailing {
 
 /// A window that opens in half a day.
 async fn closed_window(world: &World) -> Mailing {
-    let now: OffsetDateTime = sqlx::query_scalar("SELECT now()")
-        .fetch_one(&world.pool)
-        .await
-        .unwrap();
+    let now: OffsetDateTime = world.database_time().await;
     let opens: Time = now.time() + Duration::from_hours(12);
     Mailing::Daily(Window::new(opens, opens + Duration::from_hours(1)).unwrap())
 }
@@ -41,13 +35,19 @@ async fn closed_window(world: &World) -> Mailing {
 fn both_players_of_a_heist_are_told_by_mail() {
     World::run(async |world| {
         let provider = Provider::start().await;
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
+        let (server, there) = world.mailing_through(&provider).await;
+        let ada = world
+            .player("Ada")
+            .tokens(1)
+            .points(10)
+            .email("ada@example.com")
+            .await
+            .seen_by(&there);
+        let ben = world
+            .player("Ben <b>")
+            .points(1000)
+            .email("ben@example.com")
             .await;
-        let ada = world.player("Ada").tokens(1).points(10).await;
-        let ada = ada.at(world, "ada@example.com").await.seen_by(&there);
-        let ben = world.player("Ben <b>").points(1000).await;
-        let ben = ben.at(world, "ben@example.com").await;
 
         ada.robs(&ben).await.unwrap();
 
@@ -108,10 +108,8 @@ fn both_players_of_a_heist_are_told_by_mail() {
 fn a_token_that_was_earned_is_told_by_mail() {
     World::run(async |world| {
         let provider = Provider::start().await;
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
-        let ada = world.player("Ada").await.at(world, "ada@example.com").await;
+        let (server, there) = world.mailing_through(&provider).await;
+        let ada = world.player("Ada").email("ada@example.com").await;
         let eve = world
             .player("Eve\r\nBcc: all@example.com")
             .referred_by(&ada)
@@ -135,11 +133,9 @@ fn a_token_that_was_earned_is_told_by_mail() {
 fn who_has_no_address_is_not_mailed() {
     World::run(async |world| {
         let provider = Provider::start().await;
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
+        let (server, there) = world.mailing_through(&provider).await;
         let ada = world.player("Ada").tokens(1).await.seen_by(&there);
-        let ben = world.player("Ben").points(1000).await.at(world, " ").await;
+        let ben = world.player("Ben").points(1000).email(" ").await;
         ada.robs(&ben).await.unwrap();
         world.all_emails_are("SKIPPED").await;
         assert!(provider.received().is_empty());
@@ -151,26 +147,22 @@ fn who_has_no_address_is_not_mailed() {
 fn what_happened_while_mail_was_off_is_not_mailed_later() {
     World::run(async |world| {
         let provider = Provider::start().await;
-        let ada = world
-            .player("Ada")
+        let ada = world.player("Ada").tokens(1).email("ada@example.com").await;
+        let ben = world
+            .player("Ben")
+            .points(1000)
             .tokens(1)
-            .await
-            .at(world, "ada@example.com")
+            .email("ben@example.com")
             .await;
-        let ben = world.player("Ben").points(1000).tokens(1).await;
-        let ben = ben.at(world, "ben@example.com").await;
         // The world's own server sends no mail.
         ada.robs(&ben).await.unwrap();
         assert!(world.emails().await.iter().all(|it| it.state.is_none()));
 
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
+        let (server, there) = world.mailing_through(&provider).await;
         let eve = world
             .player("Eve")
             .points(1000)
-            .await
-            .at(world, "eve@example.com")
+            .email("eve@example.com")
             .await;
         ben.seen_by(&there).robs(&eve).await.unwrap();
         let received = provider.has_received(2).await;
@@ -191,18 +183,12 @@ fn a_digest_tells_a_day_in_one_mail() {
         let provider = Provider::start().await;
         let mailing = open_window(world).await;
         let (server, there) = world.mailing_replica(provider.options(mailing)).await;
-        let ada = world
-            .player("Ada")
-            .tokens(4)
-            .await
-            .at(world, "ada@example.com")
-            .await;
+        let ada = world.player("Ada").tokens(4).email("ada@example.com").await;
         let ada = ada.seen_by(&there);
         let ben = world
             .player("Ben")
             .points(1000)
-            .await
-            .at(world, "ben@example.com")
+            .email("ben@example.com")
             .await;
         for _ in 0..3 {
             ada.robs(&ben).await.unwrap();
@@ -231,14 +217,11 @@ fn a_digest_tells_a_day_in_one_mail() {
 
         // What happens now is for tomorrow, although the window is open.
         ada.robs(&ben).await.unwrap();
-        let tomorrow: bool = sqlx::query_scalar(
-            r#"SELECT bool_and("emailAt" > now() + interval '23 hours')
-            FROM "HeistNotification" WHERE "emailState" = 'QUEUED'"#,
-        )
-        .fetch_one(&world.pool)
-        .await
-        .unwrap();
-        assert!(tomorrow);
+        assert!(
+            world
+                .queued_emails_wait_longer_than(Duration::from_hours(23))
+                .await
+        );
         server.stop(PATIENCE).await;
         assert_eq!(provider.received().len(), 2);
     });
@@ -250,17 +233,11 @@ fn a_digest_waits_for_its_window() {
         let provider = Provider::start().await;
         let mailing = closed_window(world).await;
         let (server, there) = world.mailing_replica(provider.options(mailing)).await;
-        let ada = world
-            .player("Ada")
-            .tokens(1)
-            .await
-            .at(world, "ada@example.com")
-            .await;
+        let ada = world.player("Ada").tokens(1).email("ada@example.com").await;
         let ben = world
             .player("Ben")
             .points(1000)
-            .await
-            .at(world, "ben@example.com")
+            .email("ben@example.com")
             .await;
         ada.seen_by(&there).robs(&ben).await.unwrap();
         world.queue_has_been_due_for(60).await;
@@ -292,8 +269,7 @@ fn a_digest_that_failed_goes_out_with_the_next_one() {
         let ben = world
             .player("Ben")
             .points(1000)
-            .await
-            .at(world, "ben@example.com")
+            .email("ben@example.com")
             .await;
         ada.robs(&ben).await.unwrap();
         world.queue_has_been_due_for(600).await;
@@ -324,7 +300,7 @@ fn mails_say_how_to_unsubscribe() {
         let key = Some(Secret::new("key"));
         options.presentation.unsubscribe = Some(Unsubscribe::new(template, key).unwrap());
         let (server, there) = world.mailing_replica(options).await;
-        let ada = world.player("Ada").await.at(world, "ada@example.com").await;
+        let ada = world.player("Ada").email("ada@example.com").await;
         let eve = world.player("Eve").referred_by(&ada).await;
         ada.seen_by(&there).earns_a_token_for(&eve).await.unwrap();
 
@@ -361,17 +337,11 @@ fn the_rate_holds_for_all_replicas_together() {
         options.rate = Rate::per_minute(1);
         let (one, there) = world.mailing_replica(options.clone()).await;
         let (other, _) = world.mailing_replica(options).await;
-        let ada = world
-            .player("Ada")
-            .tokens(2)
-            .await
-            .at(world, "ada@example.com")
-            .await;
+        let ada = world.player("Ada").tokens(2).email("ada@example.com").await;
         let ben = world
             .player("Ben")
             .points(1000)
-            .await
-            .at(world, "ben@example.com")
+            .email("ben@example.com")
             .await;
         ada.seen_by(&there).robs(&ben).await.unwrap();
         provider.has_received(1).await;
@@ -379,14 +349,8 @@ fn the_rate_holds_for_all_replicas_together() {
         one.stop(PATIENCE).await;
         other.stop(PATIENCE).await;
         assert_eq!(provider.received().len(), 1);
-        let paid_for: i64 = sqlx::query_scalar(
-            r#"SELECT EXTRACT(EPOCH FROM "paidUntil" - now())::bigint
-            FROM "HeistEmailProvider" WHERE "name" = 'sendgrid'"#,
-        )
-        .fetch_one(&world.pool)
-        .await
-        .unwrap();
-        assert!((30..=60).contains(&paid_for), "{paid_for}");
+        let wait = world.provider_rate_wait("sendgrid").await;
+        assert!((30..=60).contains(&wait.as_secs()), "{wait:?}");
     });
 }
 
@@ -396,26 +360,18 @@ fn a_deleted_player_is_not_mailed() {
         let provider = Provider::start().await;
         let mailing = closed_window(world).await;
         let (server, there) = world.mailing_replica(provider.options(mailing)).await;
-        let ada = world
-            .player("Ada")
-            .tokens(1)
-            .await
-            .at(world, "ada@example.com")
-            .await;
+        let ada = world.player("Ada").tokens(1).email("ada@example.com").await;
         let ben = world
             .player("Ben")
             .points(1000)
-            .await
-            .at(world, "ben@example.com")
+            .email("ben@example.com")
             .await;
         ada.seen_by(&there).robs(&ben).await.unwrap();
         server.stop(PATIENCE).await;
         ben.leaves().await;
         world.queue_has_been_due_for(60).await;
 
-        let (server, _) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
+        let (server, _) = world.mailing_through(&provider).await;
         world.all_emails_are("SENT").await;
         server.stop(PATIENCE).await;
         let received = provider.received();
@@ -433,12 +389,13 @@ fn a_provider_is_reached_by_https_if_its_certificate_is_trusted() {
     World::run(async |world| {
         let authority = Authority::new();
         let provider = Provider::start_with(&authority.issue(&["localhost"])).await;
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
+        let (server, there) = world.mailing_through(&provider).await;
         let ada = world.player("Ada").tokens(1).await.seen_by(&there);
-        let ben = world.player("Ben").points(1000).await;
-        let ben = ben.at(world, "ben@example.com").await;
+        let ben = world
+            .player("Ben")
+            .points(1000)
+            .email("ben@example.com")
+            .await;
         ada.robs(&ben).await.unwrap();
         until("it cannot be sent", async || {
             let emails = world.emails().await;
