@@ -50,6 +50,7 @@ pub mod domain;
 pub mod embedded;
 pub mod engine;
 pub mod events;
+pub mod fault;
 pub mod health;
 pub mod mail;
 pub mod rpc;

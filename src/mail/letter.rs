@@ -103,7 +103,7 @@ impl Letter {
 
 /// How operators know a mail: `player/notification`, the first that it tells of.
 pub(super) fn reference(mail: &ClaimedMail) -> String {
-    format!("{}/{}", mail.user_id, mail.first_id().0)
+    format!("{}/{}", mail.user_id, mail.first_id())
 }
 
 impl Item {
@@ -160,7 +160,7 @@ fn link(mail: &ClaimedMail, presentation: &Presentation) -> Option<String> {
     let base = presentation.link_base.as_ref()?.as_str();
     let base = base.trim_end_matches('/');
     Some(match mail.notifications.as_slice() {
-        [only] => format!("{base}/notifications/{}", only.id.0),
+        [only] => format!("{base}/notifications/{}", only.id.get()),
         _ => format!("{base}/notifications"),
     })
 }

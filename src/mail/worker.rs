@@ -22,7 +22,7 @@ use super::{
 use crate::{
     domain::mailing::{Mailing, MailingNow},
     store::{
-        PgPool, Statement as _, StoreError,
+        ObservedExt as _, PgPool, StoreError,
         emails::{self, Claim, ClaimedMail, EmailState, Moved, Settlement},
         pool,
     },
@@ -343,7 +343,7 @@ impl Delivery {
     fn tell(&self, moved: &[Moved]) {
         let first_id = self.mail.first_id();
         let state = (moved.iter())
-            .find(|it| it.user_id == self.mail.user_id.0 && it.id == first_id.0)
+            .find(|it| it.user_id == self.mail.user_id.get() && it.id == first_id.get())
             .map(|it| it.state);
         let mail = reference(&self.mail);
         let notifications = self.mail.notifications.len();

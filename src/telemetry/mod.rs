@@ -5,7 +5,7 @@
 //! has found somebody to export to.
 
 mod exposition;
-mod flood;
+mod log_limiter;
 mod logs;
 pub mod metrics;
 mod otlp;
@@ -21,7 +21,7 @@ use opentelemetry_sdk::{
 use prometheus::{Registry, process_collector::ProcessCollector};
 use tokio::time::timeout;
 
-pub use self::{flood::Flood, logs::init};
+pub use self::{log_limiter::LogLimiter, logs::init};
 use crate::config::{Exporter, TelemetryConfig};
 
 /// How long the last spans and numbers may take to leave.

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 pub use self::backlog::{Backlog, Entry, Selection, backlog, drop, list, resend, troubles};
 use super::{
-    Statement as _, StoreError, count,
+    ObservedExt as _, StoreError, count,
     notifications::{NotificationRow, NotificationType},
 };
 use crate::domain::{
@@ -157,7 +157,7 @@ pub async fn claim(
     .await?;
     let mut mails: Vec<ClaimedMail> = Vec::new();
     for row in rows {
-        let user_id = UserId(row.user_id);
+        let user_id = UserId::new(row.user_id)?;
         let attempts = u32::try_from(row.attempts).unwrap_or(u32::MAX);
         let notification = NotificationRow {
             id: row.id,
@@ -171,7 +171,7 @@ pub async fn claim(
             protection_ends_at: row.protection_ends_at,
             created_at: row.created_at,
         }
-        .into_notification(user_id);
+        .into_notification(user_id)?;
         match mails.last_mut() {
             Some(mail) if claim.one_mail_for_each_player && mail.user_id == user_id => {
                 mail.notifications.push(notification);
@@ -291,8 +291,8 @@ pub async fn settle(
             Settlement::Skipped => ("SKIPPED", Duration::ZERO, None),
         };
         for notification in &mail.notifications {
-            user_ids.push(mail.user_id.0);
-            ids.push(notification.id.0);
+            user_ids.push(mail.user_id.get());
+            ids.push(notification.id.get());
             claim_ends_at.push(mail.claim_ends_at);
             states.push(state.to_owned());
             delays_s.push(after.as_secs_f64());
