@@ -6,8 +6,8 @@ use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
+use super::config::{DatabaseConfig, LogConfig};
 use crate::{
-    config::{DatabaseConfig, LogConfig},
     domain::ids::{NotificationId, UserId},
     store::{
         PgPool,
