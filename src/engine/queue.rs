@@ -23,7 +23,7 @@ use crate::{
         ids::UserId,
         mailing::{Mailing, MailingNow},
     },
-    store::{StoreError, emails::Mail},
+    store::{StoreError, emails::EmailSchedule},
     telemetry::{
         metrics::{self, METRICS},
         request::{self, Request},
@@ -87,8 +87,8 @@ pub(super) trait Operation: 'static {
 }
 
 /// How those whom the current batch notifies `now` are mailed.
-pub(super) fn mail(mailing: Mailing, now: OffsetDateTime) -> Mail {
-    Mail {
+pub(super) fn mail(mailing: Mailing, now: OffsetDateTime) -> EmailSchedule {
+    EmailSchedule {
         due_at: mailing.first_attempt(now),
         trace_parent: traces::parent_to_keep(),
     }
