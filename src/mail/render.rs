@@ -155,7 +155,7 @@ fn link(email: &ClaimedEmail, presentation: &Presentation) -> Option<String> {
     let base = presentation.link_base.as_ref()?.as_str();
     let base = base.trim_end_matches('/');
     Some(match email.notifications.as_slice() {
-        [only] => format!("{base}/notifications/{}", only.id.0),
+        [only] => format!("{base}/notifications/{}", only.id.get()),
         _ => format!("{base}/notifications"),
     })
 }

@@ -98,7 +98,7 @@ mod tests {
     fn signed_links_allow_one_click() {
         let template = "https://app.example.com/u?player={user_id}&s={signature}";
         let unsubscribe = Unsubscribe::new(template, Some(Secret::new("key"))).unwrap();
-        let unsubscribe_link = unsubscribe.of(UserId(7));
+        let unsubscribe_link = unsubscribe.of(UserId::new(7).unwrap());
         assert!(unsubscribe_link.one_click);
         // printf 7 | openssl dgst -sha256 -hmac key
         assert_eq!(
@@ -114,7 +114,7 @@ mod tests {
             "https://app.example.com/u/{user_id}",
         ] {
             let unsubscribe = Unsubscribe::new(template, None).unwrap();
-            assert!(!unsubscribe.of(UserId(7)).one_click);
+            assert!(!unsubscribe.of(UserId::new(7).unwrap()).one_click);
         }
     }
 

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     domain::mailing::{Mailing, MailingNow},
     store::{
-        PgPool, Statement as _, StoreError,
+        PgPool, ObservedExt as _, StoreError,
         emails::{self, ClaimRequest, ClaimedEmail, EmailState, Settlement, StateChange},
         pool,
     },
@@ -346,7 +346,7 @@ impl Attempt {
     fn report(&self, changes: &[StateChange]) {
         let first_id = self.email.first_id();
         let state = (changes.iter())
-            .find(|it| it.user_id == self.email.user_id.0 && it.id == first_id.0)
+            .find(|it| it.user_id == self.email.user_id.get() && it.id == first_id.get())
             .map(|it| it.state);
         let mail = self.email.reference();
         let notifications = self.email.notifications.len();

@@ -14,7 +14,7 @@ pub use self::operators::{
     Entry, QueueCounts, Selection, drop, failing_providers, list, queue_counts, resend,
 };
 use super::{
-    Statement as _, StoreError, count,
+    ObservedExt as _, StoreError, count,
     notifications::{NotificationRow, NotificationType},
 };
 use crate::domain::{
@@ -159,7 +159,7 @@ pub async fn claim(
     .await?;
     let mut emails: Vec<ClaimedEmail> = Vec::new();
     for row in rows {
-        let user_id = UserId(row.user_id);
+        let user_id = UserId::new(row.user_id)?;
         let attempts = u32::try_from(row.attempts).unwrap_or(u32::MAX);
         let notification = NotificationRow {
             id: row.id,
@@ -173,7 +173,7 @@ pub async fn claim(
             protection_ends_at: row.protection_ends_at,
             created_at: row.created_at,
         }
-        .into_notification(user_id);
+        .into_notification(user_id)?;
         match emails.last_mut() {
             Some(email) if request.one_email_per_player && email.user_id == user_id => {
                 email.notifications.push(notification);
@@ -294,8 +294,8 @@ pub async fn settle(
             Settlement::Skipped => ("SKIPPED", Duration::ZERO, None),
         };
         for notification in &email.notifications {
-            user_ids.push(email.user_id.0);
-            ids.push(notification.id.0);
+            user_ids.push(email.user_id.get());
+            ids.push(notification.id.get());
             claim_ends_at.push(email.claim_ends_at);
             states.push(state.to_owned());
             delays_s.push(after.as_secs_f64());
@@ -355,6 +355,6 @@ impl ClaimedEmail {
     /// `player/notification`: the name of the e-mail in `heist emails`, logs and the provider's log.
     #[must_use]
     pub fn reference(&self) -> String {
-        format!("{}/{}", self.user_id, self.first_id().0)
+        format!("{}/{}", self.user_id, self.first_id())
     }
 }

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::EmailState;
 use crate::{
     domain::ids::{NotificationId, UserId},
-    store::{Statement as _, StoreError},
+    store::{ObservedExt as _, StoreError},
 };
 
 /// Number of notifications by the state of their e-mail.
@@ -115,7 +115,7 @@ pub async fn list(
         Entry,
         "src/store/emails/list.sql",
         &names(states),
-        user_id.map(|id| id.0),
+        user_id.map(crate::domain::ids::UserId::get),
         limit,
     )
     .fetch_all(executor)
@@ -151,12 +151,12 @@ async fn move_to(
     state: EmailState,
 ) -> Result<u64, StoreError> {
     let ids: Option<Vec<i64>> =
-        (selection.ids.as_ref()).map(|ids| ids.iter().map(|id| id.0).collect());
+        (selection.ids.as_ref()).map(|ids| ids.iter().map(|id| id.get()).collect());
     let done = query_file!(
         "src/store/emails/requeue_or_drop.sql",
         &names(&selection.states),
         state.name(),
-        selection.user_id.map(|id| id.0),
+        selection.user_id.map(crate::domain::ids::UserId::get),
         ids.as_deref(),
     )
     .execute(executor)
