@@ -23,7 +23,7 @@ use super::{
 use crate::{
     domain::mailing::{Mailing, MailingNow},
     store::{
-        PgPool, ObservedExt as _, StoreError,
+        ObservedExt as _, PgPool, StoreError,
         emails::{self, ClaimRequest, ClaimedEmail, EmailState, Settlement, StateChange},
         pool,
     },
