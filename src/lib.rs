@@ -16,11 +16,11 @@
 //! | [`archive`] | old rows, moved to files that are verified before the rows are removed |
 //! | [`auth`] | who calls: bearer tokens, names in client certificates |
 //! | [`embedded`] | the PostgreSQL that runs when no `DATABASE_URL` is given |
-//! | [`settings`], [`config`] | the rules of the game; everything else from the environment |
-//! | [`health`] | readiness, which follows the database |
-//! | [`server`] | how the parts are put together, and the order in which they stop |
+//! | [`settings`] | the rules of the game, as the environment and a watched file set them |
+//! | [`server`] | assembly: listeners, TLS, health, and the order in which the parts stop |
+//! | [`fault`] | why a call has no answer |
 //! | [`watched`] | files that are read again when they change: keys and certificates |
-//! | [`cli`] | commands |
+//! | [`cli`] | commands, and [`cli::config`]: flags and environment variables |
 //! | [`telemetry`] | logs, metrics and traces, which every room may use |
 //!
 //! # What always holds
@@ -45,12 +45,11 @@
 pub mod archive;
 pub mod auth;
 pub mod cli;
-pub mod config;
 pub mod domain;
 pub mod embedded;
 pub mod engine;
 pub mod events;
-pub mod health;
+pub mod fault;
 pub mod mail;
 pub mod rpc;
 pub mod server;

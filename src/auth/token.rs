@@ -136,7 +136,7 @@ fn who(claims: &Claims) -> Result<Who, TokenError> {
 /// A player's id as it is written, and no other way: `042` is nobody.
 fn player(subject: &str) -> Option<UserId> {
     let id: i32 = subject.parse().ok()?;
-    (id > 0 && id.to_string() == subject).then_some(UserId(id))
+    UserId::new(id).ok().filter(|id| id.to_string() == subject)
 }
 
 /// The moment after which a call with this token would be refused.
@@ -253,7 +253,10 @@ mod tests {
     fn digits_are_a_player() {
         for (sub, id) in [("1", 1), ("42", 42), ("2147483647", i32::MAX)] {
             for scope in [None, Some(""), Some("openid profile")] {
-                assert_eq!(read(sub, scope).unwrap(), Who::Player(UserId(id)));
+                assert_eq!(
+                    read(sub, scope).unwrap(),
+                    Who::Player(UserId::new(id).unwrap())
+                );
             }
         }
     }

@@ -4,9 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, ensure};
 
+use super::config::{ArchiveConfig, DatabaseConfig, LogConfig};
 use crate::{
     archive::{self, Options, Summary},
-    config::{ArchiveConfig, DatabaseConfig, LogConfig},
     store::schema,
 };
 

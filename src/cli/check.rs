@@ -2,10 +2,8 @@
 
 use anyhow::{Context as _, bail};
 
-use crate::{
-    config::{DatabaseConfig, LogConfig},
-    store::{check, pool, schema},
-};
+use super::config::{DatabaseConfig, LogConfig};
+use crate::store::{check, pool, schema};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -6,8 +6,8 @@ use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
+use super::config::{DatabaseConfig, LogConfig};
 use crate::{
-    config::{DatabaseConfig, LogConfig},
     domain::ids::{NotificationId, UserId},
     store::{
         PgPool,
@@ -53,8 +53,8 @@ enum Action {
         #[arg(long, value_name = "STATE")]
         state: Vec<State>,
         /// Only those of this player
-        #[arg(long, value_name = "ID")]
-        player: Option<i32>,
+        #[arg(long, value_name = "ID", value_parser = player)]
+        player: Option<UserId>,
         /// So many at the most
         #[arg(long, value_name = "MAILS", default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
@@ -86,8 +86,8 @@ struct Which {
     #[arg(long, value_name = "STATE")]
     state: Vec<State>,
     /// Only those of this player; without a state, all that are parked
-    #[arg(long, value_name = "ID")]
-    player: Option<i32>,
+    #[arg(long, value_name = "ID", value_parser = player)]
+    player: Option<UserId>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -112,7 +112,6 @@ impl Emails {
             } => {
                 let states = states_or_parked(&state);
                 let pool = connect(&database).await?;
-                let player = player.map(UserId);
                 let entries = emails::list(&pool, &states, player, limit.into()).await?;
                 print!("{}", table(&entries));
                 Ok(())
@@ -160,7 +159,7 @@ impl Which {
         }
         Ok(vec![Selection {
             states,
-            user_id: self.player.map(UserId),
+            user_id: self.player,
             ids: None,
         }])
     }
@@ -175,21 +174,21 @@ async fn connect(database: &DatabaseConfig) -> anyhow::Result<PgPool> {
 }
 
 async fn status(pool: &PgPool) -> anyhow::Result<()> {
-    let backlog = emails::backlog(pool).await?;
-    println!("waiting  {:>8}  to be sent later", backlog.waiting);
+    let counts = emails::queue_counts(pool).await?;
+    println!("waiting  {:>8}  to be sent later", counts.waiting);
     println!(
         "due      {:>8}  the oldest for {}",
-        backlog.due,
-        humantime::format_duration(Duration::from_secs(backlog.oldest_due.as_secs()))
+        counts.due,
+        humantime::format_duration(Duration::from_secs(counts.oldest_due.as_secs()))
     );
-    println!("sending  {:>8}", backlog.sending);
-    println!("failed   {:>8}  parked: did not leave", backlog.failed);
-    println!("unknown  {:>8}  parked: may have left", backlog.unknown);
-    for trouble in emails::troubles(pool).await? {
-        let until = trouble.paused_until.map(time).unwrap_or_default();
+    println!("sending  {:>8}", counts.sending);
+    println!("failed   {:>8}  parked: did not leave", counts.failed);
+    println!("unknown  {:>8}  parked: may have left", counts.unknown);
+    for failing in emails::failing_providers(pool).await? {
+        let until = failing.paused_until.map(time).unwrap_or_default();
         println!(
             "{} does not work, next attempt after {until}: {}",
-            trouble.provider, trouble.trouble
+            failing.provider, failing.reason
         );
     }
     Ok(())
@@ -251,13 +250,18 @@ fn time(time: OffsetDateTime) -> String {
         .expect("the database's years have four digits")
 }
 
+fn player(value: &str) -> Result<UserId, String> {
+    let id = value.parse().ok().and_then(|id| UserId::new(id).ok());
+    id.ok_or_else(|| "expected a player's id, such as 2".to_owned())
+}
+
 fn mail(value: &str) -> Result<(UserId, NotificationId), String> {
     value
         .split_once('/')
         .and_then(|(player, notification)| {
             Some((
-                UserId(player.parse().ok()?),
-                NotificationId(notification.parse().ok()?),
+                UserId::new(player.parse().ok()?).ok()?,
+                NotificationId::new(notification.parse().ok()?).ok()?,
             ))
         })
         .ok_or_else(|| "expected a player and a notification, such as 2/26".to_owned())

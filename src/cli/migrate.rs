@@ -2,10 +2,8 @@
 
 use anyhow::Context as _;
 
-use crate::{
-    config::{DatabaseConfig, LogConfig},
-    store::schema::{self, RevertTo},
-};
+use super::config::{DatabaseConfig, LogConfig};
+use crate::store::schema::{self, RevertTo};
 
 const EXAMPLES: &str = "\
 Examples:

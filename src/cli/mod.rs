@@ -2,6 +2,7 @@
 
 mod archive;
 mod check;
+pub mod config;
 mod emails;
 mod healthcheck;
 mod migrate;
@@ -52,7 +53,7 @@ pub fn run() -> ExitCode {
         Ok(command) => command,
         Err(error) => return usage::report(&error),
     };
-    telemetry::init(command.log());
+    telemetry::init(&command.log().options());
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
@@ -87,7 +88,7 @@ fn parse() -> Result<Command, clap::Error> {
 }
 
 impl Command {
-    fn log(&self) -> &crate::config::LogConfig {
+    fn log(&self) -> &config::LogConfig {
         match self {
             Self::Serve(serve) => &serve.config.log,
             Self::Migrate(migrate) => &migrate.log,

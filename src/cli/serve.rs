@@ -5,8 +5,8 @@ use std::{fmt, net::SocketAddr, time::Instant};
 use anyhow::{Context as _, ensure};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::config::{Auth, ServeConfig};
 use crate::{
-    config::{Auth, ServeConfig},
     embedded::{self, Embedded, demo},
     server::{Options, Server},
     settings::LiveSettings,
@@ -59,7 +59,7 @@ impl Serve {
         let (auth_options, tls) = security.map_err(anyhow::Error::msg)?;
         let is_open = auth == Auth::None && tls.is_none();
 
-        let exporters = Exporters::start(&config.telemetry).await?;
+        let exporters = Exporters::start(config.telemetry.options()).await?;
         let (database, private) = if let Some(url) = &config.database_url {
             (url.clone(), None)
         } else {

@@ -4,9 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 
+use super::config::{JwtConfig, LogConfig};
 use crate::{
     auth::{Grant, Scope, Scopes, SigningKey},
-    config::{JwtConfig, LogConfig},
     settings::parse,
 };
 

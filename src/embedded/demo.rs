@@ -8,17 +8,17 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::{APPLICATION_SCHEMA, DEMO_PLAYERS, Embedded};
 use crate::{
     domain::{
         award::AwardOrder,
         heist::HeistOrder,
-        ids::{RequestId, UserId},
+        ids::{InvalidId, RequestId, UserId},
         rules::Rules,
     },
-    engine::{Engine, EngineError, Limits, OnCommit},
+    engine::{Engine, Limits, OnCommit},
+    fault::Fault,
     store::schema::{self, SchemaError},
 };
 
@@ -43,8 +43,10 @@ pub enum DemoError {
     Sql(#[from] sqlx::Error),
     #[error("cannot prepare the demo database: {0}")]
     Schema(#[from] SchemaError),
+    #[error("cannot make the demo's history: {0}")]
+    Id(#[from] InvalidId),
     #[error("cannot enliven the demo database: {0}")]
-    Engine(#[from] EngineError),
+    Engine(#[from] Fault),
 }
 
 /// Makes the demo database where it does not exist yet, and brings its schema up to date
@@ -110,8 +112,8 @@ async fn make_history(pool: &PgPool) -> Result<(), DemoError> {
     let (engine, workers) = Engine::start(pool.clone(), Limits::default(), None, nobody_listens);
     for (referred, referrer) in referrals {
         let order = AwardOrder {
-            referrer: UserId(referrer),
-            referred: UserId(referred),
+            referrer: UserId::new(referrer)?,
+            referred: UserId::new(referred)?,
             referred_name: None,
         };
         engine.award_token(order, Instant::now() + PATIENCE).await?;
@@ -119,9 +121,9 @@ async fn make_history(pool: &PgPool) -> Result<(), DemoError> {
     let rules = Arc::new(Rules::default());
     for (attacker, victim) in PAST_HEISTS {
         let order = HeistOrder {
-            attacker: UserId(attacker),
-            victim: UserId(victim),
-            request_id: RequestId(Uuid::now_v7()),
+            attacker: UserId::new(attacker)?,
+            victim: UserId::new(victim)?,
+            request_id: RequestId::random(),
             caller_address: None,
             rules: Arc::clone(&rules),
         };

@@ -61,7 +61,7 @@ impl Operation for Awards {
             AwardOutcome::BalanceOutOfRange => "OUT_OF_RANGE",
         };
         METRICS.awards(1, label);
-        let (referrer, referred) = (order.referrer.0, order.referred.0);
+        let (referrer, referred) = (order.referrer.get(), order.referred.get());
         tracing::debug!(
             event = "AWARD_DECIDED",
             referrerId = referrer,

@@ -64,7 +64,7 @@ impl Operation for Heists {
             HeistOutcome::PointsOutOfRange => "OUT_OF_RANGE",
         };
         METRICS.heists(1, label);
-        let (attacker, victim) = (order.attacker.0, order.victim.0);
+        let (attacker, victim) = (order.attacker.get(), order.victim.get());
         tracing::debug!(
             event = "HEIST_DECIDED",
             attackerId = attacker,

@@ -57,7 +57,7 @@ macro_rules! table {
     }};
     (@own $request:ident $player:ident players ($own:expr)) => {{
         let own: fn(&Self, i32) -> bool = $own;
-        own($request, $player.0)
+        own($request, $player.get())
     }};
 }
 

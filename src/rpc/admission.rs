@@ -95,9 +95,9 @@ impl Rates {
             Counts::Other(player) => (&self.others, limits.others, player),
             Counts::ForNobody => return Ok(()),
         };
-        match limit {
-            Some(limit) if player > 0 => limiter
-                .count(UserId(player), limit, now)
+        match (limit, UserId::new(player)) {
+            (Some(limit), Ok(player)) => limiter
+                .count(player, limit, now)
                 .map_err(|wait| status::rate_limited(limit, wait)),
             _ => Ok(()),
         }

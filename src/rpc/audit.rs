@@ -135,8 +135,8 @@ impl Attempt {
 pub(super) fn eligibility_checked(attacker: UserId, eligibility: &Eligibility) {
     tracing::debug!(
         event = "ELIGIBILITY_CHECKED",
-        attackerId = attacker.0,
-        victimId = eligibility.victim_id.0,
+        attackerId = attacker.get(),
+        victimId = eligibility.victim_id.get(),
         eligible = eligibility.verdict.is_ok(),
         reason = eligibility.verdict.as_ref().err().map(Refusal::reason),
     );

@@ -1,7 +1,6 @@
 //! `HeistService.ExecuteHeist`
 
 use tonic::{Request, Response, Status};
-use uuid::Uuid;
 
 use super::{Api, admission::admit, audit::Attempt, fields::Fields, render, status};
 use crate::{
@@ -57,7 +56,7 @@ fn parse(api: &Api, request: &Request<ExecuteHeistRequest>) -> Result<HeistOrder
         attacker,
         victim,
         // An id of our own lets the engine find the heist again, should the commit be lost.
-        request_id: request_id.unwrap_or_else(|| RequestId(Uuid::now_v7())),
+        request_id: request_id.unwrap_or_else(RequestId::random),
         caller_address,
         rules: api.settings.now().rules,
     })

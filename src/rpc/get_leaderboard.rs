@@ -11,7 +11,7 @@ use super::{
 use crate::{
     domain::{
         eligibility::{Eligibility, Snapshot},
-        ids::UserId,
+        ids::{InvalidId, UserId},
         leaderboard::{PageEnd, Place},
         rules::Rules,
     },
@@ -37,7 +37,7 @@ pub(super) async fn handle(
 
     let rules = &api.settings.now().rules;
     let read = (api.reads).run(|pool| async move {
-        let behind = page.after().map(unpack);
+        let behind = page.after().map(unpack).transpose()?;
         let mut places = leaderboard::page(&pool, behind, page.rows_to_read()).await?;
         let next_page_token = page.cut(&mut places, |(_, end)| pack(*end));
         let places: Vec<Place> = places.into_iter().map(|(place, _)| place).collect();
@@ -99,21 +99,21 @@ impl View {
 /// The end of a page as a page token keeps it.
 fn pack(end: PageEnd) -> Position {
     [
-        join(end.monthly_points, end.user_id.0),
+        join(end.monthly_points, end.user_id.get()),
         join(end.rank, end.players),
     ]
 }
 
 /// The reverse of [`pack`].
-fn unpack([player, place]: Position) -> PageEnd {
+fn unpack([player, place]: Position) -> Result<PageEnd, InvalidId> {
     let (monthly_points, user_id) = split(player);
     let (rank, players) = split(place);
-    PageEnd {
+    Ok(PageEnd {
         monthly_points,
-        user_id: UserId(user_id),
+        user_id: UserId::new(user_id)?,
         rank,
         players,
-    }
+    })
 }
 
 fn join(high: i32, low: i32) -> i64 {

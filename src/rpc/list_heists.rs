@@ -28,13 +28,13 @@ pub(super) async fn handle(
     fields.check()?;
     let list: [&[u8]; 3] = [
         b"ListHeists",
-        &user_id.0.to_be_bytes(),
+        &user_id.get().to_be_bytes(),
         &message.role.to_be_bytes(),
     ];
     let page = &(api.page_token_key).page(&list, page_size, &message.page_token)?;
 
     let read = (api.reads).run(|pool| async move {
-        let before = page.after().map(|[id, _]| HeistId(id));
+        let before = page.after().map(|[id, _]| HeistId::new(id)).transpose()?;
         let heists = heists::page(&pool, user_id, sides, before, page.rows_to_read()).await?;
         // Last: whoever still exists now was not being deleted while the rest was read.
         let exists = players::exists(&pool, user_id).await?;
@@ -45,7 +45,7 @@ pub(super) async fn handle(
         return Err(status::user_not_found(user_id));
     }
 
-    let next_page_token = page.cut(&mut heists, |last| [last.id.0, 0]);
+    let next_page_token = page.cut(&mut heists, |last| [last.id.get(), 0]);
     Ok(Response::new(ListHeistsResponse {
         heists: heists.iter().map(render::heist).collect(),
         next_page_token,

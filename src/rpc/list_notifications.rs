@@ -25,7 +25,7 @@ pub(super) async fn handle(
     let unread_only = message.unread_only;
     let list: [&[u8]; 3] = [
         b"ListNotifications",
-        &user_id.0.to_be_bytes(),
+        &user_id.get().to_be_bytes(),
         &[u8::from(unread_only)],
     ];
     let page = &(api.page_token_key).page(&list, page_size, &message.page_token)?;
@@ -33,7 +33,7 @@ pub(super) async fn handle(
     let read = (api.reads).run(|pool| async move {
         let range = match page.after() {
             None => Range::Newest,
-            Some([id, _]) => Range::Before(NotificationId(id)),
+            Some([id, _]) => Range::Before(NotificationId::new(id)?),
         };
         let rows = page.rows_to_read();
         let notifications = notifications::page(&pool, user_id, unread_only, range, rows).await?;
@@ -45,7 +45,7 @@ pub(super) async fn handle(
         read_within(deadline, "listing notifications", read).await?;
     let unread_count = unread_count.ok_or_else(|| status::user_not_found(user_id))?;
 
-    let next_page_token = page.cut(&mut notifications, |last| [last.id.0, 0]);
+    let next_page_token = page.cut(&mut notifications, |last| [last.id.get(), 0]);
     Ok(Response::new(ListNotificationsResponse {
         notifications: (notifications.into_iter())
             .map(render::notification)

@@ -21,7 +21,7 @@ pub(super) async fn handle(
     let user_id = fields.user_id("user_id", message.user_id);
     let page_size = fields.page_size(message.page_size, DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE);
     fields.check()?;
-    let list: [&[u8]; 2] = [b"ListTokenEvents", &user_id.0.to_be_bytes()];
+    let list: [&[u8]; 2] = [b"ListTokenEvents", &user_id.get().to_be_bytes()];
     let page = &(api.page_token_key).page(&list, page_size, &message.page_token)?;
 
     let read = (api.reads).run(|pool| async move {

@@ -92,8 +92,7 @@ impl Windows {
 mod tests {
     use super::*;
 
-    const ADA: UserId = UserId(1);
-    const BEN: UserId = UserId(2);
+    const ADA: UserId = UserId::MIN;
     const TEN: NonZeroU32 = NonZeroU32::new(10).unwrap();
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -125,7 +124,7 @@ mod tests {
         for _ in 0..20 {
             let _ = limiter.count(ADA, TEN, begun);
         }
-        assert_eq!(limiter.count(BEN, TEN, begun), Ok(()));
+        assert_eq!(limiter.count(UserId::new(2).unwrap(), TEN, begun), Ok(()));
     }
 
     #[test]
@@ -145,7 +144,7 @@ mod tests {
         let begun = Instant::now();
         let limiter = RateLimiter::new(begun);
         for id in 0..100_000 {
-            limiter.count(UserId(id), TEN, begun).unwrap();
+            limiter.count(UserId::new(id).unwrap(), TEN, begun).unwrap();
         }
         assert_eq!(counted(&limiter), 100_000);
         limiter.count(ADA, TEN, begun + WINDOW).unwrap();
@@ -159,7 +158,7 @@ mod tests {
         let limiter = RateLimiter::new(begun);
         let most = i32::try_from(MAX_PLAYERS).unwrap();
         for id in 0..most + 1000 {
-            limiter.count(UserId(id), TEN, begun).unwrap();
+            limiter.count(UserId::new(id).unwrap(), TEN, begun).unwrap();
         }
         assert_eq!(counted(&limiter), MAX_PLAYERS);
         // Who is counted already stays limited.

@@ -25,8 +25,8 @@ use crate::{
         ids::{NotificationId, UserId},
         notification::Notification,
     },
-    engine::EngineError,
     events::Mailbox,
+    fault::Fault,
     pb::{StreamNotificationsRequest, StreamNotificationsResponse},
     store::{
         PgPool, StoreError,
@@ -76,7 +76,7 @@ pub(super) async fn handle(
     let read = async {
         let exists = players::exists(&api.pool, user_id).await?;
         let cursor = match after {
-            Some(after) => after,
+            Some(after) => Some(after),
             None => newest(&api.pool, user_id).await?,
         };
         Ok((exists, cursor))
@@ -101,17 +101,17 @@ pub(super) async fn handle(
     Ok(Response::new(items))
 }
 
-/// The last notification that a player has; 0 where there is none.
-async fn newest(pool: &PgPool, user_id: UserId) -> Result<NotificationId, StoreError> {
+/// The newest notification that a player has.
+async fn newest(pool: &PgPool, user_id: UserId) -> Result<Option<NotificationId>, StoreError> {
     let page = notifications::page(pool, user_id, false, Range::Newest, 1).await?;
-    Ok(page.first().map_or(NotificationId(0), |newest| newest.id))
+    Ok(page.first().map(|newest| newest.id))
 }
 
 /// What keeps one stream supplied.
 struct Feed {
     user_id: UserId,
-    /// The last notification that was sent.
-    cursor: NotificationId,
+    /// The last notification that was sent, or after which the caller asked to begin.
+    cursor: Option<NotificationId>,
     mailbox: Mailbox,
     pool: PgPool,
     reads: StreamReads,
@@ -132,12 +132,12 @@ impl Feed {
         loop {
             let page = match self.read().await {
                 Ok(page) => page,
-                Err(Fault::DatabaseAway) => {
+                Err(ReadError::DatabaseAway) => {
                     sleep(PAUSE).await;
                     continue;
                 }
-                Err(Fault::Other(error)) => {
-                    return Err(status::fault(&EngineError::after(&error, "streaming")));
+                Err(ReadError::Other(error)) => {
+                    return Err(status::fault(&Fault::after(&error, "streaming")));
                 }
             };
             let is_last = page.len() < usize::from(ROWS);
@@ -148,7 +148,7 @@ impl Feed {
                 };
                 let sent = writer.send(item).await;
                 sent.map_err(|TooSlow| status::slow_reader(self.cursor))?;
-                self.cursor = id;
+                self.cursor = Some(id);
             }
             if is_last {
                 return Ok(());
@@ -157,7 +157,7 @@ impl Feed {
     }
 
     /// The oldest notifications after the cursor, newest first.
-    async fn read(&self) -> Result<Vec<Notification>, Fault> {
+    async fn read(&self) -> Result<Vec<Notification>, ReadError> {
         let _permit = (self.reads.0.acquire().await).expect("the semaphore is never closed");
         let range = Range::After(self.cursor);
         let page = notifications::page(&self.pool, self.user_id, false, range, ROWS.into());
@@ -165,19 +165,19 @@ impl Feed {
             Ok(Ok(page)) => Ok(page),
             Ok(Err(StoreError::Unavailable(error))) => {
                 tracing::warn!(%error, "streams wait for the database");
-                Err(Fault::DatabaseAway)
+                Err(ReadError::DatabaseAway)
             }
-            Ok(Err(error)) => Err(Fault::Other(error)),
+            Ok(Err(error)) => Err(ReadError::Other(error)),
             Err(_elapsed) => {
                 tracing::warn!("streams wait for the database, which does not answer");
-                Err(Fault::DatabaseAway)
+                Err(ReadError::DatabaseAway)
             }
         }
     }
 }
 
 /// Why nothing could be read.
-enum Fault {
+enum ReadError {
     /// Nothing is wrong that time does not put right.
     DatabaseAway,
     Other(StoreError),

@@ -58,7 +58,7 @@ fn resync() -> WatchPointsResponse {
 
 fn moved(moved: &PointsMoved) -> WatchPointsResponse {
     WatchPointsResponse {
-        heist_id: moved.heist_id.0,
+        heist_id: moved.heist_id.get(),
         changes: vec![change(&moved.attacker), change(&moved.victim)],
         resync: false,
     }
@@ -66,7 +66,7 @@ fn moved(moved: &PointsMoved) -> WatchPointsResponse {
 
 fn change(change: &PointsChange) -> pb::PointsChange {
     pb::PointsChange {
-        user_id: change.user_id.0,
+        user_id: change.user_id.get(),
         monthly_points: change.monthly_points,
         delta: change.delta,
     }
@@ -101,13 +101,13 @@ mod tests {
 
     fn commit(number: i64) -> Changes {
         let change = |user_id, delta| PointsChange {
-            user_id: UserId(user_id),
+            user_id: UserId::new(user_id).unwrap(),
             monthly_points: 500,
             delta,
         };
         Changes {
             heists: vec![PointsMoved {
-                heist_id: HeistId(number),
+                heist_id: HeistId::new(number).unwrap(),
                 attacker: change(1, 50),
                 victim: change(2, -50),
             }],

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::telemetry::metrics::METRICS;
+use crate::{domain::ids::InvalidId, telemetry::metrics::METRICS};
 
 /// A fault of the database or on the way to it. Refusals are not among them: those are
 /// answers, not faults.
@@ -82,6 +82,13 @@ impl From<sqlx::Error> for StoreError {
         let sorted = Self::sort(error);
         sorted.count();
         sorted
+    }
+}
+
+/// A row of the application or of ours has an id that cannot be one.
+impl From<InvalidId> for StoreError {
+    fn from(error: InvalidId) -> Self {
+        sqlx::Error::Decode(Box::new(error)).into()
     }
 }
 

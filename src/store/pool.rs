@@ -8,7 +8,7 @@ use sqlx::{
     query_scalar,
 };
 
-use super::{Statement as _, StoreError};
+use super::{ObservedExt as _, StoreError};
 use crate::telemetry::metrics;
 
 /// How long a call waits for a connection before it is told that the database is away.

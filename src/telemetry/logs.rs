@@ -22,11 +22,26 @@ use tracing_subscriber::{
 };
 
 use super::request::{self, Request};
-use crate::config::{LogConfig, LogFormat};
 
-/// Starts logging. Call it once, first of all.
-pub fn init(config: &LogConfig) {
-    let filter = EnvFilter::new(&config.filter);
+/// What is logged, and in which form.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// `None`: text on a terminal, else JSON.
+    pub format: Option<LogFormat>,
+    /// Directives of `tracing_subscriber::EnvFilter`.
+    pub filter: String,
+}
+
+/// The form of a line of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+/// Starts logging. Call it once, before anything else.
+pub fn init(options: &LogOptions) {
+    let filter = EnvFilter::new(&options.filter);
     let is_terminal = stderr().is_terminal();
     let default_format = if is_terminal {
         LogFormat::Text
@@ -35,7 +50,7 @@ pub fn init(config: &LogConfig) {
     };
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(stderr);
-    match config.log_format.unwrap_or(default_format) {
+    match options.format.unwrap_or(default_format) {
         LogFormat::Json => {
             let format = tracing_subscriber::fmt::format()
                 .json()

@@ -5,7 +5,7 @@
 //! has found somebody to export to.
 
 mod exposition;
-mod flood;
+mod log_limiter;
 mod logs;
 pub mod metrics;
 mod otlp;
@@ -16,16 +16,35 @@ use std::{net::SocketAddr, time::Duration};
 
 use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::{
-    Resource, error::OTelSdkError, metrics::SdkMeterProvider, trace::SdkTracerProvider,
+    Resource,
+    error::OTelSdkError,
+    metrics::SdkMeterProvider,
+    trace::{Sampler, SdkTracerProvider},
 };
 use prometheus::{Registry, process_collector::ProcessCollector};
 use tokio::time::timeout;
 
-pub use self::{flood::Flood, logs::init};
-use crate::config::{Exporter, TelemetryConfig};
+pub use self::{
+    log_limiter::LogLimiter,
+    logs::{LogFormat, LogOptions, init},
+};
 
 /// How long the last spans and numbers may take to leave.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Where metrics and traces go.
+#[derive(Clone, Debug)]
+pub struct TelemetryOptions {
+    /// Serves `/metrics` to Prometheus; `None`: it is not served.
+    pub metrics_listen: Option<SocketAddr>,
+    /// An OTLP endpoint over gRPC; `None`: nothing is pushed.
+    pub otlp_endpoint: Option<String>,
+    pub otlp_traces: bool,
+    pub otlp_metrics: bool,
+    pub sampler: Sampler,
+    /// `service.name` of every metric and span.
+    pub service_name: String,
+}
 
 /// What sends metrics and traces to where they are read.
 pub struct Exporters {
@@ -58,9 +77,9 @@ impl Exporters {
     ///
     /// An address that cannot be listened on, or an endpoint that cannot be understood. One that
     /// does not answer is no error: it is logged, and tried again.
-    pub async fn start(config: &TelemetryConfig) -> Result<Self, ExportError> {
+    pub async fn start(options: TelemetryOptions) -> Result<Self, ExportError> {
         let resource = Resource::builder()
-            .with_service_name(config.service_name.clone())
+            .with_service_name(options.service_name)
             .with_attribute(opentelemetry::KeyValue::new(
                 "service.version",
                 env!("CARGO_PKG_VERSION"),
@@ -73,7 +92,7 @@ impl Exporters {
         };
         let mut meters = SdkMeterProvider::builder().with_resource(resource.clone());
         let mut anybody_reads = false;
-        if let Some(address) = config.metrics_listen.0 {
+        if let Some(address) = options.metrics_listen {
             let registry = Registry::new();
             registry.register(Box::new(ProcessCollector::for_self()))?;
             let reader = opentelemetry_prometheus::exporter()
@@ -86,15 +105,15 @@ impl Exporters {
             let listening = listening.map_err(|cause| ExportError::Listen { address, cause })?;
             exporters.metrics_address = Some(listening);
         }
-        if let Some(endpoint) = &config.otlp_endpoint.0 {
-            if config.otlp_metrics == Exporter::Otlp {
+        if let Some(endpoint) = &options.otlp_endpoint {
+            if options.otlp_metrics {
                 meters = meters.with_periodic_exporter(otlp::metrics(endpoint)?);
                 anybody_reads = true;
             }
-            if config.otlp_traces == Exporter::Otlp {
+            if options.otlp_traces {
                 let tracers = SdkTracerProvider::builder()
                     .with_resource(resource)
-                    .with_sampler(config.sampler())
+                    .with_sampler(options.sampler)
                     .with_batch_exporter(otlp::spans(endpoint)?)
                     .build();
                 traces::start(&tracers);

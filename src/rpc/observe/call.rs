@@ -8,14 +8,14 @@ use tonic_types::StatusExt as _;
 
 use crate::rpc::door::Peer;
 use crate::telemetry::{
-    Flood,
+    LogLimiter,
     metrics::METRICS,
     request,
     traces::{self, Span},
 };
 
 /// Anybody may send nonsense, as fast as they can.
-static FLOOD: Flood = Flood::new();
+static LOG_LIMITER: LogLimiter = LogLimiter::new();
 
 /// A call in progress. One that is dropped was given up by its caller.
 pub(super) struct Call {
@@ -81,7 +81,7 @@ impl Call {
 
     /// Faults are logged where they happen, and attempts to change the books by the audit.
     fn log_refusal(&self, code: &str, reason: &str) {
-        if let Some(suppressed) = FLOOD.admit(tokio::time::Instant::now()) {
+        if let Some(suppressed) = LOG_LIMITER.permit(tokio::time::Instant::now()) {
             self.request.clone().enter(|| {
                 tracing::warn!(
                     event = "CALL_REFUSED",

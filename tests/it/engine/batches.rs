@@ -12,16 +12,16 @@ use heist::{
         heist::{HeistOrder, HeistOutcome},
         ids::{RequestId, UserId},
     },
-    engine::{Engine, EngineError, Limits, OnCommit},
+    engine::{Engine, Limits, OnCommit},
+    fault::Fault,
 };
 use sqlx::Executor as _;
 use tokio::time::Instant;
 use tonic::Code;
-use uuid::Uuid;
 
 use crate::harness::{PATIENCE, Player, Refusal, Setup, World};
 
-type Answer<'a> = Pin<Box<dyn Future<Output = Result<HeistOutcome, EngineError>> + Send + 'a>>;
+type Answer<'a> = Pin<Box<dyn Future<Output = Result<HeistOutcome, Fault>> + Send + 'a>>;
 
 /// A world in which one transaction runs at a time.
 fn one_at_a_time() -> Setup {
@@ -35,19 +35,16 @@ fn one_at_a_time() -> Setup {
 
 fn order(world: &World, attacker: &Player, victim: &Player) -> HeistOrder {
     HeistOrder {
-        attacker: UserId(attacker.id),
-        victim: UserId(victim.id),
-        request_id: RequestId(Uuid::now_v7()),
+        attacker: UserId::new(attacker.id).unwrap(),
+        victim: UserId::new(victim.id).unwrap(),
+        request_id: RequestId::random(),
         caller_address: None,
         rules: Arc::clone(&world.settings.rules),
     }
 }
 
 /// Executes all orders in one batch: they queue behind one that is made to wait.
-async fn in_one_batch(
-    world: &World,
-    orders: Vec<HeistOrder>,
-) -> Vec<Result<HeistOutcome, EngineError>> {
+async fn in_one_batch(world: &World, orders: Vec<HeistOrder>) -> Vec<Result<HeistOutcome, Fault>> {
     let limits = Limits {
         workers: 1,
         ..Limits::default()
@@ -137,7 +134,7 @@ fn a_poisoned_heist_in_a_batch_of_fifty_fails_alone() {
         let outcomes = in_one_batch(world, orders).await;
         for (index, outcome) in outcomes.iter().enumerate() {
             if index == poisoned {
-                assert!(matches!(outcome, Err(EngineError::Internal)), "{outcome:?}");
+                assert!(matches!(outcome, Err(Fault::Internal)), "{outcome:?}");
             } else {
                 assert!(
                     matches!(outcome, Ok(HeistOutcome::Executed { .. })),

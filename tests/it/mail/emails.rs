@@ -1,4 +1,4 @@
-//! What players are told by e-mail, through a provider that works.
+//! The e-mails that players receive through a provider that works.
 
 use std::time::Duration;
 
@@ -16,23 +16,23 @@ use crate::harness::{
     until,
 };
 
-/// A window that has been open for ten minutes.
+/// A window that opened ten minutes ago.
 async fn open_window(world: &World) -> Mailing {
     let now: OffsetDateTime = world.database_time().await;
     let opens = now.time() - Duration::from_mins(10);
     let closes = now.time() + Duration::from_mins(30);
-    Mailing::Daily(Window::new(opens, closes).unwrap())
+    Mailing::Digest(Window::new(opens, closes).unwrap())
 }
 
-/// A window that opens in half a day.
+/// A window that opens in 12 hours.
 async fn closed_window(world: &World) -> Mailing {
     let now: OffsetDateTime = world.database_time().await;
     let opens: Time = now.time() + Duration::from_hours(12);
-    Mailing::Daily(Window::new(opens, opens + Duration::from_hours(1)).unwrap())
+    Mailing::Digest(Window::new(opens, opens + Duration::from_hours(1)).unwrap())
 }
 
 #[test]
-fn both_players_of_a_heist_are_told_by_mail() {
+fn both_players_of_a_heist_receive_an_email() {
     World::run(async |world| {
         let provider = Provider::start().await;
         let (server, there) = world.mailing_through(&provider).await;
@@ -94,8 +94,7 @@ fn both_players_of_a_heist_are_told_by_mail() {
                 .text()
                 .contains("Ada stole 50 of your monthly points.\nYou have 950 points left.\n")
         );
-        // Programs that are away do not answer it; nobody is told how to unsubscribe where
-        // that was not set.
+        // Without HEIST_EMAIL_UNSUBSCRIBE_URL there is no List-Unsubscribe header.
         assert_eq!(
             to_ben.mail["headers"],
             serde_json::json!({ "Auto-Submitted": "auto-generated" })
@@ -105,7 +104,7 @@ fn both_players_of_a_heist_are_told_by_mail() {
 }
 
 #[test]
-fn a_token_that_was_earned_is_told_by_mail() {
+fn an_award_sends_an_email_to_the_referrer() {
     World::run(async |world| {
         let provider = Provider::start().await;
         let (server, there) = world.mailing_through(&provider).await;
@@ -130,7 +129,7 @@ fn a_token_that_was_earned_is_told_by_mail() {
 }
 
 #[test]
-fn who_has_no_address_is_not_mailed() {
+fn a_player_without_an_address_is_skipped() {
     World::run(async |world| {
         let provider = Provider::start().await;
         let (server, there) = world.mailing_through(&provider).await;
@@ -144,7 +143,7 @@ fn who_has_no_address_is_not_mailed() {
 }
 
 #[test]
-fn what_happened_while_mail_was_off_is_not_mailed_later() {
+fn notifications_written_while_email_was_off_are_never_sent() {
     World::run(async |world| {
         let provider = Provider::start().await;
         let ada = world.player("Ada").tokens(1).email("ada@example.com").await;
@@ -154,7 +153,7 @@ fn what_happened_while_mail_was_off_is_not_mailed_later() {
             .tokens(1)
             .email("ben@example.com")
             .await;
-        // The world's own server sends no mail.
+        // The world's own server has e-mail switched off.
         ada.robs(&ben).await.unwrap();
         assert!(world.emails().await.iter().all(|it| it.state.is_none()));
 
@@ -177,7 +176,7 @@ fn what_happened_while_mail_was_off_is_not_mailed_later() {
 }
 
 #[test]
-fn a_digest_tells_a_day_in_one_mail() {
+fn a_digest_lists_a_day_in_one_email() {
     let setup = World::setup().rules(|rules| rules.cooldown = Duration::ZERO);
     setup.run(async |world| {
         let provider = Provider::start().await;
@@ -193,7 +192,7 @@ fn a_digest_tells_a_day_in_one_mail() {
         for _ in 0..3 {
             ada.robs(&ben).await.unwrap();
         }
-        // It happened yesterday, then.
+        // Makes them due, as if they were from before the opening.
         world.queue_has_been_due_for(600).await;
 
         let received = provider.has_received(2).await;
@@ -215,7 +214,7 @@ fn a_digest_tells_a_day_in_one_mail() {
             .into();
         assert!(places.is_sorted(), "newest first: {}", to_ben.text());
 
-        // What happens now is for tomorrow, although the window is open.
+        // A notification from within the window is due tomorrow.
         ada.robs(&ben).await.unwrap();
         assert!(
             world
@@ -242,7 +241,7 @@ fn a_digest_waits_for_its_window() {
         ada.seen_by(&there).robs(&ben).await.unwrap();
         world.queue_has_been_due_for(60).await;
         server.stop(PATIENCE).await;
-        // It was looked for mail at the start and after the heist; nothing was claimed.
+        // The worker polled at its start and after the heist, and claimed nothing.
         assert!(provider.received().is_empty());
         let emails = world.emails().await;
         assert!(
@@ -259,7 +258,7 @@ fn a_digest_waits_for_its_window() {
 }
 
 #[test]
-fn a_digest_that_failed_goes_out_with_the_next_one() {
+fn a_failed_digest_is_merged_into_the_next_one() {
     let setup = World::setup().rules(|rules| rules.cooldown = Duration::ZERO);
     setup.run(async |world| {
         let provider = Provider::start_as(Behaviour::Answer("500 Oh", "")).await;
@@ -274,7 +273,7 @@ fn a_digest_that_failed_goes_out_with_the_next_one() {
         ada.robs(&ben).await.unwrap();
         world.queue_has_been_due_for(600).await;
         provider.has_received(1).await;
-        crate::harness::until("it is queued again", async || {
+        crate::harness::until("the e-mail is queued again", async || {
             let emails = world.emails().await;
             (emails[1].state.as_deref() == Some("QUEUED") && emails[1].attempts == Some(1))
                 .then_some(())
@@ -292,7 +291,7 @@ fn a_digest_that_failed_goes_out_with_the_next_one() {
 }
 
 #[test]
-fn mails_say_how_to_unsubscribe() {
+fn emails_contain_an_unsubscribe_link() {
     World::run(async |world| {
         let provider = Provider::start().await;
         let mut options = provider.options(Mailing::Immediate);
@@ -329,7 +328,7 @@ fn mails_say_how_to_unsubscribe() {
 }
 
 #[test]
-fn the_rate_holds_for_all_replicas_together() {
+fn the_rate_limit_holds_for_all_replicas_together() {
     let setup = World::setup().rules(|rules| rules.cooldown = Duration::ZERO);
     setup.run(async |world| {
         let provider = Provider::start().await;
@@ -345,7 +344,7 @@ fn the_rate_holds_for_all_replicas_together() {
             .await;
         ada.seen_by(&there).robs(&ben).await.unwrap();
         provider.has_received(1).await;
-        // Each looks once more before it ends: there is nothing to claim for a minute.
+        // Each polls once more before it ends. The rate allows the next e-mail after a minute.
         one.stop(PATIENCE).await;
         other.stop(PATIENCE).await;
         assert_eq!(provider.received().len(), 1);
@@ -355,7 +354,7 @@ fn the_rate_holds_for_all_replicas_together() {
 }
 
 #[test]
-fn a_deleted_player_is_not_mailed() {
+fn a_deleted_player_receives_no_email() {
     World::run(async |world| {
         let provider = Provider::start().await;
         let mailing = closed_window(world).await;
@@ -385,7 +384,7 @@ fn a_deleted_player_is_not_mailed() {
 }
 
 #[test]
-fn a_provider_is_reached_by_https_if_its_certificate_is_trusted() {
+fn https_requires_a_trusted_certificate() {
     World::run(async |world| {
         let authority = Authority::new();
         let provider = Provider::start_with(&authority.issue(&["localhost"])).await;
@@ -397,7 +396,7 @@ fn a_provider_is_reached_by_https_if_its_certificate_is_trusted() {
             .email("ben@example.com")
             .await;
         ada.robs(&ben).await.unwrap();
-        until("it cannot be sent", async || {
+        until("the attempt fails", async || {
             let emails = world.emails().await;
             let error = emails.into_iter().find_map(|email| email.error)?;
             error.contains("UnknownIssuer").then_some(())

@@ -1,5 +1,5 @@
-//! Providers that do not work, and servers that die while they send. What may have left is never
-//! sent again by itself, what surely did not is, and callers notice nothing.
+//! Failing providers, and servers that are killed while they send. An e-mail that may have left is
+//! never retried automatically, one that certainly did not leave is, and callers are not affected.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::harness::{
     until,
 };
 
-/// Ada robs Ben, and both have addresses.
+/// Ada and Ben have addresses, and Ada robs Ben.
 async fn one_robs_another(world: &World, there: &World) -> (Player, Player) {
     let ada = world.player("Ada").tokens(3).email("ada@example.com").await;
     let ben = world
@@ -38,22 +38,22 @@ fn says(email: &Email, what: &str) -> bool {
 #[test]
 fn fm_2_email_service_unavailable() {
     World::run(async |world| {
-        // Nobody listens there, as yet.
+        // A port on which no server listens.
         let place = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let provider = Provider::start_as(Behaviour::Answer("503 Service Unavailable", "")).await;
         let mut options = provider.options(Mailing::Immediate);
-        let mut nobody = Provider::start().await;
-        nobody.url = format!("http://{}", place.local_addr().unwrap());
+        let mut absent = Provider::start().await;
+        absent.url = format!("http://{}", place.local_addr().unwrap());
         drop(place);
-        options.provider = nobody.options(Mailing::Immediate).provider;
+        options.provider = absent.options(Mailing::Immediate).provider;
 
-        // The heist succeeds, and the notifications are in the application.
+        // The heist succeeds and writes both notifications.
         let (server, there) = world.mailing_replica(options).await;
         let (ada, ben) = one_robs_another(world, &there).await;
         assert_eq!(ben.points().await, 950);
         assert_eq!(ada.notifications().await.len(), 1);
         assert_eq!(ben.notifications().await.len(), 1);
-        // The mail did not leave, and waits.
+        // The e-mails did not leave and are queued again.
         let emails = world.all_emails_wait_after(1).await;
         assert!(
             emails.iter().all(|it| says(it, "cannot be reached")),
@@ -62,10 +62,10 @@ fn fm_2_email_service_unavailable() {
         assert!(world.trouble("sendgrid").await.is_some());
         server.stop(PATIENCE).await;
 
-        // It answers again, but has no time; then it works: the mail is sent after all.
+        // The provider answers 503, then works, and the e-mails are sent.
         let (server, _) = world.mailing_through(&provider).await;
         world.queue_has_been_due_for(1).await;
-        until("it is asked", async || {
+        until("the provider receives a request", async || {
             (!provider.received().is_empty()).then_some(())
         })
         .await;
@@ -77,7 +77,7 @@ fn fm_2_email_service_unavailable() {
     });
 }
 
-/// Chaos test 3 of the review: a provider that takes thirty seconds.
+/// Chaos test 3 of the review: a provider that answers after 30 seconds.
 #[test]
 fn chaos_3_email_service_timeout() {
     let setup = World::setup().rules(|rules| rules.cooldown = Duration::ZERO);
@@ -92,7 +92,8 @@ fn chaos_3_email_service_timeout() {
             .await;
         let mut with_mail = Vec::new();
         let mut without = Vec::new();
-        // In turns, so that both see the same machine. Each victim is robbed once.
+        // Alternates between both servers, so that load on the machine affects both. Each victim is
+        // robbed once.
         for number in 0..60 {
             let address = format!("victim{number}@example.com");
             let victim = world.player("Victim").points(1000).email(&address).await;
@@ -109,18 +110,17 @@ fn chaos_3_email_service_timeout() {
             times.sort_unstable();
         }
         let (with_mail, without) = (with_mail[15], without[15]);
-        println!("median heist: {with_mail:?} with a dead provider, {without:?} without mail");
-        // A bench would say it better; here it is enough that nobody waits for the provider.
+        println!("median heist: {with_mail:?} with a hanging provider, {without:?} without e-mail");
+        // A coarse bound: callers do not wait for the provider's time-out of 500 ms.
         assert!(
             with_mail < without * 3 + Duration::from_millis(20),
             "{with_mail:?}, {without:?}"
         );
         assert_eq!(ada.notifications().await.len(), 60);
 
-        // Those that were begun may have left: they are parked. The others wait for a provider
-        // that works.
+        // E-mails with an attempt may have left and are parked. The others stay queued.
         provider.has_received(1).await;
-        until("some are parked", async || {
+        until("some e-mails are parked", async || {
             let emails = world.emails().await;
             let parked = emails
                 .iter()
@@ -146,7 +146,7 @@ fn chaos_3_email_service_timeout() {
 }
 
 #[test]
-fn a_rate_limit_makes_all_mail_wait() {
+fn a_rate_limit_of_the_provider_pauses_all_emails() {
     World::run(async |world| {
         let limit = Behaviour::Answer("429 Too Many Requests\r\nretry-after: 600", "");
         let provider = Provider::start_as(limit).await;
@@ -168,7 +168,7 @@ fn a_rate_limit_makes_all_mail_wait() {
 }
 
 #[test]
-fn what_cannot_be_sent_for_a_day_is_parked() {
+fn an_email_that_fails_for_a_day_is_parked() {
     World::run(async |world| {
         let provider = Provider::start_as(Behaviour::Answer("500 Oh", "")).await;
         let (server, there) = world.mailing_through(&provider).await;
@@ -190,7 +190,7 @@ fn what_cannot_be_sent_for_a_day_is_parked() {
 }
 
 #[test]
-fn what_nobody_could_try_for_a_day_is_parked() {
+fn an_email_without_an_attempt_for_a_day_is_parked() {
     World::run(async |world| {
         let provider = Provider::start_as(Behaviour::Silent).await;
         let (server, there) = world.mailing_through(&provider).await;
@@ -202,14 +202,14 @@ fn what_nobody_could_try_for_a_day_is_parked() {
         provider.does(Behaviour::Accept);
         let (server, _) = world.mailing_through(&provider).await;
         let emails = world.all_emails_are("FAILED").await;
-        assert!(emails.iter().all(|it| says(it, "in time")));
+        assert!(emails.iter().all(|it| says(it, "within the time limit")));
         server.stop(PATIENCE).await;
         assert!(provider.received().is_empty());
     });
 }
 
 #[test]
-fn a_refused_mail_is_parked_at_once() {
+fn a_refused_email_is_parked_at_once() {
     World::run(async |world| {
         let body = r#"{"errors":[{"message":"ada@example.com","field":"personalizations.0.to"}]}"#;
         let provider = Provider::start_as(Behaviour::Answer("400 Bad Request", body)).await;
@@ -229,7 +229,7 @@ fn a_refused_mail_is_parked_at_once() {
 }
 
 #[test]
-fn an_address_that_is_none_is_parked_at_once() {
+fn an_invalid_address_is_parked_at_once() {
     World::run(async |world| {
         let provider = Provider::start().await;
         let (server, there) = world.mailing_through(&provider).await;
@@ -240,14 +240,14 @@ fn an_address_that_is_none_is_parked_at_once() {
         let eve = world.player("Eve").referred_by(&ada).await;
         ada.seen_by(&there).earns_a_token_for(&eve).await.unwrap();
         let emails = world.all_emails_are("FAILED").await;
-        assert!(says(&emails[0], "address is none"), "{emails:?}");
+        assert!(says(&emails[0], "address is invalid"), "{emails:?}");
         server.stop(PATIENCE).await;
         assert!(provider.received().is_empty());
     });
 }
 
 #[test]
-fn a_key_that_is_not_accepted_costs_no_mail() {
+fn a_rejected_key_loses_no_email() {
     for head in [
         "401 Unauthorized",
         "403 Forbidden",
@@ -270,7 +270,7 @@ fn a_key_that_is_not_accepted_costs_no_mail() {
 }
 
 #[test]
-fn what_may_have_left_is_parked_and_never_sent_again() {
+fn an_email_that_may_have_left_is_parked_and_never_retried() {
     for behaviour in [
         Behaviour::HangUp,
         Behaviour::Babble,
@@ -288,7 +288,7 @@ fn what_may_have_left_is_parked_and_never_sent_again() {
                 emails.iter().all(|it| it.attempts == Some(1)),
                 "{behaviour:?}: {emails:?}"
             );
-            // A whole life of a server later nothing has changed.
+            // Another server with a working provider does not send it either.
             provider.does(Behaviour::Accept);
             server.stop(PATIENCE).await;
             let (server, _) = world.mailing_through(&provider).await;
@@ -301,7 +301,7 @@ fn what_may_have_left_is_parked_and_never_sent_again() {
 }
 
 #[test]
-fn an_answer_that_is_cut_short_still_says_that_it_was_taken() {
+fn a_truncated_body_after_status_202_means_sent() {
     World::run(async |world| {
         let provider = Provider::start_as(Behaviour::AcceptCutShort).await;
         let (server, there) = world.mailing_through(&provider).await;
@@ -313,7 +313,7 @@ fn an_answer_that_is_cut_short_still_says_that_it_was_taken() {
 }
 
 #[test]
-fn two_processes_share_the_queue_and_send_everything_once() {
+fn two_processes_share_the_queue_and_send_each_email_once() {
     World::run(async |world| {
         let provider = Provider::start_as(Behaviour::AcceptAfter(Duration::from_millis(20))).await;
         let one = mailing(world, &provider.url).serving().await;
@@ -353,7 +353,7 @@ fn two_processes_share_the_queue_and_send_everything_once() {
 #[test]
 fn a_server_killed_between_claim_and_send_sends_nothing_twice() {
     World::run(async |world| {
-        // Connections are opened, and nobody says a word: nothing can have left.
+        // The port accepts connections and sends no byte, so no TLS handshake completes.
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", silent.local_addr().unwrap());
         let server = mailing(world, &url).serving().await;
@@ -374,7 +374,7 @@ fn a_server_killed_between_send_and_record_sends_nothing_twice() {
         let server = mailing(world, &provider.url).serving().await;
         let there = there(world, &server).await;
         one_robs_another(world, &there).await;
-        // They have left, and it knows nothing of it.
+        // The provider has the e-mails, and the server has no answer.
         assert_eq!(provider.has_received(2).await.len(), 2);
         server.stopped_by("KILL").await;
         drop(there);
@@ -384,8 +384,8 @@ fn a_server_killed_between_send_and_record_sends_nothing_twice() {
     });
 }
 
-/// Another server, whose provider works, leaves alone what the dead one had claimed, and then parks
-/// it: so much is sent by it.
+/// A second server with a working provider does not touch the claims of the killed one until they
+/// expire, then parks the e-mails, and sends `sent` e-mails itself.
 async fn claims_end_as_unknown(world: &World, sent: usize) {
     let works = Provider::start().await;
     let (server, _) = world.mailing_through(&works).await;
@@ -393,7 +393,7 @@ async fn claims_end_as_unknown(world: &World, sent: usize) {
     world.claims_have_ended().await;
     let emails = world.all_emails_are("UNKNOWN").await;
     assert!(
-        emails.iter().all(|it| says(it, "did not say")),
+        emails.iter().all(|it| says(it, "claim expired")),
         "{emails:?}"
     );
     server.stop(PATIENCE).await;
@@ -401,7 +401,7 @@ async fn claims_end_as_unknown(world: &World, sent: usize) {
 }
 
 #[test]
-fn a_server_that_stops_gives_back_what_it_has_not_begun() {
+fn a_server_that_stops_releases_attempts_that_were_not_begun() {
     World::run(async |world| {
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", silent.local_addr().unwrap());
@@ -428,9 +428,9 @@ fn a_server_that_stops_gives_back_what_it_has_not_begun() {
 }
 
 #[test]
-fn a_certificate_that_nobody_vouches_for_gets_no_mail() {
+fn a_provider_without_tls_behind_https_gets_no_email() {
     World::run(async |world| {
-        // Speaks HTTP where TLS is expected.
+        // Answers with HTTP where TLS is expected.
         let provider = Provider::start().await;
         let url = provider.url.replace("http://", "https://");
         let server = mailing(world, &url).serving().await;
@@ -462,7 +462,7 @@ fn neither_addresses_nor_keys_are_logged() {
         ada.robs(&world.player("Cy").points(100).await)
             .await
             .unwrap();
-        until("it is sent", async || {
+        until("the e-mail is sent", async || {
             let emails = world.emails().await;
             (emails[2].state.as_deref() == Some("SENT")).then_some(())
         })

@@ -25,6 +25,10 @@ const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 const PLAYERS: i32 = 5;
 const REQUEST_IDS: u128 = 12;
 
+fn user(id: i32) -> UserId {
+    UserId::new(id).unwrap()
+}
+
 fn rules() -> impl Strategy<Value = Rules> {
     let protection = option::of((1..4_usize, 1..48_u64));
     (1..=100, option::of(1..200), 0..100, 0..48_u64, protection).prop_map(
@@ -61,7 +65,7 @@ fn player(id: i32) -> impl Strategy<Value = Player> {
     });
     (points(), 0..4, option::of(hours_ago()), robbed_at).prop_map(
         move |(points, tokens, last_heist_at, robbed_at)| Player {
-            id: UserId(id),
+            id: user(id),
             name: format!("Player {id}"),
             points,
             tokens,
@@ -91,9 +95,9 @@ fn orders() -> impl Strategy<Value = Vec<HeistOrder>> {
         let rules = Arc::new(rules);
         (orders.into_iter())
             .map(|(attacker, victim, request_id)| HeistOrder {
-                attacker: UserId(attacker),
-                victim: UserId(victim),
-                request_id: RequestId(Uuid::from_u128(request_id)),
+                attacker: user(attacker),
+                victim: user(victim),
+                request_id: RequestId::new(Uuid::from_u128(request_id)),
                 caller_address: None,
                 rules: Arc::clone(&rules),
             })
@@ -102,7 +106,7 @@ fn orders() -> impl Strategy<Value = Vec<HeistOrder>> {
 }
 
 fn ids(count: usize) -> Vec<HeistId> {
-    (1..).take(count).map(HeistId).collect()
+    (1..).take(count).flat_map(HeistId::new).collect()
 }
 
 fn decide_all(orders: &[HeistOrder], facts: &HeistFacts) -> Vec<HeistOutcome> {
@@ -280,9 +284,9 @@ proptest! {
     fn the_first_rule_in_the_documented_order_is_the_answer(
         attacker in 1..=PLAYERS, victim in 1..=PLAYERS, rules in rules(), facts in facts()
     ) {
-        let judgement = rules.judge(NOW, UserId(attacker), UserId(victim), &facts.players);
-        let robber = facts.players.get(&UserId(attacker));
-        let robbed = facts.players.get(&UserId(victim));
+        let judgement = rules.judge(NOW, user(attacker), user(victim), &facts.players);
+        let robber = facts.players.get(&user(attacker));
+        let robbed = facts.players.get(&user(victim));
         // Written apart from the code, in the order of the contract.
         let in_cooldown = |player: &Player| {
             player.last_heist_at.is_some_and(|at| at + rules.cooldown > NOW)
@@ -345,21 +349,21 @@ proptest! {
     ) {
         let orders: Vec<AwardOrder> = (orders.into_iter())
             .map(|(referrer, referred)| AwardOrder {
-                referrer: UserId(referrer),
-                referred: UserId(referred),
+                referrer: user(referrer),
+                referred: user(referred),
                 referred_name: None,
             })
             .collect();
         // All players but the last exist.
         let facts = AwardFacts {
             now: NOW,
-            accounts: (1..PLAYERS).map(|id| (UserId(id), TokenAccount::default())).collect(),
+            accounts: (1..PLAYERS).map(|id| (user(id), TokenAccount::default())).collect(),
             referred: (1..PLAYERS)
                 .zip(&referred_by)
-                .map(|(id, by)| (UserId(id), by.map(UserId)))
+                .map(|(id, by)| (user(id), by.map(user)))
                 .collect(),
             awarded: HashMap::new(),
-            fresh_ids: (1..).take(orders.len()).map(AwardId).collect(),
+            fresh_ids: (1..).take(orders.len()).flat_map(AwardId::new).collect(),
         };
         let mut earned: HashMap<UserId, UserId> = HashMap::new();
         let mut balances: HashMap<UserId, i32> = HashMap::new();
@@ -398,11 +402,11 @@ fn adjustments() -> impl Strategy<Value = Vec<AdjustmentOrder>> {
     vec(order, 1..40).prop_map(|orders| {
         (orders.into_iter())
             .map(|(user_id, delta, reason, request_id)| AdjustmentOrder {
-                user_id: UserId(user_id),
+                user_id: user(user_id),
                 delta,
                 reason: reason.to_owned(),
                 actor: "support".to_owned(),
-                request_id: RequestId(Uuid::from_u128(request_id)),
+                request_id: RequestId::new(Uuid::from_u128(request_id)),
             })
             .collect()
     })
@@ -418,7 +422,7 @@ fn accounts() -> impl Strategy<Value = HashMap<UserId, TokenAccount>> {
     ];
     vec(account, usize::try_from(PLAYERS - 1).unwrap()).prop_map(|accounts| {
         (1..)
-            .map(UserId)
+            .map(user)
             .zip(
                 accounts
                     .into_iter()
@@ -443,7 +447,10 @@ fn adjust_all(
         now: NOW,
         accounts: accounts.clone(),
         made: made.clone(),
-        fresh_ids: (first_id..).take(orders.len()).map(AdjustmentId).collect(),
+        fresh_ids: (first_id..)
+            .take(orders.len())
+            .flat_map(AdjustmentId::new)
+            .collect(),
     };
     adjustment::decide(orders, facts)
 }
@@ -539,13 +546,13 @@ proptest! {
     fn what_is_assessed_is_what_is_decided(
         attacker in 1..=PLAYERS, victim in 1..=PLAYERS, rules in rules(), facts in facts()
     ) {
-        let (attacker, victim) = (UserId(attacker), UserId(victim));
+        let (attacker, victim) = (user(attacker), user(victim));
         let snapshot = Snapshot { now: NOW, players: facts.players.clone() };
         let assessed = snapshot.assess(&rules, attacker, victim);
         let order = HeistOrder {
             attacker,
             victim,
-            request_id: RequestId(Uuid::from_u128(1)),
+            request_id: RequestId::new(Uuid::from_u128(1)),
             caller_address: None,
             rules: Arc::new(rules.clone()),
         };
@@ -587,7 +594,7 @@ proptest! {
         points.sort_unstable_by(|a, b| b.cmp(a));
         let standings: Vec<Standing> = (points.iter().zip(0..))
             .map(|(points, place)| Standing {
-                user_id: UserId(1000 - place),
+                user_id: user(1000 - place),
                 name: String::new(),
                 monthly_points: *points,
                 token_balance: 0,
@@ -630,7 +637,7 @@ proptest! {
 
 fn robbed(at: impl IntoIterator<Item = OffsetDateTime>) -> Player {
     Player {
-        id: UserId(1),
+        id: user(1),
         name: String::new(),
         points: 1000,
         tokens: 1,

@@ -111,8 +111,8 @@ fn a_notification_whose_signal_was_lost_is_late_and_not_lost() {
             Engine::start(world.pool.clone(), Limits::default(), None, nobody_listens);
         for friend in world.crowd("Friend", 3).await {
             let order = AwardOrder {
-                referrer: UserId(ada.id),
-                referred: UserId(friend.id),
+                referrer: UserId::new(ada.id).unwrap(),
+                referred: UserId::new(friend.id).unwrap(),
                 referred_name: None,
             };
             let awarded = engine.award_token(order, Instant::now() + PATIENCE).await;

@@ -12,19 +12,18 @@ use std::{
     time::Duration,
 };
 
-use clap::ValueEnum;
-
 pub use self::{
     archive::ArchiveConfig,
     email::EmailConfig,
     security::{JwtConfig, SecurityConfig},
-    telemetry::{Exporter, TelemetryConfig},
+    telemetry::TelemetryConfig,
 };
 use crate::{
     engine::Limits,
     rpc::TrafficLimits,
     settings::{RuleArgs, parse},
     store::pool::DatabaseUrl,
+    telemetry::{LogFormat, LogOptions},
 };
 
 /// What `heist serve` needs to know.
@@ -203,12 +202,6 @@ pub enum Auth {
     Jwt,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    Json,
-    Text,
-}
-
 const DEFAULT_LISTEN: &str = "127.0.0.1:50051";
 
 impl From<EngineConfig> for Limits {
@@ -230,6 +223,17 @@ impl From<TrafficConfig> for TrafficLimits {
             streams: config.stream_limit,
             player_streams: config.player_stream_limit,
             connection_age: (!age.is_zero()).then_some(age),
+        }
+    }
+}
+
+impl LogConfig {
+    /// These settings as [`telemetry`](crate::telemetry) takes them.
+    #[must_use]
+    pub fn options(&self) -> LogOptions {
+        LogOptions {
+            format: self.log_format,
+            filter: self.filter.clone(),
         }
     }
 }
@@ -308,7 +312,11 @@ fn auth(value: &str) -> Result<Auth, String> {
 }
 
 fn log_format(value: &str) -> Result<LogFormat, String> {
-    LogFormat::from_str(value, false).map_err(|_| "expected json or text".to_owned())
+    match value {
+        "json" => Ok(LogFormat::Json),
+        "text" => Ok(LogFormat::Text),
+        _ => Err("expected json or text".to_owned()),
+    }
 }
 
 fn log_filter(value: &str) -> Result<String, String> {

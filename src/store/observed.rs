@@ -8,12 +8,12 @@ use crate::telemetry::{
 };
 
 /// Anything that is sent to the database and waited for.
-pub(crate) trait Statement: Future + Sized {
+pub(crate) trait ObservedExt: Future + Sized {
     /// Tells how long it takes, under the name `operation`: `<what it is about>.<what it does>`.
     fn observed(self, operation: &'static str) -> impl Future<Output = Self::Output>;
 }
 
-impl<F, T, E> Statement for F
+impl<F, T, E> ObservedExt for F
 where
     F: Future<Output = Result<T, E>>,
 {

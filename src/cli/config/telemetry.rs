@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use opentelemetry_sdk::trace::Sampler;
 
+use crate::telemetry::TelemetryOptions;
+
 /// Where metrics and traces go.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Metrics and traces")]
@@ -71,9 +73,20 @@ enum OurSampler {
 }
 
 impl TelemetryConfig {
-    /// Which calls are traced.
+    /// These settings as [`telemetry`](crate::telemetry) takes them.
     #[must_use]
-    pub fn sampler(&self) -> Sampler {
+    pub fn options(&self) -> TelemetryOptions {
+        TelemetryOptions {
+            metrics_listen: self.metrics_listen.0,
+            otlp_endpoint: self.otlp_endpoint.0.clone(),
+            otlp_traces: self.otlp_traces == Exporter::Otlp,
+            otlp_metrics: self.otlp_metrics == Exporter::Otlp,
+            sampler: self.sampler(),
+            service_name: self.service_name.clone(),
+        }
+    }
+
+    fn sampler(&self) -> Sampler {
         let SamplerKind { parent_based, ours } = self.traces_sampler;
         let ours = match ours {
             OurSampler::AlwaysOn => Sampler::AlwaysOn,

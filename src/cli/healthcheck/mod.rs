@@ -10,7 +10,7 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::config::{LogConfig, TargetConfig};
+use crate::cli::config::{LogConfig, TargetConfig};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 

@@ -2,6 +2,7 @@
 
 mod connection;
 mod guard;
+mod health;
 mod tls;
 
 use std::{io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
@@ -17,13 +18,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::server::TcpIncoming};
 
 pub use self::tls::TlsOptions;
-use self::{connection::Connection, guard::GuardedIncoming};
+use self::{connection::Connection, guard::GuardedIncoming, health::Health};
 use crate::{
     auth::{self, Authenticator},
     domain::mailing::{Mailing, MailingNow},
     engine::{Engine, Limits, OnCommit, Workers},
     events::{Events, Tasks},
-    health::Health,
     mail::{self, Mailer},
     pb,
     rpc::{Api, Limiters, Observe, PageTokenKey, StreamReads, TrafficLimits},

@@ -1,4 +1,4 @@
-//! Keeps a fault that everybody runs into from drowning the log.
+//! Limits how often one kind of line is logged.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -11,8 +11,8 @@ use tokio::time::Instant;
 const LINES: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Lets ten lines a second through, and counts the others.
-pub struct Flood(Mutex<Window>);
+/// Permits ten lines a second, and counts the suppressed ones.
+pub struct LogLimiter(Mutex<Window>);
 
 struct Window {
     begun: Option<Instant>,
@@ -20,7 +20,7 @@ struct Window {
     suppressed: u64,
 }
 
-impl Flood {
+impl LogLimiter {
     #[must_use]
     pub const fn new() -> Self {
         Self(Mutex::new(Window {
@@ -30,8 +30,9 @@ impl Flood {
         }))
     }
 
-    /// Whether a line may be written `now`: if so, how many before it were not.
-    pub fn admit(&self, now: Instant) -> Option<u64> {
+    /// The number of lines suppressed since the last permitted one, if a line may be logged `now`;
+    /// `None` if it may not.
+    pub fn permit(&self, now: Instant) -> Option<u64> {
         let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_over = (window.begun).is_none_or(|begun| now.duration_since(begun) >= WINDOW);
         if is_over {
@@ -47,7 +48,7 @@ impl Flood {
     }
 }
 
-impl Default for Flood {
+impl Default for LogLimiter {
     fn default() -> Self {
         Self::new()
     }
@@ -58,16 +59,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ten_lines_a_second_pass_and_the_next_one_tells_how_many_did_not() {
-        let flood = Flood::new();
+    fn permits_ten_lines_a_second_and_reports_the_suppressed_ones() {
+        let limiter = LogLimiter::new();
         let begun = Instant::now();
         for _ in 0..LINES {
-            assert_eq!(flood.admit(begun), Some(0));
+            assert_eq!(limiter.permit(begun), Some(0));
         }
         for _ in 0..3 {
-            assert_eq!(flood.admit(begun + WINDOW / 2), None);
+            assert_eq!(limiter.permit(begun + WINDOW / 2), None);
         }
-        assert_eq!(flood.admit(begun + WINDOW), Some(3));
-        assert_eq!(flood.admit(begun + WINDOW), Some(0));
+        assert_eq!(limiter.permit(begun + WINDOW), Some(3));
+        assert_eq!(limiter.permit(begun + WINDOW), Some(0));
     }
 }
