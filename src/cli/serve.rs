@@ -3,11 +3,12 @@
 use std::{fmt, net::SocketAddr, time::Instant};
 
 use anyhow::{Context as _, ensure};
+use private_postgres::PrivatePostgres;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::config::{Auth, ServeConfig};
 use crate::{
-    embedded::{self, Embedded, demo},
+    demo,
     server::{Options, Server},
     settings::LiveSettings,
     store::pool::DatabaseUrl,
@@ -135,13 +136,13 @@ impl Serve {
     }
 }
 
-async fn start_private(config: &ServeConfig) -> anyhow::Result<(DatabaseUrl, Embedded)> {
-    let options = embedded::Options {
+async fn start_private(config: &ServeConfig) -> anyhow::Result<(DatabaseUrl, PrivatePostgres)> {
+    let options = private_postgres::Options {
         data_dir: config.embedded.data_dir(),
         bin_dir: config.embedded.pg_bin_dir.clone(),
         settings: Vec::new(),
     };
-    let postgres = Embedded::start(&options).await?;
+    let postgres = PrivatePostgres::start(&options).await?;
     let url = demo::prepare(&postgres).await?;
     let database = DatabaseUrl::parse(&url).map_err(anyhow::Error::msg)?;
     Ok((database, postgres))
@@ -172,7 +173,7 @@ impl StopSignals {
 
 /// What a newcomer sees.
 struct Welcome<'a> {
-    postgres: &'a Embedded,
+    postgres: &'a PrivatePostgres,
     address: SocketAddr,
     /// Whether calls without TLS and token are answered.
     is_open: bool,
