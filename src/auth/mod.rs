@@ -1,5 +1,5 @@
 //! Who calls: bearer tokens, and the names in client certificates. What a caller may do is in
-//! `rpc/access.rs`.
+//! `rpc/methods.rs`.
 
 mod caller;
 mod certificate;
