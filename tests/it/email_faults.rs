@@ -46,12 +46,12 @@ fn fm_2_email_service_unavailable() {
     World::run(async |world| {
         // A port on which no server listens.
         let place = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let provider = Provider::start_as(Behaviour::Answer("503 Service Unavailable", "")).await;
-        let mut options = provider.options(Mailing::Immediate);
+        let provider = Provider::start_as(Behaviour::UNAVAILABLE).await;
+        let mut options = provider.options(Mailing::immediate());
         let mut absent = Provider::start().await;
         absent.url = format!("http://{}", place.local_addr().unwrap());
         drop(place);
-        options.provider = absent.options(Mailing::Immediate).provider;
+        options.provider = absent.options(Mailing::immediate()).provider;
 
         // The heist succeeds and writes both notifications.
         let (server, there) = world.mailing_replica(options).await;
@@ -70,7 +70,7 @@ fn fm_2_email_service_unavailable() {
 
         // The provider answers 503, then works, and the e-mails are sent.
         let (server, _) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
+            .mailing_replica(provider.options(Mailing::immediate()))
             .await;
         world.queue_has_been_due_for(1).await;
         until("the provider receives a request", async || {
@@ -91,7 +91,7 @@ fn chaos_3_email_service_timeout() {
     let setup = World::setup().rules(|rules| rules.cooldown = Duration::ZERO);
     setup.run(async |world| {
         let provider = Provider::start_as(Behaviour::AcceptAfter(Duration::from_secs(30))).await;
-        let options = provider.options_with(Mailing::Immediate, Duration::from_millis(500));
+        let options = provider.options_with(Mailing::immediate(), Duration::from_millis(500));
         let (server, there) = world.mailing_replica(options).await;
         let ada = world
             .player("Ada")
@@ -162,7 +162,7 @@ fn a_rate_limit_of_the_provider_pauses_all_emails() {
         let limit = Behaviour::Answer("429 Too Many Requests\r\nretry-after: 600", "");
         let provider = Provider::start_as(limit).await;
         let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
+            .mailing_replica(provider.options(Mailing::immediate()))
             .await;
         let (ada, ben) = one_robs_another(world, &there).await;
         world.all_emails_wait_after(1).await;
@@ -190,9 +190,9 @@ fn a_rate_limit_of_the_provider_pauses_all_emails() {
 #[test]
 fn an_email_that_fails_for_a_day_is_parked() {
     World::run(async |world| {
-        let provider = Provider::start_as(Behaviour::Answer("500 Oh", "")).await;
+        let provider = Provider::start_as(Behaviour::Answer("408 Request Timeout", "")).await;
         let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
+            .mailing_replica(provider.options(Mailing::immediate()))
             .await;
         one_robs_another(world, &there).await;
         world.all_emails_wait_after(1).await;
@@ -204,7 +204,7 @@ fn an_email_that_fails_for_a_day_is_parked() {
         assert!(
             emails
                 .iter()
-                .all(|it| says(it, "HTTP 500") && it.attempts == Some(3))
+                .all(|it| says(it, "HTTP 408") && it.attempts == Some(3))
         );
         server.stop(PATIENCE).await;
         assert_eq!(provider.received().len(), 6);
@@ -216,7 +216,7 @@ fn an_email_without_an_attempt_for_a_day_is_parked() {
     World::run(async |world| {
         let provider = Provider::start_as(Behaviour::Silent).await;
         let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
+            .mailing_replica(provider.options(Mailing::immediate()))
             .await;
         one_robs_another(world, &there).await;
         server.stop(Duration::ZERO).await;
@@ -228,7 +228,7 @@ fn an_email_without_an_attempt_for_a_day_is_parked() {
         .unwrap();
         provider.does(Behaviour::Accept);
         let (server, _) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
+            .mailing_replica(provider.options(Mailing::immediate()))
             .await;
         let emails = world.all_emails_are("FAILED").await;
         assert!(emails.iter().all(|it| says(it, "within the time limit")));
@@ -243,7 +243,7 @@ fn a_refused_email_is_parked_at_once() {
         let body = r#"{"errors":[{"message":"ada@example.com","field":"personalizations.0.to"}]}"#;
         let provider = Provider::start_as(Behaviour::Answer("400 Bad Request", body)).await;
         let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
+            .mailing_replica(provider.options(Mailing::immediate()))
             .await;
         one_robs_another(world, &there).await;
         let emails = world.all_emails_are("FAILED").await;
@@ -264,7 +264,7 @@ fn an_invalid_address_is_parked_at_once() {
     World::run(async |world| {
         let provider = Provider::start().await;
         let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
+            .mailing_replica(provider.options(Mailing::immediate()))
             .await;
         let ada = world
             .player("Ada")
@@ -290,7 +290,7 @@ fn a_rejected_key_loses_no_email() {
         World::run(async |world| {
             let provider = Provider::start_as(Behaviour::Answer(head, "")).await;
             let (server, there) = world
-                .mailing_replica(provider.options(Mailing::Immediate))
+                .mailing_replica(provider.options(Mailing::immediate()))
                 .await;
             one_robs_another(world, &there).await;
             let emails = world.all_emails_wait_after(1).await;
@@ -311,12 +311,15 @@ fn an_email_that_may_have_left_is_parked_and_never_retried() {
         Behaviour::HangUp,
         Behaviour::Babble,
         Behaviour::NeverAnswer,
+        Behaviour::Answer("500 Internal Server Error", ""),
         Behaviour::Answer("502 Bad Gateway", ""),
+        Behaviour::Answer("503 Service Unavailable", ""),
+        Behaviour::Answer("200 OK", ""),
         Behaviour::Answer("504 Gateway Timeout", ""),
     ] {
         World::run(async |world| {
             let provider = Provider::start_as(behaviour.clone()).await;
-            let options = provider.options_with(Mailing::Immediate, Duration::from_millis(500));
+            let options = provider.options_with(Mailing::immediate(), Duration::from_millis(500));
             let (server, there) = world.mailing_replica(options).await;
             one_robs_another(world, &there).await;
             let emails = world.all_emails_are("UNKNOWN").await;
@@ -328,7 +331,7 @@ fn an_email_that_may_have_left_is_parked_and_never_retried() {
             provider.does(Behaviour::Accept);
             server.stop(PATIENCE).await;
             let (server, _) = world
-                .mailing_replica(provider.options(Mailing::Immediate))
+                .mailing_replica(provider.options(Mailing::immediate()))
                 .await;
             world.queue_has_been_due_for(1).await;
             server.stop(PATIENCE).await;
@@ -343,7 +346,7 @@ fn a_truncated_body_after_status_202_means_sent() {
     World::run(async |world| {
         let provider = Provider::start_as(Behaviour::AcceptCutShort).await;
         let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
+            .mailing_replica(provider.options(Mailing::immediate()))
             .await;
         one_robs_another(world, &there).await;
         world.all_emails_are("SENT").await;
@@ -431,7 +434,7 @@ fn a_server_killed_between_send_and_record_sends_nothing_twice() {
 async fn claims_end_as_unknown(world: &World, sent: usize) {
     let works = Provider::start().await;
     let (server, _) = world
-        .mailing_replica(works.options(Mailing::Immediate))
+        .mailing_replica(works.options(Mailing::immediate()))
         .await;
     world.all_emails_are("SENDING").await;
     world.claims_have_ended().await;
@@ -465,7 +468,7 @@ fn a_server_that_stops_releases_attempts_that_were_not_begun() {
 
         let works = Provider::start().await;
         let (server, _) = world
-            .mailing_replica(works.options(Mailing::Immediate))
+            .mailing_replica(works.options(Mailing::immediate()))
             .await;
         world.all_emails_are("SENT").await;
         server.stop(PATIENCE).await;

@@ -24,7 +24,7 @@ async fn open_window(world: &World) -> Mailing {
         .unwrap();
     let opens = now.time() - Duration::from_mins(10);
     let closes = now.time() + Duration::from_mins(30);
-    Mailing::Digest(Window::new(opens, closes).unwrap())
+    Mailing::digest(Window::new(opens, closes).unwrap())
 }
 
 /// A window that opens in 12 hours.
@@ -34,7 +34,7 @@ async fn closed_window(world: &World) -> Mailing {
         .await
         .unwrap();
     let opens: Time = now.time() + Duration::from_hours(12);
-    Mailing::Digest(Window::new(opens, opens + Duration::from_hours(1)).unwrap())
+    Mailing::digest(Window::new(opens, opens + Duration::from_hours(1)).unwrap())
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn both_players_of_a_heist_receive_an_email() {
     World::run(async |world| {
         let provider = Provider::start().await;
         let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
+            .mailing_replica(provider.options(Mailing::immediate()))
             .await;
         let ada = world.player("Ada").tokens(1).points(10).await;
         let ada = ada.at(world, "ada@example.com").await.seen_by(&there);
@@ -108,7 +108,7 @@ fn an_award_sends_an_email_to_the_referrer() {
     World::run(async |world| {
         let provider = Provider::start().await;
         let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
+            .mailing_replica(provider.options(Mailing::immediate()))
             .await;
         let ada = world.player("Ada").await.at(world, "ada@example.com").await;
         let eve = world
@@ -135,7 +135,7 @@ fn a_player_without_an_address_is_skipped() {
     World::run(async |world| {
         let provider = Provider::start().await;
         let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
+            .mailing_replica(provider.options(Mailing::immediate()))
             .await;
         let ada = world.player("Ada").tokens(1).await.seen_by(&there);
         let ben = world.player("Ben").points(1000).await.at(world, " ").await;
@@ -163,7 +163,7 @@ fn notifications_written_while_email_was_off_are_never_sent() {
         assert!(world.emails().await.iter().all(|it| it.state.is_none()));
 
         let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
+            .mailing_replica(provider.options(Mailing::immediate()))
             .await;
         let eve = world
             .player("Eve")
@@ -284,7 +284,7 @@ fn a_digest_waits_for_its_window() {
 fn a_failed_digest_is_merged_into_the_next_one() {
     let setup = World::setup().rules(|rules| rules.cooldown = Duration::ZERO);
     setup.run(async |world| {
-        let provider = Provider::start_as(Behaviour::Answer("500 Oh", "")).await;
+        let provider = Provider::start_as(Behaviour::Answer("408 Request Timeout", "")).await;
         let mailing = open_window(world).await;
         let (server, there) = world.mailing_replica(provider.options(mailing)).await;
         let ada = world.player("Ada").tokens(2).await.seen_by(&there);
@@ -318,7 +318,7 @@ fn a_failed_digest_is_merged_into_the_next_one() {
 fn emails_contain_an_unsubscribe_link() {
     World::run(async |world| {
         let provider = Provider::start().await;
-        let mut options = provider.options(Mailing::Immediate);
+        let mut options = provider.options(Mailing::immediate());
         let template = "https://app.example.com/unsubscribe?player={user_id}&proof={signature}";
         let key = Some(Secret::new("key"));
         options.presentation.unsubscribe = Some(Unsubscribe::new(template, key).unwrap());
@@ -356,7 +356,7 @@ fn the_rate_limit_holds_for_all_replicas_together() {
     let setup = World::setup().rules(|rules| rules.cooldown = Duration::ZERO);
     setup.run(async |world| {
         let provider = Provider::start().await;
-        let mut options = provider.options(Mailing::Immediate);
+        let mut options = provider.options(Mailing::immediate());
         options.rate = Rate::per_minute(1);
         let (one, there) = world.mailing_replica(options.clone()).await;
         let (other, _) = world.mailing_replica(options).await;
@@ -413,7 +413,7 @@ fn a_deleted_player_receives_no_email() {
         world.queue_has_been_due_for(60).await;
 
         let (server, _) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
+            .mailing_replica(provider.options(Mailing::immediate()))
             .await;
         world.all_emails_are("SENT").await;
         server.stop(PATIENCE).await;
@@ -433,7 +433,7 @@ fn https_requires_a_trusted_certificate() {
         let authority = Authority::new();
         let provider = Provider::start_with(&authority.issue(&["localhost"])).await;
         let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
+            .mailing_replica(provider.options(Mailing::immediate()))
             .await;
         let ada = world.player("Ada").tokens(1).await.seen_by(&there);
         let ben = world.player("Ben").points(1000).await;

@@ -29,7 +29,7 @@ fn with_two_parked(behaviour: Behaviour, body: impl AsyncFnOnce(&World, &Provide
         };
         let provider = Provider::start_as(behaviour).await;
         let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
+            .mailing_replica(provider.options(Mailing::immediate()))
             .await;
         let ada = world
             .player("Ada")
@@ -115,7 +115,7 @@ fn resend_queues_a_parked_email_again() {
 
             let before = provider.received().len();
             let (server, _) = world
-                .mailing_replica(provider.options(Mailing::Immediate))
+                .mailing_replica(provider.options(Mailing::immediate()))
                 .await;
             provider.has_received(before + 1).await;
             server.stop(PATIENCE).await;
@@ -138,7 +138,7 @@ fn an_unknown_email_is_sent_again_only_by_resend() {
             "1 mail is queued to be sent again.\n"
         );
         let (server, _) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
+            .mailing_replica(provider.options(Mailing::immediate()))
             .await;
         provider.has_received(3).await;
         server.stop(PATIENCE).await;
@@ -155,7 +155,7 @@ fn status_shows_a_failing_provider() {
     World::run(async |world| {
         let provider = Provider::start_as(Behaviour::Answer("401 Unauthorized", "")).await;
         let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
+            .mailing_replica(provider.options(Mailing::immediate()))
             .await;
         let ada = world.player("Ada").await.at(world, "ada@example.com").await;
         let eve = world.player("Eve").referred_by(&ada).await;
