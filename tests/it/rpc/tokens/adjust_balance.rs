@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     harness::{Player, Refusal, World, all_at_once, new_request_id},
-    list_token_events::explains_the_balance,
+    rpc::tokens::list_token_events::explains_the_balance,
 };
 
 /// A call that no other one repeats.

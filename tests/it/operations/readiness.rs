@@ -15,8 +15,8 @@ use tonic_health::pb::{
     health_client::HealthClient,
 };
 
-use super::health_and_reflection::{SERVICES, is_serving};
 use crate::harness::{PATIENCE, World, connect, process::Heist};
+use crate::rpc::health_and_reflection::{SERVICES, is_serving};
 
 /// An open `Watch` of one service's health.
 struct Watch(Streaming<HealthCheckResponse>);

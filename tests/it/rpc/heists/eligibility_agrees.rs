@@ -9,8 +9,8 @@ use heist::{
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 
 use crate::{
-    check_eligibility::comes_true,
     harness::{Player, World},
+    rpc::heists::check_eligibility::comes_true,
 };
 
 const PLAYERS: usize = 12;

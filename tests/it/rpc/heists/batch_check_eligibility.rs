@@ -4,7 +4,7 @@ use heist::pb::{BatchCheckEligibilityRequest, Eligibility, RefusalReason};
 
 use crate::{
     harness::{World, all_at_once},
-    heist_refusals::{NOBODY, protected, resting},
+    rpc::heists::heist_refusals::{NOBODY, protected, resting},
 };
 
 fn victims(answer: &[Eligibility]) -> Vec<i32> {

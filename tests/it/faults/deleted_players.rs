@@ -18,7 +18,7 @@ use tonic::{
 
 use crate::{
     harness::{Player, Refusal, World, new_request_id, until},
-    list_token_events::explains_the_balance,
+    rpc::tokens::list_token_events::explains_the_balance,
 };
 
 #[test]

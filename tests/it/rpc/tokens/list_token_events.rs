@@ -9,12 +9,12 @@ use heist::pb::{
 use tonic::Code::NotFound;
 
 use crate::{
-    adjust_balance::adjustment,
     harness::{
         Player, Setup, World, all_at_once,
         pages::{all_pages, forgeries_of, next_token, pages_while, refuses_tokens},
         to_time,
     },
+    rpc::tokens::adjust_balance::adjustment,
 };
 
 fn list(player: &Player, page_size: i32) -> ListTokenEventsRequest {

@@ -6,8 +6,8 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::net::TcpStream;
 use tonic::Code::Unavailable;
 
-use super::health_and_reflection::is_serving;
 use crate::harness::{Player, Refusal, World, connect, process::Heist, until};
+use crate::rpc::health_and_reflection::is_serving;
 
 fn server(world: &World) -> Heist {
     Heist::serve()

@@ -14,11 +14,11 @@ use self::{
     load::Load,
 };
 use crate::{
+    database::migrations::MIGRATION_OF_THE_NEXT_VERSION,
     harness::{
         World,
         process::{Heist, Serving},
     },
-    migrations::MIGRATION_OF_THE_NEXT_VERSION,
 };
 
 /// Executed in between.

@@ -458,10 +458,10 @@ fn health_and_reflection_need_no_token() {
     World::run(async |world| {
         let (server, channel) = world.guarded(Issuer::new().options()).await;
         let there = world.through(channel);
-        for service in super::health_and_reflection::SERVICES {
-            assert!(super::health_and_reflection::is_serving(&there, service).await);
+        for service in crate::rpc::health_and_reflection::SERVICES {
+            assert!(crate::rpc::health_and_reflection::is_serving(&there, service).await);
         }
-        let listed = super::health_and_reflection::list_services(&there).await;
+        let listed = crate::rpc::health_and_reflection::list_services(&there).await;
         assert!(listed.contains(&"heist.v1.HeistService".to_owned()));
         server.stop(PATIENCE).await;
     });

@@ -9,7 +9,7 @@ use tonic::Code;
 
 use crate::{
     harness::{Player, World, snapshot, to_time},
-    heist_refusals::{NOBODY, protected, resting},
+    rpc::heists::heist_refusals::{NOBODY, protected, resting},
 };
 
 const HOUR: Duration = Duration::from_hours(1);

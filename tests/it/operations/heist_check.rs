@@ -6,8 +6,8 @@ use heist::store::check;
 use sqlx::{AssertSqlSafe, Connection as _};
 
 use crate::{
-    adjust_balance::adjustment,
     harness::{Player, World, all_at_once, process::Heist, snapshot},
+    rpc::tokens::adjust_balance::adjustment,
 };
 
 /// Two players and everything that the books can hold of them.

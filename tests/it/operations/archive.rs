@@ -25,7 +25,7 @@ use crate::{
         process::{Heist, Running},
         snapshot, until,
     },
-    list_token_events::{explains_the_balance, statement},
+    rpc::tokens::list_token_events::{explains_the_balance, statement},
 };
 
 fn lawless() -> Setup {

@@ -221,7 +221,7 @@ fn a_certificate_stands_for_a_service() {
             Unauthenticated,
         );
         let there = world.through(nobody);
-        assert!(super::health_and_reflection::is_serving(&there, "").await);
+        assert!(crate::rpc::health_and_reflection::is_serving(&there, "").await);
 
         // A certificate of somebody else is no certificate, whatever name is in it.
         let forged = Authority::new().issue(&["auth.internal"]);

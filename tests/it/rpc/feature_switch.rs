@@ -28,10 +28,10 @@ fn every_rpc_of_the_contract_is_off_whatever_it_is_asked() {
 #[test]
 fn health_and_reflection_answer_while_the_feature_is_off() {
     World::setup().switched_off().run(async |world| {
-        for service in super::health_and_reflection::SERVICES {
-            assert!(super::health_and_reflection::is_serving(world, service).await);
+        for service in crate::rpc::health_and_reflection::SERVICES {
+            assert!(crate::rpc::health_and_reflection::is_serving(world, service).await);
         }
-        let listed = super::health_and_reflection::list_services(world).await;
+        let listed = crate::rpc::health_and_reflection::list_services(world).await;
         assert!(listed.contains(&"heist.v1.HeistService".to_owned()));
     });
 }
