@@ -22,8 +22,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "archive",
             "auth",
             "cli/config",
+            "demo",
             "domain",
-            "embedded",
             "server",
             "settings",
             "store",
@@ -44,8 +44,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
+    ("demo", &["domain", "engine", "fault", "store"]),
     ("domain", &[]),
-    ("embedded", &["domain", "engine", "fault", "store"]),
     ("engine", &["domain", "fault", "store", "telemetry"]),
     ("events", &["domain", "store"]),
     ("fault", &["store", "telemetry"]),
@@ -71,7 +71,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "watched",
         ],
     ),
-    ("settings", &["domain"]),
+    ("settings", &["domain", "watched"]),
     ("store", &["domain", "telemetry"]),
     ("telemetry", &[]),
     ("watched", &[]),
@@ -90,7 +90,7 @@ const ONLY_IN: &[(&[&str], &[&str])] = &[
         ],
     ),
     // The engine holds connections for the store.
-    (&["sqlx"], &["store/", "embedded/", "engine/"]),
+    (&["sqlx"], &["store/", "demo/", "engine/"]),
     (
         &[
             "sqlx::query",
@@ -101,7 +101,7 @@ const ONLY_IN: &[(&[&str], &[&str])] = &[
             "sqlx::query_file_scalar",
             "sqlx::raw_sql",
         ],
-        &["store/", "embedded/"],
+        &["store/", "demo/"],
     ),
     (
         &[
@@ -325,7 +325,7 @@ fn only_config_and_settings_declare_environment_variables() {
 fn only_the_store_names_the_applications_tables() {
     let tables = ["\"User\"", "\"UserPointEvent\"", "\"PointEventTypeMaster\""];
     let found: Vec<String> = (Source::all().iter())
-        .filter(|source| !source.is_in(&["store/", "embedded/"]))
+        .filter(|source| !source.is_in(&["store/", "demo/"]))
         .flat_map(|source| {
             (source.text.lines().enumerate())
                 .filter(|(_, line)| {
