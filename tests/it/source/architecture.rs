@@ -366,8 +366,8 @@ fn files_have_at_most_400_lines() {
     assert!(long.is_empty(), "{long:?}");
 }
 
-/// Each entry at the top of the repository is either in `.dockerignore`'s exceptions, and so part of
-/// the image's build context, or named here as not needed by the build.
+/// Each entry at the top of the repository is either in `.dockerignore`'s exceptions, and so part
+/// of the image's build context, or named here as not needed by the build.
 #[test]
 fn the_image_build_context_is_complete() {
     let not_read = ".ci .dockerignore .gitignore CHANGELOG.md Dockerfile Makefile README.md benches \
