@@ -13,6 +13,7 @@ use crate::{
     settings::LiveSettings,
     store::pool::DatabaseUrl,
     telemetry::Exporters,
+    watched::WatchedFile,
 };
 
 const EXAMPLES: &str = "\
@@ -56,7 +57,7 @@ impl Serve {
             "HEIST_AUTH is not set: jwt asks for bearer tokens; none lets whoever can connect rob any player and award tokens"
         );
         let auth = config.auth.unwrap_or(Auth::None);
-        let security = config.security.clone().resolve(auth);
+        let security = config.security.resolve(auth);
         let (auth_options, tls) = security.map_err(anyhow::Error::msg)?;
         let is_open = auth == Auth::None && tls.is_none();
 
@@ -73,9 +74,9 @@ impl Serve {
 
         let settings = match config.settings_file {
             Some(file) => {
-                let name = format!("HEIST_SETTINGS_FILE={}", file.display());
+                let file = WatchedFile::named("HEIST_SETTINGS_FILE", file);
                 let cannot_mail = mail.as_ref().err().cloned();
-                (LiveSettings::watch(file, config.rules, cannot_mail).await).context(name)?
+                LiveSettings::watch(file, config.rules, cannot_mail).await?
             }
             None => LiveSettings::fixed(config.rules.into()),
         };
@@ -138,8 +139,8 @@ impl Serve {
 
 async fn start_private(config: &ServeConfig) -> anyhow::Result<(DatabaseUrl, PrivatePostgres)> {
     let options = private_postgres::Options {
-        data_dir: config.embedded.data_dir(),
-        bin_dir: config.embedded.pg_bin_dir.clone(),
+        data_dir: config.private_postgres.data_dir(),
+        bin_dir: config.private_postgres.pg_bin_dir.clone(),
         settings: Vec::new(),
     };
     let postgres = PrivatePostgres::start(&options).await?;

@@ -62,7 +62,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "store", "watched",
         ],
     ),
-    ("settings", &["domain"]),
+    ("settings", &["domain", "watched"]),
     ("store", &["domain", "telemetry"]),
     ("telemetry", &["config"]),
     ("watched", &[]),
