@@ -174,21 +174,21 @@ async fn connect(database: &DatabaseConfig) -> anyhow::Result<PgPool> {
 }
 
 async fn status(pool: &PgPool) -> anyhow::Result<()> {
-    let backlog = emails::backlog(pool).await?;
-    println!("waiting  {:>8}  to be sent later", backlog.waiting);
+    let counts = emails::queue_counts(pool).await?;
+    println!("waiting  {:>8}  to be sent later", counts.waiting);
     println!(
         "due      {:>8}  the oldest for {}",
-        backlog.due,
-        humantime::format_duration(Duration::from_secs(backlog.oldest_due.as_secs()))
+        counts.due,
+        humantime::format_duration(Duration::from_secs(counts.oldest_due.as_secs()))
     );
-    println!("sending  {:>8}", backlog.sending);
-    println!("failed   {:>8}  parked: did not leave", backlog.failed);
-    println!("unknown  {:>8}  parked: may have left", backlog.unknown);
-    for trouble in emails::troubles(pool).await? {
-        let until = trouble.paused_until.map(time).unwrap_or_default();
+    println!("sending  {:>8}", counts.sending);
+    println!("failed   {:>8}  parked: did not leave", counts.failed);
+    println!("unknown  {:>8}  parked: may have left", counts.unknown);
+    for failing in emails::failing_providers(pool).await? {
+        let until = failing.paused_until.map(time).unwrap_or_default();
         println!(
             "{} does not work, next attempt after {until}: {}",
-            trouble.provider, trouble.trouble
+            failing.provider, failing.reason
         );
     }
     Ok(())

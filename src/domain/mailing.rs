@@ -6,23 +6,23 @@ use time::{OffsetDateTime, Time, UtcOffset};
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// After a window has opened it takes this long until it is used: what was decided before it
-/// opened is in the books by then, and goes out with the same mail.
+/// Digests start this long after the window opens, so that transactions that began before the
+/// opening have committed and their notifications are in the same digest.
 const SETTLING: Duration = Duration::from_mins(1);
 
-/// How players are mailed.
+/// How notifications are sent by e-mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mailing {
-    /// A mail for each notification, as soon as it is there.
+    /// One e-mail per notification, immediately after the commit.
     Immediate,
-    /// One mail a day for each player, within this window, with all that happened before it.
-    Daily(Window),
+    /// One e-mail a day per player, within this window, with all notifications from before it.
+    Digest(Window),
 }
 
-/// Tells how players are mailed at this moment; `None`: they are not.
+/// Returns the mode at this moment. `None`: e-mail is switched off.
 pub type MailingNow = Arc<dyn Fn() -> Option<Mailing> + Send + Sync>;
 
-/// A time of day in UTC, and how long it lasts: from a quarter of an hour to less than a day.
+/// A daily period in UTC, from 15 minutes to less than 24 hours long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     opens: Time,
@@ -30,34 +30,34 @@ pub struct Window {
 }
 
 impl Mailing {
-    /// When a notification of `now` is to be sent.
+    /// When the e-mail of a notification that is written `now` is due.
     #[must_use]
     pub fn first_attempt(self, now: OffsetDateTime) -> OffsetDateTime {
         match self {
             Self::Immediate => now,
-            Self::Daily(window) => window.last_opening(now) + DAY,
+            Self::Digest(window) => window.last_opening(now) + DAY,
         }
     }
 
-    /// Whether mail may be sent now.
+    /// Whether e-mails may be sent `now`.
     #[must_use]
     pub fn is_open(self, now: OffsetDateTime) -> bool {
         match self {
             Self::Immediate => true,
-            Self::Daily(window) => {
+            Self::Digest(window) => {
                 let open_for = now - window.last_opening(now);
                 open_for >= SETTLING && open_for < window.length
             }
         }
     }
 
-    /// How long after the time of the first attempt it is tried again: a day, and where there is
-    /// a window, until the next day's closes.
+    /// How long after its due time an e-mail is retried: 24 hours, or for a digest until the next
+    /// day's window closes.
     #[must_use]
     pub fn patience(self) -> Duration {
         match self {
             Self::Immediate => DAY,
-            Self::Daily(window) => DAY + window.length,
+            Self::Digest(window) => DAY + window.length,
         }
     }
 }
@@ -65,10 +65,10 @@ impl Mailing {
 impl Window {
     const SHORTEST: Duration = Duration::from_mins(15);
 
-    /// `None` where it is shorter than a quarter of an hour. It may last over midnight.
+    /// `None` if the period is shorter than 15 minutes. It may include midnight.
     #[must_use]
     pub fn new(opens: Time, closes: Time) -> Option<Self> {
-        // The difference of two times of day, and where it is negative, on the next day.
+        // A negative difference means that the window closes on the next day.
         let difference = closes - opens;
         let length = if difference.is_negative() {
             DAY.checked_sub(difference.unsigned_abs())?
@@ -78,7 +78,7 @@ impl Window {
         (length >= Self::SHORTEST).then_some(Self { opens, length })
     }
 
-    /// When it opened last, now at the latest.
+    /// The most recent opening, at or before `now`.
     fn last_opening(self, now: OffsetDateTime) -> OffsetDateTime {
         let now = now.to_offset(UtcOffset::UTC);
         let today = now.replace_time(self.opens);
@@ -93,11 +93,11 @@ mod tests {
     use super::*;
 
     fn daily(opens: Time, closes: Time) -> Mailing {
-        Mailing::Daily(Window::new(opens, closes).unwrap())
+        Mailing::Digest(Window::new(opens, closes).unwrap())
     }
 
     #[test]
-    fn immediately_means_now_and_for_a_day() {
+    fn immediate_means_now_and_retries_for_a_day() {
         let now = datetime!(2026-11-23 17:59:59 UTC);
         assert_eq!(Mailing::Immediate.first_attempt(now), now);
         assert!(Mailing::Immediate.is_open(now));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_before_the_window_opens_goes_out_today_and_the_rest_tomorrow() {
+    fn notifications_from_before_the_opening_are_due_today_and_later_ones_tomorrow() {
         let mailing = daily(time!(18:00), time!(20:00));
         let today = datetime!(2026-11-23 18:00 UTC);
         let tomorrow = datetime!(2026-11-24 18:00 UTC);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn mail_is_sent_within_the_window_alone_and_not_in_its_first_minute() {
+    fn digests_are_sent_within_the_window_except_its_first_minute() {
         let mailing = daily(time!(18:00), time!(20:00));
         for (now, expected) in [
             (datetime!(2026-11-23 17:59 UTC), false),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_may_last_over_midnight() {
+    fn a_window_may_include_midnight() {
         let mailing = daily(time!(23:00), time!(01:00));
         let opening = datetime!(2026-11-23 23:00 UTC);
         assert_eq!(
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_lasts_a_quarter_of_an_hour_at_least() {
+    fn a_window_lasts_at_least_15_minutes() {
         assert_eq!(Window::new(time!(18:00), time!(18:14)), None);
         assert_eq!(Window::new(time!(18:00), time!(18:00)), None);
         assert!(Window::new(time!(18:00), time!(18:15)).is_some());

@@ -24,7 +24,7 @@ use crate::{
         mailing::{Mailing, MailingNow},
     },
     fault::Fault,
-    store::{StoreError, emails::Mail},
+    store::{StoreError, emails::EmailSchedule},
     telemetry::{
         metrics::{self, METRICS},
         request::{self, Request},
@@ -88,8 +88,8 @@ pub(super) trait Operation: 'static {
 }
 
 /// How those whom the current batch notifies `now` are mailed.
-pub(super) fn mail(mailing: Mailing, now: OffsetDateTime) -> Mail {
-    Mail {
+pub(super) fn mail(mailing: Mailing, now: OffsetDateTime) -> EmailSchedule {
+    EmailSchedule {
         due_at: mailing.first_attempt(now),
         trace_parent: traces::parent_to_keep(),
     }

@@ -1,8 +1,8 @@
-//! One HTTP request on a connection of its own.
+//! Sends one HTTP request on a new connection.
 //!
-//! A connection that lives on may be closed by the other end at any time, and then nobody can tell
-//! whether a request on it was heard. On a new one, everything that fails before the request is
-//! written surely did not leave.
+//! The other end may close a kept-alive connection at any time, and then it is unknown whether it
+//! received the request. On a new connection, a failure before the first byte of the request proves
+//! that nothing was received.
 
 use std::{fmt, time::Duration};
 
@@ -24,50 +24,49 @@ use url::{Host, Url};
 
 use super::Authorities;
 
-/// The most of an answer that is looked at.
+/// Maximum size of a response body that is read.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
-/// How long a connection may take, where the whole may take longer.
+/// Time limit for connecting, where the limit for the whole request is longer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An HTTP server, and how to reach it.
+/// An HTTP resource, and how to connect to its server.
 #[derive(Clone)]
 pub(super) struct Endpoint {
     url: Url,
     tls: Option<(TlsConnector, ServerName<'static>)>,
 }
 
-/// An answer, whatever it says.
+/// A response with any status.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    /// Empty where it was too long, or did not arrive in time.
+    /// Empty if the body was too long or did not arrive in time.
     pub(super) body: Bytes,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 pub(super) enum Failure {
-    /// Nothing has left.
+    /// No byte of the request was sent.
     NotSent(String),
-    /// Everything may have left.
+    /// The server may have received the whole request.
     NoAnswer(String),
-    /// It was not begun, because the server stops.
+    /// The request was not begun, because this process stops.
     Stopping,
 }
 
 impl Endpoint {
-    /// `url` is where it is, with the path of what is posted there. Where that is HTTPS, its
-    /// certificate has to be of one of the `authorities`.
+    /// With an `https` URL, the server's certificate must be issued by one of the `authorities`.
     ///
     /// # Errors
     ///
-    /// Says what is expected of a URL.
+    /// Returns the expected form of the URL.
     pub(super) fn new(url: Url, authorities: &Authorities) -> Result<Self, String> {
         let tls = match (url.scheme(), url.host()) {
             ("http", Some(_)) => None,
             ("https", Some(host)) => {
                 let name = match host {
                     Host::Domain(name) => ServerName::try_from(name.to_owned())
-                        .map_err(|_| format!("{name} is no name of a server"))?,
+                        .map_err(|_| format!("{name} is not a valid server name"))?,
                     Host::Ipv4(address) => ServerName::from(std::net::IpAddr::from(address)),
                     Host::Ipv6(address) => ServerName::from(std::net::IpAddr::from(address)),
                 };
@@ -78,8 +77,8 @@ impl Endpoint {
         Ok(Self { url, tls })
     }
 
-    /// Posts JSON. Takes `limit` at the most. Until the request is written, it is given up when
-    /// the server is `stopping`.
+    /// Posts JSON within `limit`. When `stopping` is cancelled before the request is written, it is
+    /// given up.
     pub(super) async fn post(
         &self,
         authorization: &str,
@@ -94,14 +93,14 @@ impl Endpoint {
             connected = connecting => match connected {
                 Ok(Ok(sender)) => sender,
                 Ok(Err(error)) => return Err(Failure::NotSent(error)),
-                Err(_elapsed) => return Err(Failure::NotSent("no connection in time".to_owned())),
+                Err(_elapsed) => return Err(Failure::NotSent("no connection within the time limit".to_owned())),
             },
             () = stopping.cancelled() => return Err(Failure::Stopping),
         };
         match timeout_at(until, sender.try_send_request(request)).await {
             Ok(Ok(response)) => Ok(read(response, until).await),
             Ok(Err(mut error)) => {
-                // Handed back: not a byte of it was written.
+                // hyper returns the request only if it wrote no byte of it.
                 let unwritten = error.take_message().is_some();
                 let why = error.into_error().to_string();
                 Err(if unwritten {
@@ -125,8 +124,12 @@ impl Endpoint {
             .header("content-type", "application/json")
             .header("connection", "close")
             .body(Full::from(json))
-            // The error would repeat the key.
-            .map_err(|_| Failure::NotSent("the key cannot be put into a header".to_owned()))
+            // The error's text would repeat the key.
+            .map_err(|_| {
+                Failure::NotSent(
+                    "the key contains characters that a header cannot contain".to_owned(),
+                )
+            })
     }
 
     async fn connect(&self) -> Result<http1::SendRequest<Full<Bytes>>, String> {
@@ -135,27 +138,27 @@ impl Endpoint {
         let stream = TcpStream::connect((host.trim_matches(['[', ']']), port))
             .await
             .map_err(|error| error.to_string())?;
-        // The whole request is one write: it should not wait for more.
+        // The whole request is one write, so Nagle's algorithm would only delay it.
         stream
             .set_nodelay(true)
             .map_err(|error| error.to_string())?;
         match &self.tls {
-            None => speak_http(stream).await,
+            None => handshake(stream).await,
             Some((connector, name)) => {
                 let stream = connector.connect(name.clone(), stream).await;
-                speak_http(stream.map_err(|error| error.to_string())?).await
+                handshake(stream.map_err(|error| error.to_string())?).await
             }
         }
     }
 }
 
-async fn speak_http(
+async fn handshake(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
 ) -> Result<http1::SendRequest<Full<Bytes>>, String> {
     let (sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| error.to_string())?;
-    // Ends with the sender, or with the stream; whoever waits for an answer is told why.
+    // The task ends with the sender or the stream. A pending request receives the error.
     tokio::spawn(connection);
     Ok(sender)
 }
@@ -165,7 +168,7 @@ async fn read(response: Response<Incoming>, until: Instant) -> Answer {
     let body = timeout_at(until, Limited::new(body, MAX_ANSWER_BYTES).collect()).await;
     let body = match body {
         Ok(Ok(body)) => body.to_bytes(),
-        // The status has said what matters.
+        // The status alone decides the outcome.
         Ok(Err(_)) | Err(_) => Bytes::new(),
     };
     Answer {

@@ -12,41 +12,41 @@ use url::Url;
 use super::{
     Authorities, Secret,
     http::{Answer, Endpoint, Failure},
-    letter::Letter,
-    outcome::{Outcome, Trouble},
+    outcome::{Outcome, ProviderFailure},
+    render::RenderedEmail,
 };
 
 const PATH: &str = "/v3/mail/send";
-/// Where `429` does not say how long to wait.
-const USUAL_WAIT: Duration = Duration::from_mins(1);
-/// Longer is not believed.
-const LONGEST_WAIT: Duration = Duration::from_hours(1);
+/// Pause after a `429` without a valid `Retry-After`.
+const DEFAULT_PAUSE: Duration = Duration::from_mins(1);
+/// Upper bound of the pause that a `Retry-After` can cause.
+const MAX_PAUSE: Duration = Duration::from_hours(1);
 
 /// An account at SendGrid.
 #[derive(Clone, Debug)]
 pub struct SendGrid {
     endpoint: Endpoint,
     key: Secret,
-    /// The longest that a request takes.
+    /// The time limit of one attempt.
     pub(super) timeout: Duration,
 }
 
-/// What SendGrid says of a request that it refuses.
+/// The body of a refusal.
 #[derive(Deserialize)]
-struct Complaints {
-    errors: Vec<Complaint>,
+struct ErrorBody {
+    errors: Vec<FieldError>,
 }
 
-/// Its text may repeat an address, so that only the field counts.
+/// One error of a refusal. Its text is not read, because it may repeat an address.
 #[derive(Deserialize)]
-struct Complaint {
+struct FieldError {
     field: Option<String>,
 }
 
 impl SendGrid {
     /// # Errors
     ///
-    /// Says what is expected of `base_url`.
+    /// Returns the expected form of `base_url`.
     pub fn new(
         mut base_url: Url,
         authorities: &Authorities,
@@ -65,11 +65,11 @@ impl SendGrid {
     pub(super) async fn send(
         &self,
         from: &Mailbox,
-        letter: &Letter,
+        email: &RenderedEmail,
         stopping: &CancellationToken,
     ) -> Outcome {
         let authorization = format!("Bearer {}", self.key.reveal());
-        let body = body(from, letter).to_string().into_bytes();
+        let body = body(from, email).to_string().into_bytes();
         let answer = self
             .endpoint
             .post(&authorization, body, self.timeout, stopping)
@@ -83,26 +83,26 @@ impl SendGrid {
     }
 }
 
-fn body(from: &Mailbox, letter: &Letter) -> Value {
+fn body(from: &Mailbox, email: &RenderedEmail) -> Value {
     let mut sender = json!({ "email": from.email.to_string() });
     if let Some(name) = &from.name {
         sender["name"] = json!(name);
     }
-    let headers: serde_json::Map<String, Value> = (letter.headers().into_iter())
+    let headers: serde_json::Map<String, Value> = (email.headers().into_iter())
         .map(|(name, value)| (name.to_owned(), json!(value)))
         .collect();
     json!({
-        "personalizations": [{ "to": [{ "email": letter.to.to_string() }] }],
+        "personalizations": [{ "to": [{ "email": email.to.to_string() }] }],
         "from": sender,
-        "subject": letter.subject,
+        "subject": email.subject,
         "content": [
-            { "type": "text/plain", "value": letter.text },
-            { "type": "text/html", "value": letter.html },
+            { "type": "text/plain", "value": email.text },
+            { "type": "text/html", "value": email.html },
         ],
         "headers": headers,
         "categories": ["heist"],
-        // To find it there, when we do not know whether it left.
-        "custom_args": { "heist_mail": letter.reference },
+        // Operators search SendGrid's activity feed for it when an outcome is unknown.
+        "custom_args": { "heist_mail": email.reference },
     })
 }
 
@@ -112,77 +112,77 @@ fn outcome(answer: &Answer) -> Outcome {
         status if status.is_success() => Outcome::Sent,
         StatusCode::TOO_MANY_REQUESTS => Outcome::NotSent {
             reason: reason(),
-            trouble: Some(Trouble {
-                pause: wait(&answer.headers),
+            provider_failure: Some(ProviderFailure {
+                pause: pause(&answer.headers),
             }),
         },
         StatusCode::UNAUTHORIZED
         | StatusCode::FORBIDDEN
         | StatusCode::NOT_FOUND
-        | StatusCode::METHOD_NOT_ALLOWED => Outcome::closed(reason()),
-        status if status.is_redirection() => Outcome::closed(reason()),
-        StatusCode::BAD_REQUEST if complains_of_the_sender(answer) => Outcome::closed(reason()),
+        | StatusCode::METHOD_NOT_ALLOWED => Outcome::misconfigured(reason()),
+        status if status.is_redirection() => Outcome::misconfigured(reason()),
+        StatusCode::BAD_REQUEST if refuses_the_sender(answer) => Outcome::misconfigured(reason()),
         StatusCode::REQUEST_TIMEOUT => Outcome::NotSent {
             reason: reason(),
-            trouble: None,
+            provider_failure: None,
         },
-        // Something in between speaks for a server that may have taken it.
+        // A gateway answers instead of a server that may have accepted the e-mail.
         StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Outcome::Unknown {
             reason: reason(),
-            trouble: Some(Trouble::AWAY),
+            provider_failure: Some(ProviderFailure::UNREACHABLE),
         },
         StatusCode::SERVICE_UNAVAILABLE => Outcome::NotSent {
             reason: reason(),
-            trouble: Some(Trouble::AWAY),
+            provider_failure: Some(ProviderFailure::UNREACHABLE),
         },
         status if status.is_server_error() => Outcome::NotSent {
             reason: reason(),
-            trouble: None,
+            provider_failure: None,
         },
         _ => Outcome::Refused { reason: reason() },
     }
 }
 
-fn complains_of_the_sender(answer: &Answer) -> bool {
-    let mut fields = complaints(answer).into_iter();
+fn refuses_the_sender(answer: &Answer) -> bool {
+    let mut fields = refused_fields(answer).into_iter();
     fields.any(|field| field == "from" || field.starts_with("from."))
 }
 
-/// The status, and the fields that are complained of.
+/// The status, and the names of the refused fields.
 fn describe(answer: &Answer) -> String {
     let mut text = format!("HTTP {}", answer.status.as_u16());
-    let fields = complaints(answer);
+    let fields = refused_fields(answer);
     if !fields.is_empty() {
         let _ = write!(text, " of {}", fields.join(", "));
     }
     text
 }
 
-/// Names of fields, as far as they look like some.
-fn complaints(answer: &Answer) -> Vec<String> {
+/// Up to 5 names of refused fields. A text that does not look like a field name is left out.
+fn refused_fields(answer: &Answer) -> Vec<String> {
     let is_name = |field: &String| {
         let part_of_name =
             |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || "._".contains(it);
         (1..=60).contains(&field.len()) && field.chars().all(part_of_name)
     };
-    let complaints: Vec<Complaint> = serde_json::from_slice(&answer.body)
-        .map(|complaints: Complaints| complaints.errors)
+    let errors: Vec<FieldError> = serde_json::from_slice(&answer.body)
+        .map(|body: ErrorBody| body.errors)
         .unwrap_or_default();
-    (complaints.into_iter())
-        .filter_map(|complaint| complaint.field)
+    (errors.into_iter())
+        .filter_map(|error| error.field)
         .filter(is_name)
         .take(5)
         .collect()
 }
 
-fn wait(headers: &HeaderMap) -> Duration {
+fn pause(headers: &HeaderMap) -> Duration {
     let seconds = headers
         .get("retry-after")
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.trim().parse().ok());
     seconds
-        .map_or(USUAL_WAIT, Duration::from_secs)
-        .clamp(Duration::from_secs(1), LONGEST_WAIT)
+        .map_or(DEFAULT_PAUSE, Duration::from_secs)
+        .clamp(Duration::from_secs(1), MAX_PAUSE)
 }
 
 #[cfg(test)]
@@ -202,32 +202,32 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_is_sent_whatever_else_the_answer_says() {
+    fn success_means_sent_whatever_the_body_says() {
         for status in [200, 202, 204] {
             assert_eq!(answers(status, None, "nonsense"), Outcome::Sent);
         }
     }
 
     #[test]
-    fn what_surely_was_not_taken_is_tried_again() {
+    fn statuses_that_prove_that_nothing_left_cause_a_retry() {
         for (status, trouble) in [
             (408, None),
             (500, None),
             (501, None),
-            (503, Some(Trouble::AWAY)),
-            (301, Some(Trouble::CLOSED)),
-            (401, Some(Trouble::CLOSED)),
-            (403, Some(Trouble::CLOSED)),
-            (404, Some(Trouble::CLOSED)),
+            (503, Some(ProviderFailure::UNREACHABLE)),
+            (301, Some(ProviderFailure::MISCONFIGURED)),
+            (401, Some(ProviderFailure::MISCONFIGURED)),
+            (403, Some(ProviderFailure::MISCONFIGURED)),
+            (404, Some(ProviderFailure::MISCONFIGURED)),
         ] {
             let outcome = answers(status, None, "");
             assert!(matches!(outcome, Outcome::NotSent { .. }), "{status}");
-            assert_eq!(outcome.trouble(), trouble, "{status}");
+            assert_eq!(outcome.provider_failure(), trouble, "{status}");
         }
     }
 
     #[test]
-    fn what_a_gateway_may_have_passed_on_is_unknown() {
+    fn statuses_of_a_gateway_mean_unknown() {
         for status in [502, 504] {
             let outcome = answers(status, None, "");
             assert!(matches!(outcome, Outcome::Unknown { .. }), "{status}");
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_final_and_tells_the_fields_alone() {
+    fn a_refusal_is_final_and_names_fields_only() {
         let body = r#"{"errors": [
             {"message": "ada@example.com is bad", "field": "personalizations.0.to.0.email"},
             {"message": "no field", "field": null},
@@ -256,13 +256,16 @@ mod tests {
     }
 
     #[test]
-    fn a_sender_that_is_not_accepted_is_a_matter_of_settings() {
+    fn a_refused_sender_means_a_wrong_setting() {
         let body = r#"{"errors": [{"message": "no", "field": "from.email"}]}"#;
-        assert_eq!(answers(400, None, body).trouble(), Some(Trouble::CLOSED));
+        assert_eq!(
+            answers(400, None, body).provider_failure(),
+            Some(ProviderFailure::MISCONFIGURED)
+        );
     }
 
     #[test]
-    fn a_rate_limit_says_how_long_to_wait() {
+    fn a_rate_limit_pauses_as_long_as_retry_after_says() {
         for (value, seconds) in [
             (Some("7"), 7),
             (Some("0"), 1),
@@ -272,7 +275,10 @@ mod tests {
             (None, 60),
         ] {
             let pause = Duration::from_secs(seconds);
-            assert_eq!(answers(429, value, "").trouble(), Some(Trouble { pause }));
+            assert_eq!(
+                answers(429, value, "").provider_failure(),
+                Some(ProviderFailure { pause })
+            );
         }
     }
 }

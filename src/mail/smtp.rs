@@ -1,4 +1,5 @@
-//! SMTP, a step at a time: until the text of a mail is handed over, nothing has left.
+//! Sends e-mails over SMTP. Each command is a separate step, because an e-mail certainly did not
+//! leave when a step before the transfer of its text fails.
 
 use std::time::Duration;
 
@@ -22,44 +23,44 @@ use url::Url;
 
 use super::{
     Authorities,
-    letter::Letter,
-    outcome::{Outcome, Trouble},
+    outcome::{Outcome, ProviderFailure},
+    render::RenderedEmail,
 };
 
-/// Codes that complain of us rather than of the mail: authentication is needed or failed.
+/// Reply codes about our credentials, not about the e-mail: authentication is required or failed.
 const NOT_ACCEPTED: [u16; 4] = [530, 534, 535, 538];
-/// "Service not available", which ends the connection.
+/// "Service not available": the server closes the connection.
 const CLOSING: u16 = 421;
 
 const EXPECTED_URL: &str = "expected a URL such as smtps://user:password@host:465, \
      smtp://user:password@host:587 or, without encryption, smtp://host:25?tls=none";
 
-/// A server that takes mail, and how to reach it.
+/// An SMTP server, and how to connect to it.
 #[derive(Clone, Debug)]
 pub struct SmtpServer {
     host: String,
     port: u16,
     encryption: Encryption,
-    /// Does not print.
+    /// `Debug` does not print them.
     credentials: Option<Credentials>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Encryption {
-    /// From the first byte on: port 465.
+    /// TLS from the first byte, usually on port 465.
     Tls,
-    /// After a greeting, and required: port 587.
+    /// TLS after the command STARTTLS, usually on port 587. Without TLS nothing is sent.
     StartTls,
     None,
 }
 
-/// Mail through an SMTP server, each on a connection of its own.
+/// The SMTP provider. Each e-mail has its own connection.
 #[derive(Clone, Debug)]
 pub struct Smtp {
     pub server: SmtpServer,
-    /// Whose certificates the server may show.
+    /// Authorities whose certificates are accepted.
     pub authorities: Authorities,
-    /// The longest that a mail takes.
+    /// The time limit of one attempt.
     pub timeout: Duration,
 }
 
@@ -68,7 +69,7 @@ impl SmtpServer {
     ///
     /// # Errors
     ///
-    /// Says what is expected, and repeats nothing of the URL, which may hold a password.
+    /// Returns the expected form. The text repeats nothing of the URL, which may contain a password.
     pub fn parse(url: &str) -> Result<Self, String> {
         Self::parsed(url).ok_or_else(|| EXPECTED_URL.to_owned())
     }
@@ -106,26 +107,28 @@ impl Smtp {
     pub(super) async fn send(
         &self,
         from: &Mailbox,
-        letter: &Letter,
+        email: &RenderedEmail,
         stopping: &CancellationToken,
     ) -> Outcome {
-        let message = match message(from, letter) {
+        let message = match message(from, email) {
             Ok(message) => message,
             Err(reason) => return Outcome::Refused { reason },
         };
         let until = Instant::now() + self.timeout;
         let prepared = tokio::select! {
-            prepared = timeout_at(until, self.prepare(&from.email, &letter.to)) => prepared,
+            prepared = timeout_at(until, self.prepare(&from.email, &email.to)) => prepared,
             () = stopping.cancelled() => return Outcome::Released,
         };
         let mut connection = match prepared {
             Ok(Ok(connection)) => connection,
             Ok(Err(not_sent)) => return not_sent,
-            Err(_elapsed) => return Outcome::unreachable("it did not listen in time"),
+            Err(_elapsed) => {
+                return Outcome::unreachable("it was not ready for the e-mail in time");
+            }
         };
         match timeout_at(until, connection.message(&message)).await {
             Ok(Ok(_taken)) => {
-                // It has the mail: how it takes leave does not matter.
+                // The server has accepted the e-mail, so the answer to QUIT does not matter.
                 let _ = timeout_at(until, connection.quit()).await;
                 Outcome::Sent
             }
@@ -138,21 +141,22 @@ impl Smtp {
         }
     }
 
-    /// Everything that comes before the text of the mail. Whatever goes wrong here, nothing
-    /// has left.
+    /// Runs all steps before the text of the e-mail. Any failure here proves that the e-mail did not
+    /// leave.
     async fn prepare(&self, from: &Address, to: &Address) -> Result<AsyncSmtpConnection, Outcome> {
         let mut connection = self.connect().await?;
         let mut parameters = Vec::new();
         if !(from.as_ref() as &str).is_ascii() || !(to.as_ref() as &str).is_ascii() {
             if !(connection.server_info()).supports_feature(Extension::SmtpUtfEight) {
                 return Err(Outcome::Refused {
-                    reason: "the server takes no addresses beyond ASCII".to_owned(),
+                    reason: "the server does not accept addresses with non-ASCII characters"
+                        .to_owned(),
                 });
             }
             parameters.push(MailParameter::SmtpUtfEight);
         }
         let sender = Mail::new(Some(from.clone()), parameters);
-        // A sender that is not accepted is a matter of settings, whatever the mail.
+        // A refused sender is wrong for every e-mail, so a setting is wrong.
         (connection.command(sender).await).map_err(|error| sender_refusal(&error))?;
         let recipient = Rcpt::new(to.clone(), Vec::new());
         (connection.command(recipient).await).map_err(|error| refusal(&error))?;
@@ -167,7 +171,11 @@ impl Smtp {
             encryption,
             credentials,
         } = &self.server;
-        let tls = || self.authorities.for_smtp(host).map_err(Outcome::closed);
+        let tls = || {
+            self.authorities
+                .for_smtp(host)
+                .map_err(Outcome::misconfigured)
+        };
         let implicit_tls = (*encryption == Encryption::Tls).then(tls).transpose()?;
         let hello = ClientId::default();
         let mut connection = AsyncSmtpConnection::connect_tokio1(
@@ -181,15 +189,17 @@ impl Smtp {
         .map_err(|error| unreachable(&error))?;
         if *encryption == Encryption::StartTls {
             if !connection.can_starttls() {
-                return Err(Outcome::closed("the server offers no encryption"));
+                return Err(Outcome::misconfigured("the server offers no encryption"));
             }
             (connection.starttls(tls()?, &hello).await).map_err(|error| unreachable(&error))?;
         }
         if let Some(credentials) = credentials {
             (connection.auth(DEFAULT_MECHANISMS, credentials).await).map_err(|error| {
                 match error.status() {
-                    // Its text may repeat the user's name.
-                    Some(code) if error.is_permanent() => Outcome::closed(format!("SMTP {code}")),
+                    // The reply's text may repeat the user name.
+                    Some(code) if error.is_permanent() => {
+                        Outcome::misconfigured(format!("SMTP {code}"))
+                    }
                     _ => unreachable(&error),
                 }
             })?;
@@ -198,24 +208,24 @@ impl Smtp {
     }
 }
 
-/// The whole mail as it travels.
-fn message(from: &Mailbox, letter: &Letter) -> Result<Vec<u8>, String> {
+/// The complete message, headers and body.
+fn message(from: &Mailbox, email: &RenderedEmail) -> Result<Vec<u8>, String> {
     let domain = from.email.domain();
     let mut message = Message::builder()
         .from(from.clone())
-        .to(letter.to.clone().into())
-        .subject(&letter.subject)
-        // To find it in the server's log, when we do not know whether it left.
+        .to(email.to.clone().into())
+        .subject(&email.subject)
+        // Operators look up the id in the server's log when an outcome is unknown.
         .message_id(Some(format!(
             "<heist.{}@{domain}>",
-            letter.reference.replace('/', ".")
+            email.reference.replace('/', ".")
         )))
         .multipart(MultiPart::alternative_plain_html(
-            letter.text.clone(),
-            letter.html.clone(),
+            email.text.clone(),
+            email.html.clone(),
         ))
         .map_err(|error| error.to_string())?;
-    for (name, value) in letter.headers() {
+    for (name, value) in email.headers() {
         let name = HeaderName::new_from_ascii_str(name);
         message
             .headers_mut()
@@ -234,14 +244,14 @@ fn unreachable(error: &lettre::transport::smtp::Error) -> Outcome {
 fn sender_refusal(error: &lettre::transport::smtp::Error) -> Outcome {
     match error.status() {
         Some(code) if error.is_permanent() => {
-            Outcome::closed(format!("SMTP {code} for the sender"))
+            Outcome::misconfigured(format!("SMTP {code} for the sender"))
         }
         _ => refusal(error),
     }
 }
 
-/// What an answer means that is not a yes. Its text may repeat an address, so that only the code
-/// is told.
+/// The outcome for a negative reply. Reasons contain the code only, because the reply's text may
+/// repeat an address.
 fn refusal(error: &lettre::transport::smtp::Error) -> Outcome {
     let Some(code) = error.status() else {
         return Outcome::unreachable("the connection was lost");
@@ -249,18 +259,18 @@ fn refusal(error: &lettre::transport::smtp::Error) -> Outcome {
     let number = u16::from(code);
     let reason = format!("SMTP {code}");
     if NOT_ACCEPTED.contains(&number) {
-        Outcome::closed(reason)
+        Outcome::misconfigured(reason)
     } else if number == CLOSING {
         Outcome::NotSent {
             reason,
-            trouble: Some(Trouble::AWAY),
+            provider_failure: Some(ProviderFailure::UNREACHABLE),
         }
     } else if error.is_permanent() {
         Outcome::Refused { reason }
     } else {
         Outcome::NotSent {
             reason,
-            trouble: None,
+            provider_failure: None,
         }
     }
 }
@@ -270,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_says_where_the_server_is_and_how_it_is_spoken_to() {
+    fn a_url_defines_host_port_and_encryption() {
         for (url, host, port, encryption) in [
             (
                 "smtps://mail.example.com",
@@ -296,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_url_is_refused_and_not_repeated() {
+    fn a_bad_url_is_refused_and_not_repeated_in_the_error() {
         for url in [
             "",
             "hunter2",
@@ -314,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_does_not_print() {
+    fn debug_output_contains_no_password() {
         let server = SmtpServer::parse("smtps://ada:hunter2@mail.example.com").unwrap();
         assert!(!format!("{server:?}").contains("hunter2"));
     }

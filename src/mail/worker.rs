@@ -1,8 +1,9 @@
-//! Claims what is due, sends it, and writes what became of it, over and over.
+//! The worker loop: claim e-mails that are due, send them, record the outcomes.
 //!
-//! One task does everything that needs the database, a connection at a time, so that a long queue
-//! takes nothing from those who call. Mails are sent in tasks of their own, a few at a time, and as
-//! many are claimed as can be sent now: a replica that dies leaves few of which nobody knows.
+//! One task makes all database calls, on one connection at a time, so that a long queue does not
+//! take connections from callers. Each e-mail is sent in its own task. The worker claims only as
+//! many e-mails as it can send at once, so that a replica that is killed leaves at most
+//! [`MAX_IN_FLIGHT`] e-mails with an unknown outcome.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,35 +17,34 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Options,
-    letter::{Letter, reference},
-    outcome::{Outcome, Trouble},
+    outcome::{Outcome, ProviderFailure},
+    render::RenderedEmail,
 };
 use crate::{
     domain::mailing::{Mailing, MailingNow},
     store::{
         ObservedExt as _, PgPool, StoreError,
-        emails::{self, Claim, ClaimedMail, EmailState, Moved, Settlement},
+        emails::{self, ClaimRequest, ClaimedEmail, EmailState, Settlement, StateChange},
         pool,
     },
     telemetry::{metrics::METRICS, traces},
 };
 
-/// Mails on their way at a time.
-const AT_A_TIME: usize = 8;
-/// How often the queue is looked at without being told to: what other replicas queued, and what
-/// is to be tried again.
-const LOOK: Duration = Duration::from_secs(2);
-/// How soon it is looked at again when something is queued: under load there is something in every
-/// moment.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// How often it is looked for claims that ran out.
-const LOOK_FOR_EXPIRED: Duration = Duration::from_secs(10);
-/// How often the queue is counted for the metrics: as often as they are usually scraped.
-const COUNT: Duration = Duration::from_secs(15);
-/// A claim lasts for an attempt, and so much longer to write what became of it.
+/// E-mails that this replica sends concurrently.
+const MAX_IN_FLIGHT: usize = 8;
+/// Interval between polls of the queue. Polling finds e-mails that other replicas queued, and
+/// retries that became due.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// Minimum time between two polls. Under load, wake-ups arrive continuously.
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Interval between scans for expired claims.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
+/// Interval between counts of the queue for the metrics. It matches the usual scrape interval.
+const COUNT_INTERVAL: Duration = Duration::from_secs(15);
+/// Part of a claim's duration that is reserved for recording the outcome after the attempt.
 const TIME_TO_SETTLE: Duration = Duration::from_mins(1);
-/// What is begun later after its claim may have lost it. A process that was stopped for a while
-/// finds out here.
+/// An attempt that has not begun this long after its claim is released, because the claim may
+/// expire during the attempt. This happens when the process was suspended.
 const TIME_TO_BEGIN: Duration = Duration::from_secs(30);
 
 pub(super) struct Worker {
@@ -53,20 +53,20 @@ pub(super) struct Worker {
     now: MailingNow,
     wake: Arc<Notify>,
     stopping: CancellationToken,
-    sending: JoinSet<Delivery>,
-    /// Those whose outcome is not written yet.
-    delivered: Vec<Delivery>,
-    /// As far as we know.
-    troubled: bool,
-    last_look: Instant,
-    next_look: Instant,
-    next_look_for_expired: Instant,
+    in_flight: JoinSet<Attempt>,
+    /// Attempts that ended and whose outcomes are not recorded yet.
+    unrecorded: Vec<Attempt>,
+    /// `true` while the provider's last known answer was a failure of the provider.
+    provider_fails: bool,
+    last_poll: Instant,
+    next_poll: Instant,
+    next_expiry: Instant,
     next_count: Instant,
 }
 
-/// A mail that was claimed, and what became of it.
-struct Delivery {
-    mail: ClaimedMail,
+/// A claimed e-mail and the outcome of the attempt to send it.
+struct Attempt {
+    email: ClaimedEmail,
     outcome: Outcome,
     took: Duration,
 }
@@ -85,61 +85,62 @@ impl Worker {
             now,
             wake,
             stopping,
-            sending: JoinSet::new(),
-            delivered: Vec::new(),
-            troubled: false,
-            last_look: Instant::now(),
-            next_look: Instant::now(),
-            next_look_for_expired: Instant::now(),
+            in_flight: JoinSet::new(),
+            unrecorded: Vec::new(),
+            provider_fails: false,
+            last_poll: Instant::now(),
+            next_poll: Instant::now(),
+            next_expiry: Instant::now(),
             next_count: Instant::now(),
         }
     }
 
-    /// Runs until it is told to stop and everything that was begun is written down.
+    /// Runs until the server stops and the outcomes of all attempts are recorded.
     pub(super) async fn run(mut self) {
         while !self.is_finished() {
             self.wait().await;
             if let Err(error) = self.work().await {
-                tracing::warn!(event = "EMAILS_WAIT", %error, "the mail has to wait for the database");
-                self.next_look = Instant::now() + LOOK;
-                self.next_count = Instant::now() + COUNT;
+                tracing::warn!(event = "EMAILS_WAIT", %error, "the e-mail worker waits for the database");
+                self.next_poll = Instant::now() + POLL_INTERVAL;
+                self.next_count = Instant::now() + COUNT_INTERVAL;
             }
         }
     }
 
     fn is_finished(&self) -> bool {
-        self.stopping.is_cancelled() && self.sending.is_empty() && self.delivered.is_empty()
+        self.stopping.is_cancelled() && self.in_flight.is_empty() && self.unrecorded.is_empty()
     }
 
-    /// Waits for something to do. Nothing in here talks to the database.
+    /// Waits for the next event. This makes no database calls.
     async fn wait(&mut self) {
         let stopping = self.stopping.clone();
         let running = !stopping.is_cancelled();
-        let may_claim = running && self.sending.len() < AT_A_TIME && self.delivered.is_empty();
+        let may_claim =
+            running && self.in_flight.len() < MAX_IN_FLIGHT && self.unrecorded.is_empty();
         tokio::select! {
-            Some(ended) = self.sending.join_next() => self.note(ended),
+            Some(ended) = self.in_flight.join_next() => self.collect(ended),
             () = self.wake.notified(), if may_claim => {
-                self.next_look = self.next_look.min(self.last_look + LOOK_AGAIN);
+                self.next_poll = self.next_poll.min(self.last_poll + MIN_POLL_INTERVAL);
             }
-            () = sleep_until(self.next_look), if may_claim || !self.delivered.is_empty() => {}
-            // Also while a provider that hangs keeps all that can be sent at a time.
+            () = sleep_until(self.next_poll), if may_claim || !self.unrecorded.is_empty() => {}
+            // Also while attempts that hang occupy all places.
             () = sleep_until(self.next_count), if running => {}
             () = stopping.cancelled(), if running => {}
         }
-        while let Some(ended) = self.sending.try_join_next() {
-            self.note(ended);
+        while let Some(ended) = self.in_flight.try_join_next() {
+            self.collect(ended);
         }
     }
 
-    fn note(&mut self, ended: Result<Delivery, tokio::task::JoinError>) {
+    fn collect(&mut self, ended: Result<Attempt, tokio::task::JoinError>) {
         match ended {
-            Ok(delivery) => self.delivered.push(delivery),
-            // Its claim runs out, and then it counts as unknown.
-            Err(panic) => tracing::error!(error = %panic, "sending a mail panicked"),
+            Ok(attempt) => self.unrecorded.push(attempt),
+            // Its claim expires, and then the e-mail becomes UNKNOWN.
+            Err(panic) => tracing::error!(error = %panic, "the task of an attempt panicked"),
         }
     }
 
-    /// Writes what became of mails, and then claims others.
+    /// Records outcomes, then claims further e-claimed.
     async fn work(&mut self) -> Result<(), StoreError> {
         self.settle().await?;
         if self.stopping.is_cancelled() {
@@ -147,96 +148,98 @@ impl Worker {
         }
         if self.next_count <= Instant::now() {
             self.count().await?;
-            self.next_count = Instant::now() + COUNT;
+            self.next_count = Instant::now() + COUNT_INTERVAL;
         }
-        if self.next_look_for_expired <= Instant::now() {
+        if self.next_expiry <= Instant::now() {
             self.expire().await?;
-            self.next_look_for_expired = Instant::now() + LOOK_FOR_EXPIRED;
+            self.next_expiry = Instant::now() + EXPIRY_INTERVAL;
         }
-        if self.next_look <= Instant::now() && self.sending.len() < AT_A_TIME {
-            self.last_look = Instant::now();
-            self.next_look = self.last_look + self.claim().await?;
+        if self.next_poll <= Instant::now() && self.in_flight.len() < MAX_IN_FLIGHT {
+            self.last_poll = Instant::now();
+            self.next_poll = self.last_poll + self.claim().await?;
         }
         Ok(())
     }
 
     async fn settle(&mut self) -> Result<(), StoreError> {
-        if self.delivered.is_empty() {
+        if self.unrecorded.is_empty() {
             return Ok(());
         }
-        // First, so that none of them is claimed again before the pause.
-        self.note_trouble().await?;
-        let settlements: Vec<(&ClaimedMail, Settlement<'_>)> = (self.delivered.iter())
-            .map(|it| (&it.mail, it.outcome.settlement(&it.mail, rand::random())))
+        // The pause is recorded first, so that no replica claims one of these e-mails before it.
+        self.record_provider_state().await?;
+        let settlements: Vec<(&ClaimedEmail, Settlement<'_>)> = (self.unrecorded.iter())
+            .map(|it| (&it.email, it.outcome.settlement(&it.email, rand::random())))
             .collect();
-        let moved = emails::settle(&self.pool, &settlements).await?;
-        for delivery in self.delivered.drain(..) {
-            delivery.tell(&moved);
+        let changes = emails::settle(&self.pool, &settlements).await?;
+        for attempt in self.unrecorded.drain(..) {
+            attempt.report(&changes);
         }
         Ok(())
     }
 
-    /// Tells all replicas whether the provider works.
-    async fn note_trouble(&mut self) -> Result<(), StoreError> {
+    /// Records for all replicas whether the provider works.
+    async fn record_provider_state(&mut self) -> Result<(), StoreError> {
         let provider = self.options.provider.name();
-        let troubles = (self.delivered.iter())
-            .filter_map(|it| Some((it.outcome.trouble()?, it.outcome.reason()?)));
-        let worst = troubles.max_by_key(|(trouble, _)| trouble.pause);
-        if let Some((trouble, reason)) = worst {
+        let failures = (self.unrecorded.iter())
+            .filter_map(|it| Some((it.outcome.provider_failure()?, it.outcome.reason()?)));
+        let worst = failures.max_by_key(|(failure, _)| failure.pause);
+        if let Some((failure, reason)) = worst {
             tracing::warn!(
                 event = "EMAILS_PAUSED",
                 email.provider = provider,
                 email.reason = reason,
-                pause_s = trouble.pause.as_secs(),
-                "mail pauses: the provider does not work"
+                pause_s = failure.pause.as_secs(),
+                "sending e-mails pauses: the provider fails"
             );
-            emails::pause(&self.pool, provider, trouble.pause, reason).await?;
-            self.troubled = true;
-        } else if self.troubled && self.delivered.iter().any(|it| it.outcome == Outcome::Sent) {
+            emails::pause(&self.pool, provider, failure.pause, reason).await?;
+            self.provider_fails = true;
+        } else if self.provider_fails
+            && self.unrecorded.iter().any(|it| it.outcome == Outcome::Sent)
+        {
             if emails::works(&self.pool, provider).await? {
                 tracing::info!(
                     event = "EMAILS_RESUMED",
                     email.provider = provider,
-                    "the mail provider works again"
+                    "the e-mail provider works again"
                 );
             }
-            self.troubled = false;
+            self.provider_fails = false;
         }
         Ok(())
     }
 
     async fn expire(&mut self) -> Result<(), StoreError> {
-        for moved in emails::expire(&self.pool, self.options.mailing.patience()).await? {
-            let outcome = outcome_name(moved.state);
+        for change in emails::expire(&self.pool, self.options.mailing.patience()).await? {
+            let outcome = outcome_name(change.state);
             METRICS.emails(1, outcome);
             tracing::error!(
                 event = "EMAIL_PARKED",
                 email.outcome = outcome,
-                email.mail = format!("{}/{}", moved.user_id, moved.id),
-                "an e-mail was parked: its time ran out"
+                email.mail = format!("{}/{}", change.user_id, change.id),
+                "an e-mail was parked: its claim or its time limit expired"
             );
         }
         Ok(())
     }
 
-    /// Tells the metrics how long the queue is. It is that of all replicas.
+    /// Updates the metrics of the queue, which all replicas share.
     async fn count(&self) -> Result<(), StoreError> {
-        let backlog = emails::backlog(&self.pool).await?;
+        let counts = emails::queue_counts(&self.pool).await?;
         for (count, state) in [
-            (backlog.waiting, "waiting"),
-            (backlog.due, "due"),
-            (backlog.sending, "sending"),
-            (backlog.failed, "failed"),
-            (backlog.unknown, "unknown"),
+            (counts.waiting, "waiting"),
+            (counts.due, "due"),
+            (counts.sending, "sending"),
+            (counts.failed, "failed"),
+            (counts.unknown, "unknown"),
         ] {
             METRICS.emails_queued(count, state);
         }
-        METRICS.emails_oldest_due(backlog.oldest_due);
+        METRICS.emails_oldest_due(counts.oldest_due);
         Ok(())
     }
 
-    /// Claims what can be sent now, and begins to send it. Says how long to wait until there may
-    /// be more.
+    /// Claims e-mails that can be sent now and starts sending them. Returns the time until the next
+    /// poll.
     async fn claim(&mut self) -> Result<Duration, StoreError> {
         let Options {
             mailing,
@@ -245,61 +248,61 @@ impl Worker {
             ..
         } = &*self.options;
         if (self.now)().is_none() {
-            return Ok(LOOK);
+            return Ok(POLL_INTERVAL);
         }
         let mut transaction = pool::begin(&self.pool).await?;
         let Some(turn) = emails::take_turn(&mut transaction, provider.name()).await? else {
             transaction.rollback().await?;
-            return Ok(LOOK_AGAIN);
+            return Ok(MIN_POLL_INTERVAL);
         };
-        self.troubled = turn.troubled;
-        let free = AT_A_TIME - self.sending.len();
-        // One is enough to see whether it works again.
-        let most = if turn.troubled { 1 } else { free };
+        self.provider_fails = turn.provider_fails;
+        let free = MAX_IN_FLIGHT - self.in_flight.len();
+        // One attempt is enough to find out whether the provider works again.
+        let most = if turn.provider_fails { 1 } else { free };
         let limit = most.min(rate.allowance(turn.ahead));
         if turn.paused || !mailing.is_open(turn.now) {
             transaction.rollback().await?;
-            return Ok(LOOK);
+            return Ok(POLL_INTERVAL);
         }
         if limit == 0 {
             transaction.rollback().await?;
-            return Ok(rate.cost(1).clamp(LOOK_AGAIN, LOOK));
+            return Ok(rate.cost(1).clamp(MIN_POLL_INTERVAL, POLL_INTERVAL));
         }
-        let claim = Claim {
+        let claim = ClaimRequest {
             limit,
-            one_mail_for_each_player: matches!(mailing, Mailing::Daily(_)),
+            one_email_per_player: matches!(mailing, Mailing::Digest(_)),
             lasts: provider.timeout() + TIME_TO_BEGIN + TIME_TO_SETTLE,
             patience: mailing.patience(),
         };
-        let mails = emails::claim(&mut transaction, claim).await?;
-        if mails.is_empty() {
+        let claimed = emails::claim(&mut transaction, claim).await?;
+        if claimed.is_empty() {
             transaction.rollback().await?;
-            return Ok(LOOK);
+            return Ok(POLL_INTERVAL);
         }
-        let pause = if turn.troubled {
-            Trouble::AWAY.pause
+        let pause = if turn.provider_fails {
+            ProviderFailure::UNREACHABLE.pause
         } else {
             Duration::ZERO
         };
         emails::end_turn(
             &mut transaction,
             provider.name(),
-            rate.cost(mails.len()),
+            rate.cost(claimed.len()),
             pause,
         )
         .await?;
         transaction.commit().observed("commit").await?;
 
         let claimed_at = Instant::now();
-        for mail in mails {
+        for email in claimed {
             let options = Arc::clone(&self.options);
             let stopping = self.stopping.clone();
-            self.sending.spawn(async move {
-                let span = traces::mail(options.provider.name(), &mail.trace_parents);
-                let outcome = deliver(&options, &mail, claimed_at, &stopping).await;
+            self.in_flight.spawn(async move {
+                let span = traces::mail(options.provider.name(), &email.trace_parents);
+                let outcome = attempt(&options, &email, claimed_at, &stopping).await;
                 traces::end_mail(span, outcome.reason().is_some());
-                Delivery {
-                    mail,
+                Attempt {
+                    email,
                     outcome,
                     took: claimed_at.elapsed(),
                 }
@@ -309,25 +312,25 @@ impl Worker {
     }
 }
 
-async fn deliver(
+async fn attempt(
     options: &Options,
-    mail: &ClaimedMail,
+    email: &ClaimedEmail,
     claimed_at: Instant,
     stopping: &CancellationToken,
 ) -> Outcome {
-    let address = mail.address.as_deref().map(str::trim).unwrap_or_default();
+    let address = email.address.as_deref().map(str::trim).unwrap_or_default();
     if address.is_empty() {
         return Outcome::NoAddress;
     }
     let Ok(to) = address.parse::<Address>() else {
         return Outcome::Refused {
-            reason: "the player's address is none".to_owned(),
+            reason: "the player's address is invalid".to_owned(),
         };
     };
-    let letter = match Letter::compose(mail, to, &options.presentation) {
-        Ok(letter) => letter,
+    let rendered = match RenderedEmail::render(email, to, &options.presentation) {
+        Ok(rendered) => rendered,
         Err(error) => {
-            let reason = format!("it could not be written: {error}");
+            let reason = format!("the templates failed: {error}");
             return Outcome::Refused { reason };
         }
     };
@@ -335,19 +338,19 @@ async fn deliver(
         return Outcome::Released;
     }
     let from = &options.presentation.from;
-    options.provider.send(from, &letter, stopping).await
+    options.provider.send(from, &rendered, stopping).await
 }
 
-impl Delivery {
-    /// The one place where it is known what became of every mail that was begun.
-    fn tell(&self, moved: &[Moved]) {
-        let first_id = self.mail.first_id();
-        let state = (moved.iter())
-            .find(|it| it.user_id == self.mail.user_id.get() && it.id == first_id.get())
+impl Attempt {
+    /// Logs and counts the recorded outcome of an attempt.
+    fn report(&self, changes: &[StateChange]) {
+        let first_id = self.email.first_id();
+        let state = (changes.iter())
+            .find(|it| it.user_id == self.email.user_id.get() && it.id == first_id.get())
             .map(|it| it.state);
-        let mail = reference(&self.mail);
-        let notifications = self.mail.notifications.len();
-        let attempts = self.mail.attempts;
+        let mail = self.email.reference();
+        let notifications = self.email.notifications.len();
+        let attempts = self.email.attempts;
         let reason = self.outcome.reason();
         let duration_ms = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
         let outcome = state.map_or("taken_over", outcome_name);
@@ -360,7 +363,7 @@ impl Delivery {
                 email.notifications = notifications,
                 email.attempts = attempts,
                 duration_ms,
-                "an e-mail is done"
+                "an e-mail is finished"
             ),
             Some(EmailState::Queued) => tracing::warn!(
                 event = "EMAIL_DELAYED",
@@ -370,7 +373,7 @@ impl Delivery {
                 email.attempts = attempts,
                 email.reason = reason,
                 duration_ms,
-                "an e-mail is tried again later"
+                "an e-mail is retried later"
             ),
             _ => tracing::error!(
                 event = "EMAIL_PARKED",

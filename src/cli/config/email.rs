@@ -1,4 +1,4 @@
-//! E-mail, as far as the environment says what is sent and how.
+//! E-mail settings of the process.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -16,23 +16,23 @@ use crate::{
     settings::parse,
 };
 
-/// How players are mailed, where they are.
+/// How e-mails are sent while they are enabled.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "E-mail")]
 pub struct EmailConfig {
-    /// A mail for each notification, or one a day: `immediate` or `digest`
+    /// `immediate`: one e-mail per notification; `digest`: one e-mail per player and day
     #[arg(long, env = "HEIST_EMAIL_MODE", value_name = "MODE", default_value = "immediate", value_parser = mode)]
     email_mode: Mode,
 
-    /// When digests are sent, in UTC; default: 18:00-20:00
+    /// Period in which digests are sent, in UTC; default: 18:00-20:00
     #[arg(long, env = "HEIST_EMAIL_DIGEST_WINDOW", value_name = "FROM-TO", value_parser = window)]
     email_digest_window: Option<Window>,
 
-    /// Who takes the mail, `sendgrid` or `smtp`; default: the one that is set up
+    /// The provider, `sendgrid` or `smtp`; default: the one that is configured
     #[arg(long, env = "HEIST_EMAIL_PROVIDER", value_name = "PROVIDER", value_parser = provider)]
     email_provider: Option<ProviderName>,
 
-    /// Certificates of authorities, in PEM, that servers of mail may show besides the public ones
+    /// Certificate authorities, in PEM, that are trusted besides the public ones
     #[arg(long, env = "HEIST_EMAIL_CA_FILE", value_name = "FILE")]
     email_ca_file: Option<PathBuf>,
 
@@ -40,39 +40,39 @@ pub struct EmailConfig {
     #[arg(long, env = "HEIST_EMAIL_FROM", value_name = "ADDRESS", value_parser = sender)]
     email_from: Option<Mailbox>,
 
-    /// Where the application is: mails link to `/notifications` below it; default: no links
+    /// Base URL of the application, for links to `/notifications`; default: no links
     #[arg(long, env = "HEIST_EMAIL_LINK_BASE", value_name = "URL", value_parser = web_url)]
     email_link_base: Option<Url>,
 
-    /// Where players unsubscribe, with `{user_id}` and `{signature}` in it, or a `mailto:` address
+    /// Unsubscribe link, a URL with `{user_id}` and `{signature}` or a `mailto:` address
     #[arg(long, env = "HEIST_EMAIL_UNSUBSCRIBE_URL", value_name = "URL", value_parser = Unsubscribe::check)]
     email_unsubscribe_url: Option<String>,
 
-    /// The key of that signature, an HMAC-SHA256 of the player's id in hexadecimal
+    /// Key of `{signature}`, which is the HMAC-SHA256 of the player's id in hexadecimal
     #[arg(long, env = "HEIST_EMAIL_UNSUBSCRIBE_KEY", value_name = "KEY", hide_env_values = true, value_parser = secret)]
     email_unsubscribe_key: Option<Secret>,
 
-    /// The most mails in a minute, of all replicas together
-    #[arg(long, env = "HEIST_EMAIL_RATE_PER_MINUTE", value_name = "MAILS", default_value = "600", value_parser = rate)]
+    /// Maximum number of e-mails per minute, for all replicas together
+    #[arg(long, env = "HEIST_EMAIL_RATE_PER_MINUTE", value_name = "EMAILS", default_value = "600", value_parser = rate)]
     email_rate_per_minute: Rate,
 
-    /// An API key of SendGrid that may send mail
+    /// SendGrid API key with the right to send
     #[arg(long, env = "SENDGRID_API_KEY", value_name = "KEY", hide_env_values = true, value_parser = secret)]
     sendgrid_api_key: Option<Secret>,
 
-    /// How long SendGrid may take for a mail; a number alone: milliseconds
+    /// Time limit of a request to SendGrid; a number without a unit is in milliseconds
     #[arg(long, env = "SENDGRID_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = sendgrid_timeout)]
     sendgrid_timeout: Duration,
 
-    /// Where SendGrid's API is, such as `https://api.eu.sendgrid.com`
+    /// Base URL of SendGrid's API, such as `https://api.eu.sendgrid.com`
     #[arg(long, env = "SENDGRID_BASE_URL", value_name = "URL", default_value = "https://api.sendgrid.com", value_parser = web_url)]
     sendgrid_base_url: Url,
 
-    /// An SMTP server, such as `smtps://user:password@host` or `smtp://user:password@host`
+    /// SMTP server, such as `smtps://user:password@host` (TLS) or `smtp://user:password@host` (STARTTLS)
     #[arg(long, env = "HEIST_EMAIL_SMTP_URL", value_name = "URL", hide_env_values = true, value_parser = SmtpServer::parse)]
     email_smtp_url: Option<SmtpServer>,
 
-    /// How long the SMTP server may take for a mail
+    /// Time limit of an attempt over SMTP
     #[arg(long, env = "HEIST_EMAIL_SMTP_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = timeout)]
     email_smtp_timeout: Duration,
 }
@@ -90,14 +90,12 @@ enum ProviderName {
     Smtp,
 }
 
-const USUAL_WINDOW: (Time, Time) = (time!(18:00), time!(20:00));
+const DEFAULT_WINDOW: (Time, Time) = (time!(18:00), time!(20:00));
 
 impl EmailConfig {
-    /// What is sent and how.
-    ///
     /// # Errors
     ///
-    /// What is missing, or which settings do not go together.
+    /// Names the missing setting, or the settings that contradict each other.
     pub fn options(self) -> Result<Options, String> {
         let mailing = self.mailing()?;
         let provider = self.provider()?;
@@ -135,9 +133,10 @@ impl EmailConfig {
                 Err("HEIST_EMAIL_DIGEST_WINDOW needs HEIST_EMAIL_MODE=digest".to_owned())
             }
             (Mode::Digest, window) => {
-                let (opens, closes) = USUAL_WINDOW;
-                let usual = Window::new(opens, closes).expect("it is long enough");
-                Ok(Mailing::Daily(window.unwrap_or(usual)))
+                let (opens, closes) = DEFAULT_WINDOW;
+                let default =
+                    Window::new(opens, closes).expect("the default window is long enough");
+                Ok(Mailing::Digest(window.unwrap_or(default)))
             }
         }
     }
@@ -152,7 +151,7 @@ impl EmailConfig {
             (None, Some(_), None) => ProviderName::SendGrid,
             (None, None, Some(_)) => ProviderName::Smtp,
             (None, Some(_), Some(_)) => {
-                return Err("SENDGRID_API_KEY and HEIST_EMAIL_SMTP_URL are both set: HEIST_EMAIL_PROVIDER has to say which".to_owned());
+                return Err("SENDGRID_API_KEY and HEIST_EMAIL_SMTP_URL are both set: set HEIST_EMAIL_PROVIDER to sendgrid or smtp".to_owned());
             }
             (None, None, None) => {
                 return Err(
@@ -204,7 +203,7 @@ fn window(value: &str) -> Result<Window, String> {
         .split_once('-')
         .and_then(|(opens, closes)| Window::new(time_of_day(opens)?, time_of_day(closes)?))
         .ok_or_else(|| {
-            "expected times of day in UTC, a quarter of an hour apart at least, such as 18:00-20:00"
+            "expected two times of day in UTC, at least 15 minutes apart, such as 18:00-20:00"
                 .to_owned()
         })
 }
@@ -244,7 +243,7 @@ fn rate(value: &str) -> Result<Rate, String> {
     parse::whole_number(value, 1..=100_000).map(Rate::per_minute)
 }
 
-/// The review's configuration has milliseconds.
+/// A number without a unit is in milliseconds, as in the application's existing configuration.
 fn sendgrid_timeout(value: &str) -> Result<Duration, String> {
     match value.parse() {
         Ok(milliseconds) => in_range(Duration::from_millis(milliseconds)),

@@ -1,5 +1,6 @@
--- Claims up to $1 notifications that are due, oldest first; where $2, each with all else that is
--- due of its player. The claims end after $3 seconds, and attempts $4 seconds after the first.
+-- Claims up to $1 due notifications, oldest first. If $2 is true, all due notifications of each
+-- player are claimed together. Claims expire after $3 seconds. Retries end $4 seconds after the
+-- first due time.
 WITH due AS (
     SELECT
         note."userId",
@@ -8,7 +9,7 @@ WITH due AS (
     WHERE note."emailState" = 'QUEUED' AND note."emailAt" <= now()
     ORDER BY note."emailAt", note."userId", note."id"
     LIMIT $1
-    -- Whoever marks notifications as read need not be waited for.
+    -- Rows that MarkNotificationsRead holds are left for the next poll.
     FOR UPDATE SKIP LOCKED
 ),
 
@@ -36,7 +37,7 @@ wanted AS (
             rest."userId" = player."userId"
             AND rest."emailState" = 'QUEUED'
             AND rest."emailAt" <= now()
-        -- Waits for locks: a part that was left out would be a second mail today.
+        -- Waits for locks: a row that is left out would cause a second digest on the same day.
         FOR UPDATE
     ) AS note
 ),

@@ -1,6 +1,6 @@
--- Writes what became of claims. The time that a claim ends is its mark: nothing changes where
--- somebody else has claimed, resent or dropped it since. A claim that ran out counts as unknown,
--- until whoever held it says what became of it.
+-- Records the outcomes of claims. The end time identifies a claim: a row changes only if nothing has
+-- claimed, resent or dropped its e-mail since. A claim that expired meanwhile (UNKNOWN) still takes
+-- the outcome.
 WITH outcome AS (
     SELECT
         given.user_id,

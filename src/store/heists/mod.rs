@@ -9,7 +9,7 @@ use sqlx::{PgConnection, PgExecutor, PgPool, query_file, query_file_as, query_fi
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{ObservedExt as _, StoreError, count, emails::Mail, players};
+use super::{ObservedExt as _, StoreError, count, emails::EmailSchedule, players};
 use crate::domain::{
     heist::{Heist, HeistFacts, HeistOrder, HeistOutcome, HeistStats, Party},
     ids::{HeistId, InvalidId, RequestId, UserId},
@@ -103,7 +103,7 @@ pub async fn save(
     now: OffsetDateTime,
     orders: &[HeistOrder],
     outcomes: &[HeistOutcome],
-    mail: Option<Mail>,
+    mail: Option<EmailSchedule>,
 ) -> Result<(), StoreError> {
     let mut columns = Columns::default();
     for (order, outcome) in orders.iter().zip(outcomes) {

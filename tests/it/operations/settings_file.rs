@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::Connection as _;
 use tonic::Code::FailedPrecondition;
 
 use crate::harness::{
@@ -118,10 +117,17 @@ fn e_mail_is_switched_on_and_off() {
             .serving()
             .await;
         let there = world.through(connect(server.address).await);
-        let ada = world.player("Ada").tokens(3).await;
-        let ada = ada.at(world, "ada@example.com").await.seen_by(&there);
-        let ben = world.player("Ben").points(10_000).await;
-        let ben = ben.at(world, "ben@example.com").await;
+        let ada = world
+            .player("Ada")
+            .tokens(3)
+            .email("ada@example.com")
+            .await
+            .seen_by(&there);
+        let ben = world
+            .player("Ben")
+            .points(10_000)
+            .email("ben@example.com")
+            .await;
         ada.robs(&ben).await.unwrap();
 
         map.update("HEIST_EMAIL_ENABLED=true\n");
@@ -284,13 +290,7 @@ fn fm_5_heists_in_progress_complete_and_new_ones_are_refused_until_it_is_back() 
         .await;
 
         // A heist is in its transaction, and stays there.
-        let mut application = world.session().await;
-        let mut transaction = application.begin().await.unwrap();
-        sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
-            .bind(ben.id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let transaction = ben.locked().await;
         let in_progress = tokio::spawn(eve.seen_by(&there).robs(&ben));
         world.somebody_waits_for_a_lock().await;
 
@@ -299,7 +299,7 @@ fn fm_5_heists_in_progress_complete_and_new_ones_are_refused_until_it_is_back() 
         let off = heists_are(false, &there, &ada).await;
         assert!(off - flipped < SOON, "{:?}", off - flipped);
         assert!(!in_progress.is_finished());
-        transaction.rollback().await.unwrap();
+        transaction.rollback().await;
         let answer = in_progress.await.unwrap().expect("it completes");
         let heist = answer.heist.unwrap();
         assert_eq!(heist.points_stolen, 50, "under the rules it began with");

@@ -276,11 +276,8 @@ fn the_address_of_a_robber_is_kept_with_tls_as_well() {
             .robs(&ben)
             .await
             .unwrap();
-        let address: String = sqlx::query_scalar(r#"SELECT host("ipAddress") FROM "Heist""#)
-            .fetch_one(&world.pool)
-            .await
-            .unwrap();
-        assert_eq!(address, "127.0.0.1");
+        let address = world.address_of_the_heist().await;
+        assert_eq!(address.as_deref(), Some("127.0.0.1"));
         server.stop(PATIENCE).await;
     });
 }

@@ -22,7 +22,7 @@ const INLINE: [(&str, &str); 1] = [("players/mod.rs", "SELECT EXISTS (SELECT FRO
 const READ_EVERYTHING: [&str; 3] = [
     "check/books.sql",
     // Of its index, in which there is only what is queued or parked.
-    "emails/backlog.sql",
+    "emails/queue_counts.sql",
     "leaderboard/distribution.sql",
 ];
 
@@ -124,7 +124,7 @@ fn parameters(statement: &str) -> Vec<String> {
         "emails/list.sql" => ["NULL", "42"]
             .map(|player| format!("'{{FAILED,UNKNOWN}}', {player}, 100"))
             .to_vec(),
-        "emails/move.sql" => ["NULL, NULL", "42, NULL", "42, '{1600042}'"]
+        "emails/requeue_or_drop.sql" => ["NULL, NULL", "42, NULL", "42, '{1600042}'"]
             .map(|which| format!("'{{FAILED,UNKNOWN}}', 'QUEUED', {which}"))
             .to_vec(),
         other => panic!("{other} is new: say with which parameters it is called"),

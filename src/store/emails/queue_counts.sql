@@ -1,4 +1,4 @@
--- The queue and what is parked, from the index alone.
+-- Counts queued, claimed and parked e-mails. Reads only the partial index.
 SELECT
     count(*) FILTER (WHERE note."emailState" = 'QUEUED' AND note."emailAt" > now()) AS "waiting!",
     count(*) FILTER (WHERE note."emailState" = 'QUEUED' AND note."emailAt" <= now()) AS "due!",

@@ -1,10 +1,10 @@
--- Moves what is in the states of $1 to state $2, as of now: of player $3 or of all, and where there
--- are any, only the notifications $4.
+-- Changes e-mails in the states $1 to state $2, as of now: those of player $3 or of all players,
+-- and, unless $4 is null, only those of the notifications $4.
 UPDATE "HeistNotification" AS note
 SET
     "emailState" = $2::text::"HeistEmailState",
     "emailAt" = now(),
-    -- As if there had been no attempt yet.
+    -- Retries begin anew.
     "emailUntil" = NULL,
     "emailAttempts" = NULL
 WHERE

@@ -1,4 +1,4 @@
-//! What a mail says: the facts of notifications, in plain text and in HTML.
+//! Renders notifications as the subject, the plain text and the HTML of an e-mail.
 
 use askama::Template;
 use lettre::Address;
@@ -6,26 +6,26 @@ use time::OffsetDateTime;
 
 use super::{
     Presentation,
-    unsubscribe::{Unsubscribe, WayOut},
+    unsubscribe::{Unsubscribe, UnsubscribeLink},
 };
 use crate::{
     domain::notification::{Details, Notification},
-    store::emails::ClaimedMail,
+    store::emails::ClaimedEmail,
 };
 
-/// More are counted, and not told one by one.
-const MOST_TOLD: usize = 50;
+/// Maximum number of notifications that a digest lists. The others are counted.
+const MAX_LISTED: usize = 50;
 
-/// A mail to one player, ready to be sent.
+/// An e-mail to one player, ready to be sent.
 #[derive(Clone, Debug)]
-pub(super) struct Letter {
+pub(super) struct RenderedEmail {
     pub(super) to: Address,
     pub(super) subject: String,
     pub(super) text: String,
     pub(super) html: String,
-    /// `player/notification`, by which operators know it.
+    /// `player/notification`, the name of the e-mail in `heist emails` and in the provider's log.
     pub(super) reference: String,
-    way_out: Option<WayOut>,
+    unsubscribe_link: Option<UnsubscribeLink>,
 }
 
 #[derive(Template)]
@@ -36,44 +36,44 @@ struct Text<'a>(&'a Content);
 #[template(path = "mail.html")]
 struct Html<'a>(&'a Content);
 
-/// What both forms of a mail tell.
+/// The variables of both templates.
 struct Content {
     heading: String,
     greeting: String,
     /// Newest first.
     items: Vec<Item>,
-    /// What else happened, and is not told.
-    untold: usize,
+    /// Number of notifications beyond [`MAX_LISTED`].
+    unlisted: usize,
     link: Option<String>,
-    way_out: Option<String>,
+    unsubscribe_link: Option<String>,
 }
 
 struct Item {
     title: &'static str,
     message: String,
-    /// What follows from it.
+    /// The player's points or tokens after the event.
     consequence: String,
     time: String,
-    /// For whom it is good news.
+    /// Whether the event is good news for the player. Selects the colour.
     good: bool,
 }
 
-impl Letter {
-    pub(super) fn compose(
-        mail: &ClaimedMail,
+impl RenderedEmail {
+    pub(super) fn render(
+        email: &ClaimedEmail,
         to: Address,
         presentation: &Presentation,
     ) -> Result<Self, askama::Error> {
-        let way_out = (presentation.unsubscribe.as_ref())
-            .map(|unsubscribe: &Unsubscribe| unsubscribe.of(mail.user_id));
-        let heading = heading(&mail.notifications);
-        let newest_first = mail.notifications.iter().rev();
+        let unsubscribe_link = (presentation.unsubscribe.as_ref())
+            .map(|unsubscribe: &Unsubscribe| unsubscribe.of(email.user_id));
+        let heading = heading(&email.notifications);
+        let newest_first = email.notifications.iter().rev();
         let content = Content {
-            greeting: format!("Hi {},", on_one_line(&mail.user_name)),
-            items: newest_first.take(MOST_TOLD).map(Item::new).collect(),
-            untold: mail.notifications.len().saturating_sub(MOST_TOLD),
-            link: link(mail, presentation),
-            way_out: way_out.as_ref().map(|it| it.url.clone()),
+            greeting: format!("Hi {},", on_one_line(&email.user_name)),
+            items: newest_first.take(MAX_LISTED).map(Item::new).collect(),
+            unlisted: email.notifications.len().saturating_sub(MAX_LISTED),
+            link: link(email, presentation),
+            unsubscribe_link: unsubscribe_link.as_ref().map(|it| it.url.clone()),
             heading,
         };
         Ok(Self {
@@ -81,29 +81,24 @@ impl Letter {
             text: Text(&content).render()?,
             html: Html(&content).render()?,
             subject: content.heading,
-            reference: reference(mail),
-            way_out,
+            reference: email.reference(),
+            unsubscribe_link,
         })
     }
 
-    /// Those that a library does not know how to write.
+    /// Headers besides those that the mail library writes.
     pub(super) fn headers(&self) -> Vec<(&'static str, String)> {
-        // No answers from programs that are away: RFC 3834.
+        // Prevents automatic replies such as out-of-office messages (RFC 3834).
         let mut headers = vec![("Auto-Submitted", "auto-generated".to_owned())];
-        if let Some(way_out) = &self.way_out {
-            headers.push(("List-Unsubscribe", format!("<{}>", way_out.url)));
-            if way_out.one_click {
+        if let Some(unsubscribe_link) = &self.unsubscribe_link {
+            headers.push(("List-Unsubscribe", format!("<{}>", unsubscribe_link.url)));
+            if unsubscribe_link.one_click {
                 let one_click = "List-Unsubscribe=One-Click".to_owned();
                 headers.push(("List-Unsubscribe-Post", one_click));
             }
         }
         headers
     }
-}
-
-/// How operators know a mail: `player/notification`, the first that it tells of.
-pub(super) fn reference(mail: &ClaimedMail) -> String {
-    format!("{}/{}", mail.user_id, mail.first_id())
 }
 
 impl Item {
@@ -113,7 +108,7 @@ impl Item {
             title: details.title(),
             message: on_one_line(&details.message()),
             consequence: consequence(details),
-            time: for_people(notification.created_at),
+            time: format_time(notification.created_at),
             good: !matches!(details, Details::HeistVictim { .. }),
         }
     }
@@ -138,7 +133,7 @@ fn consequence(details: &Details) -> String {
         } => {
             let points = format!("You have {} left.", counted(*points_after, "point"));
             match protection_ends_at {
-                Some(end) => format!("{points} Nobody can rob you until {}.", for_people(*end)),
+                Some(end) => format!("{points} You cannot be robbed until {}.", format_time(*end)),
                 None => points,
             }
         }
@@ -156,16 +151,17 @@ fn counted(number: i32, thing: &str) -> String {
     format!("{number} {thing}{plural}")
 }
 
-fn link(mail: &ClaimedMail, presentation: &Presentation) -> Option<String> {
+fn link(email: &ClaimedEmail, presentation: &Presentation) -> Option<String> {
     let base = presentation.link_base.as_ref()?.as_str();
     let base = base.trim_end_matches('/');
-    Some(match mail.notifications.as_slice() {
+    Some(match email.notifications.as_slice() {
         [only] => format!("{base}/notifications/{}", only.id.get()),
         _ => format!("{base}/notifications"),
     })
 }
 
-/// Names are the players' own: none may begin a line of ours.
+/// Replaces control characters and line breaks in a player's name by spaces, so that a name cannot
+/// add lines to an e-mail.
 fn on_one_line(text: &str) -> String {
     let spaces = text.replace(
         |it: char| it.is_control() || "\u{2028}\u{2029}".contains(it),
@@ -174,8 +170,8 @@ fn on_one_line(text: &str) -> String {
     spaces.trim().to_owned()
 }
 
-/// A time as people read it, to the minute, in UTC.
-fn for_people(time: OffsetDateTime) -> String {
+/// Formats a time for players: to the minute, in UTC.
+fn format_time(time: OffsetDateTime) -> String {
     format!(
         "{} {} {}, {:02}:{:02} UTC",
         time.day(),

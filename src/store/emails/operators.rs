@@ -1,4 +1,4 @@
-//! What operators see of the mail, and do with it.
+//! The queue as operators see and change it.
 
 use std::time::Duration;
 
@@ -11,63 +11,65 @@ use crate::{
     store::{ObservedExt as _, StoreError},
 };
 
-/// How many notifications are in which state, and for how long the oldest has been due.
+/// Number of notifications by the state of their e-mail.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Backlog {
-    /// To be sent later.
+pub struct QueueCounts {
+    /// Queued and not due yet.
     pub waiting: i64,
-    /// To be sent now.
+    /// Queued and due.
     pub due: i64,
     pub sending: i64,
     pub failed: i64,
     pub unknown: i64,
+    /// How long the oldest e-mail has been due.
     pub oldest_due: Duration,
 }
 
-/// A mail that is queued or parked.
+/// An e-mail that is queued, claimed or parked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub user_id: i32,
     pub id: i64,
-    /// As the database calls it.
+    /// The name of the type in the database.
     pub notification_type: String,
     pub state: EmailState,
-    /// When it is due, or the claim ends or ended, or it was parked.
+    /// The due time of a queued e-mail, the end of the claim of a claimed or unknown one, the time of
+    /// parking of a failed one.
     pub at: OffsetDateTime,
     pub attempts: i32,
-    /// Why the last attempt did not succeed. Never an address.
+    /// Why the last attempt failed. Never an address.
     pub error: Option<String>,
 }
 
-/// Which mails are meant.
+/// Selects e-mails to resend or drop.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     pub states: Vec<EmailState>,
-    /// `None`: of all players.
+    /// `None`: all players.
     pub user_id: Option<UserId>,
-    /// `None`: all of them.
+    /// `None`: all notifications.
     pub ids: Option<Vec<NotificationId>>,
 }
 
-/// A provider that does not work.
+/// A provider whose last answer was a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TroubledProvider {
+pub struct FailingProvider {
     pub provider: String,
-    pub trouble: String,
+    pub reason: String,
     pub paused_until: Option<OffsetDateTime>,
 }
 
-/// The queue in figures. Reads an index of what is queued and parked, and nothing else.
+/// Counts the queue. Reads only the partial index of queued, claimed and parked e-mails.
 ///
 /// # Errors
 ///
-/// Any [`StoreError`].
-pub async fn backlog(executor: impl PgExecutor<'_>) -> Result<Backlog, StoreError> {
-    let row = query_file!("src/store/emails/backlog.sql")
+/// A failure of the database.
+pub async fn queue_counts(executor: impl PgExecutor<'_>) -> Result<QueueCounts, StoreError> {
+    let row = query_file!("src/store/emails/queue_counts.sql")
         .fetch_one(executor)
         .observed("emails.backlog")
         .await?;
-    Ok(Backlog {
+    Ok(QueueCounts {
         waiting: row.waiting,
         due: row.due,
         sending: row.sending,
@@ -77,15 +79,17 @@ pub async fn backlog(executor: impl PgExecutor<'_>) -> Result<Backlog, StoreErro
     })
 }
 
-/// Providers that did not work when they were last asked.
+/// The providers whose last answer was a failure.
 ///
 /// # Errors
 ///
-/// Any [`StoreError`].
-pub async fn troubles(executor: impl PgExecutor<'_>) -> Result<Vec<TroubledProvider>, StoreError> {
-    let troubles = query_as!(
-        TroubledProvider,
-        r#"SELECT "name" AS provider, "trouble" AS "trouble!", "pausedUntil" AS paused_until
+/// A failure of the database.
+pub async fn failing_providers(
+    executor: impl PgExecutor<'_>,
+) -> Result<Vec<FailingProvider>, StoreError> {
+    let providers = query_as!(
+        FailingProvider,
+        r#"SELECT "name" AS provider, "trouble" AS "reason!", "pausedUntil" AS paused_until
         FROM "HeistEmailProvider"
         WHERE "trouble" IS NOT NULL
         ORDER BY "name""#
@@ -93,14 +97,14 @@ pub async fn troubles(executor: impl PgExecutor<'_>) -> Result<Vec<TroubledProvi
     .fetch_all(executor)
     .observed("emails.troubles")
     .await?;
-    Ok(troubles)
+    Ok(providers)
 }
 
-/// Up to `limit` of what is queued or parked, those first that are due or were parked first.
+/// Lists up to `limit` queued, claimed or parked e-mails, ordered by [`Entry::at`].
 ///
 /// # Errors
 ///
-/// Any [`StoreError`].
+/// A failure of the database.
 pub async fn list(
     executor: impl PgExecutor<'_>,
     states: &[EmailState],
@@ -120,11 +124,11 @@ pub async fn list(
     Ok(entries)
 }
 
-/// Queues mails anew, to be sent now and tried again as if they had never been; how many.
+/// Queues e-mails to be sent now, with a new time limit and no counted attempts. Returns their number.
 ///
 /// # Errors
 ///
-/// Any [`StoreError`].
+/// A failure of the database.
 pub async fn resend(
     executor: impl PgExecutor<'_>,
     selection: &Selection,
@@ -132,11 +136,11 @@ pub async fn resend(
     move_to(executor, selection, EmailState::Queued).await
 }
 
-/// Gives mails up; how many.
+/// Drops e-mails. Returns their number.
 ///
 /// # Errors
 ///
-/// Any [`StoreError`].
+/// A failure of the database.
 pub async fn drop(executor: impl PgExecutor<'_>, selection: &Selection) -> Result<u64, StoreError> {
     move_to(executor, selection, EmailState::Dropped).await
 }
@@ -149,7 +153,7 @@ async fn move_to(
     let ids: Option<Vec<i64>> =
         (selection.ids.as_ref()).map(|ids| ids.iter().map(|id| id.get()).collect());
     let done = query_file!(
-        "src/store/emails/move.sql",
+        "src/store/emails/requeue_or_drop.sql",
         &names(&selection.states),
         state.name(),
         selection.user_id.map(crate::domain::ids::UserId::get),
@@ -166,7 +170,7 @@ fn names(states: &[EmailState]) -> Vec<String> {
 }
 
 impl EmailState {
-    /// As the database calls it.
+    /// The name of the state in the database.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
