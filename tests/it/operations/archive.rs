@@ -572,17 +572,17 @@ fn rows_that_the_rules_still_need_are_not_archived() {
             (
                 ["--older-than", "6d"],
                 ("HEIST_COOLDOWN", "24h"),
-                "callers may repeat a request for so long",
+                "callers may repeat a request within this time",
             ),
             (
                 ["--older-than", "10d"],
                 ("HEIST_COOLDOWN", "11d"),
-                "HEIST_COOLDOWN looks back so far",
+                "it is HEIST_COOLDOWN",
             ),
             (
                 ["--older-than", "10d"],
                 ("HEIST_PROTECTION_WINDOW", "11d"),
-                "HEIST_PROTECTION_WINDOW looks back so far",
+                "it is HEIST_PROTECTION_WINDOW",
             ),
         ] {
             let command = archive(world, &folder.path, &arguments).env(variable.0, variable.1);

@@ -80,7 +80,7 @@ fn the_first_start_creates_demo_data_and_the_second_keeps_it() {
         let address = server.address;
         for line in [
             format!("heist serves gRPC on {address}"),
-            format!("Its data is kept in {}", directory.path.display()),
+            format!("Its data is in {}", directory.path.display()),
             format!("grpcurl -plaintext {address} list heist.v1.HeistService"),
         ] {
             until(&line, async || server.has_said(&line).then_some(())).await;

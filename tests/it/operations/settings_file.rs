@@ -201,7 +201,9 @@ fn a_bad_or_missing_file_changes_nothing_and_is_logged() {
             .await;
         assert_eq!(stolen(&ada, &ben).await, 10);
         fs::create_dir(map.file()).unwrap();
-        server.says("cannot read it: it is not a regular file").await;
+        server
+            .says("cannot read it: it is not a regular file")
+            .await;
         assert_eq!(stolen(&ada, &ben).await, 10);
 
         // It comes back.
@@ -226,7 +228,7 @@ fn a_server_does_not_start_with_a_file_that_is_wrong_or_missing() {
         let ended = map.server(world).ended().await;
         assert_eq!(
             complaint(&ended),
-            "line 2: HEIST_COOLDOWN=soon: expected a duration such as 90s, 24h or 7d, a year at the most"
+            "line 2: HEIST_COOLDOWN=soon: expected a duration such as 90s, 24h or 7d, at most a year"
         );
         fs::remove_file(map.file()).unwrap();
         let ended = map.server(world).ended().await;

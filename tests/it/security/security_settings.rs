@@ -59,7 +59,7 @@ fn contradicting_security_settings_stop_the_start_with_one_line() {
             ),
             (
                 &[JWT, ISSUER, AUDIENCE],
-                "needs one of HEIST_JWT_SECRET_FILE",
+                "needs exactly one of HEIST_JWT_SECRET_FILE",
             ),
             (&[JWT, ISSUER, AUDIENCE, SECRET, JWKS], "and not more"),
             (&[JWT, SECRET, AUDIENCE], "needs HEIST_JWT_ISSUER"),

@@ -287,7 +287,7 @@ fn healthcheck_uses_tls_for_a_tls_server() {
     World::run(async |world| {
         let (authority, folder) = (Authority::new(), Folder::new());
         let tls = with_client_ca(&authority, &folder);
-        let certificate = tls.certificate.clone();
+        let certificate = folder.path("tls.crt");
         let server = world.with_tls(tls, auth::Options::default()).await;
         let healthcheck =
             || Heist::new(&["healthcheck"]).env("HEIST_LISTEN", server.address().to_string());
