@@ -36,8 +36,8 @@ use tonic::{
 };
 use tonic_types::StatusExt as _;
 
-/// The time limit of one delivery, retries included. The signup does not wait for it, but tasks must
-/// not accumulate while the service hangs.
+/// The time limit of one delivery, retries included. The signup does not wait for it, but tasks
+/// must not accumulate while the service hangs.
 const DEADLINE: Duration = Duration::from_secs(2);
 /// Upper bound of the random pause before the second attempt. It doubles with each attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

@@ -12,8 +12,8 @@
 //! - A change carries the points after a heist. Apply it to a player unless a change with a higher
 //!   `heist_id` was applied before: changes may overtake each other.
 //! - If a change does not suffice (a player enters or leaves the board), load.
-//! - Load once more a few seconds after a `resync`. A change that is older than the loaded board may
-//!   still be on its way from another replica; by then it has arrived, and the load corrects it.
+//! - Load once more a few seconds after a `resync`. A change that is older than the loaded board
+//!   may still be on its way from another replica; by then it has arrived, and is corrected.
 //! - Load every minute in any case: the stream does not report points that the application itself
 //!   gives.
 
