@@ -14,14 +14,15 @@ ENV CARGO_PROFILE_RELEASE_STRIP=symbols \
 # Only the dependencies, in a layer that a change of the code does not invalidate.
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
-RUN mkdir src \
+COPY crates/private-postgres/Cargo.toml crates/private-postgres/
+RUN mkdir src crates/private-postgres/src \
     && echo 'fn main() {}' | tee src/main.rs build.rs \
-    && touch src/lib.rs \
+    && touch src/lib.rs crates/private-postgres/src/lib.rs \
     && cargo build --release --locked --bin heist
 
 COPY . .
 # Cargo compares modification times: the copied sources may be older than the placeholders.
-RUN touch build.rs src/lib.rs src/main.rs \
+RUN touch build.rs src/lib.rs src/main.rs crates/private-postgres/src/lib.rs \
     && cargo build --release --locked --bin heist
 
 FROM ${RUNTIME_IMAGE}

@@ -15,7 +15,7 @@
 //! | [`store`] | SQL and the application's tables |
 //! | [`archive`] | old rows, moved to files that are verified before the rows are removed |
 //! | [`auth`] | who calls: bearer tokens, names in client certificates |
-//! | [`embedded`] | the PostgreSQL that runs when no `DATABASE_URL` is given |
+//! | [`demo`] | the demo players of the private PostgreSQL (`crates/private-postgres`) |
 //! | [`settings`] | the rules of the game, as the environment and a watched file set them |
 //! | [`server`] | assembly: listeners, TLS, health, and the order in which the parts stop |
 //! | [`fault`] | why a call has no answer |
@@ -45,8 +45,8 @@
 pub mod archive;
 pub mod auth;
 pub mod cli;
+pub mod demo;
 pub mod domain;
-pub mod embedded;
 pub mod engine;
 pub mod events;
 pub mod fault;

@@ -197,11 +197,11 @@ fn a_file_that_is_wrong_or_gone_changes_nothing_and_is_logged() {
         }
         fs::remove_file(map.file()).unwrap();
         server
-            .says("it cannot be read: No such file or directory")
+            .says("cannot read it: No such file or directory")
             .await;
         assert_eq!(stolen(&ada, &ben).await, 10);
         fs::create_dir(map.file()).unwrap();
-        server.says("it cannot be read: it is not a file").await;
+        server.says("cannot read it: it is not a regular file").await;
         assert_eq!(stolen(&ada, &ben).await, 10);
 
         // It comes back.
@@ -230,7 +230,7 @@ fn a_server_does_not_start_with_a_file_that_is_wrong_or_missing() {
         );
         fs::remove_file(map.file()).unwrap();
         let ended = map.server(world).ended().await;
-        assert!(complaint(&ended).starts_with("it cannot be read: "));
+        assert!(complaint(&ended).starts_with("cannot read it: "));
     });
 }
 

@@ -38,15 +38,15 @@ impl World {
 fn server_files(authority: &Authority, folder: &Folder) -> TlsOptions {
     let (certificate, key) = authority.issue(&[SERVER_NAME]).files(folder);
     TlsOptions {
-        certificate,
-        key,
+        certificate: certificate.into(),
+        key: key.into(),
         client_ca: None,
     }
 }
 
 fn with_client_ca(authority: &Authority, folder: &Folder) -> TlsOptions {
     TlsOptions {
-        client_ca: Some(folder.file("ca.crt", &authority.root)),
+        client_ca: Some(folder.file("ca.crt", &authority.root).into()),
         ..server_files(authority, folder)
     }
 }

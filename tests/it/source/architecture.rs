@@ -22,8 +22,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "archive",
             "auth",
             "config",
+            "demo",
             "domain",
-            "embedded",
             "server",
             "settings",
             "store",
@@ -36,8 +36,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "auth", "domain", "engine", "mail", "rpc", "server", "settings", "store",
         ],
     ),
+    ("demo", &["domain", "engine", "fault", "store"]),
     ("domain", &[]),
-    ("embedded", &["domain", "engine", "store"]),
     ("engine", &["domain", "store", "telemetry"]),
     ("events", &["domain", "store"]),
     ("health", &["pb", "store"]),
@@ -62,7 +62,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "store", "watched",
         ],
     ),
-    ("settings", &["domain"]),
+    ("settings", &["domain", "watched"]),
     ("store", &["domain", "telemetry"]),
     ("telemetry", &["config"]),
     ("watched", &[]),
@@ -82,7 +82,7 @@ const ONLY_IN: &[(&[&str], &[&str])] = &[
         ],
     ),
     // The engine holds connections for the store.
-    (&["sqlx"], &["store/", "embedded/", "engine/"]),
+    (&["sqlx"], &["store/", "demo/", "engine/"]),
     (
         &[
             "sqlx::query",
@@ -93,7 +93,7 @@ const ONLY_IN: &[(&[&str], &[&str])] = &[
             "sqlx::query_file_scalar",
             "sqlx::raw_sql",
         ],
-        &["store/", "embedded/"],
+        &["store/", "demo/"],
     ),
     (
         &[
@@ -318,7 +318,7 @@ fn only_config_and_settings_declare_environment_variables() {
 fn only_the_store_names_the_applications_tables() {
     let tables = ["\"User\"", "\"UserPointEvent\"", "\"PointEventTypeMaster\""];
     let found: Vec<String> = (Source::all().iter())
-        .filter(|source| !source.is_in(&["store/", "embedded/"]))
+        .filter(|source| !source.is_in(&["store/", "demo/"]))
         .flat_map(|source| {
             (source.text.lines().enumerate())
                 .filter(|(_, line)| {

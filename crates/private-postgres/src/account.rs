@@ -1,24 +1,27 @@
-//! As which operating-system user the server runs.
+//! The operating-system user that the server runs as.
 //!
-//! PostgreSQL refuses to run as root, and root is what many containers and build machines are.
-//! So root runs it as an unprivileged user; everybody else runs it as themselves.
+//! PostgreSQL refuses to run as root, and many containers and build machines run as root. There the
+//! server runs as an unprivileged user. Any other user runs the server as themselves.
 
-use std::os::unix::fs::lchown;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::{
+    os::unix::fs::lchown,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use tokio::process::Command;
 
-use super::error::{EmbeddedError, failed};
+use crate::error::{Error, failed};
 
-/// Whom root runs the server as, best first: its own user keeps it apart from other services.
+/// The users that root runs the server as, in order of preference. A user of its own isolates the
+/// server from other services.
 const STAND_INS: [&str; 2] = ["postgres", "nobody"];
 
 /// The user that the server runs as.
 #[derive(Debug)]
-pub(super) struct Account {
-    pub(super) uid: u32,
-    /// Set when we are root and the server has to be somebody else.
+pub(crate) struct Account {
+    pub(crate) uid: u32,
+    /// Set if this process is root, so that the server runs as another user.
     stand_in: Option<StandIn>,
 }
 
@@ -29,7 +32,7 @@ struct StandIn {
 }
 
 impl Account {
-    pub(super) async fn for_server() -> Result<Self, EmbeddedError> {
+    pub(crate) async fn for_server() -> Result<Self, Error> {
         let uid = id(&["-u"]).await?.ok_or_else(|| {
             failed("reading the output of id -u")(std::io::ErrorKind::InvalidData.into())
         })?;
@@ -47,11 +50,11 @@ impl Account {
                 });
             }
         }
-        Err(EmbeddedError::NoAccount)
+        Err(Error::NoAccount)
     }
 
-    /// A command that runs as this user, in a folder that this user may be in.
-    pub(super) fn command(&self, program: impl AsRef<Path>) -> Command {
+    /// A command that runs as this user.
+    pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
         // initdb fails in a working directory that it may not read, such as root's home.
         command.current_dir("/").stdin(Stdio::null());
@@ -61,22 +64,26 @@ impl Account {
         command
     }
 
-    /// Gives a file or folder that we have made to this user.
-    pub(super) fn own(&self, path: &Path) -> Result<(), EmbeddedError> {
+    /// Makes this user the owner of a file or directory that this process has created.
+    pub(crate) fn own(&self, path: &Path) -> Result<(), Error> {
         match &self.stand_in {
-            Some(stand_in) => lchown(path, Some(self.uid), Some(stand_in.gid)).map_err(failed(
-                format!("giving {} to {}", path.display(), stand_in.name),
-            )),
+            Some(stand_in) => {
+                lchown(path, Some(self.uid), Some(stand_in.gid)).map_err(failed(format!(
+                    "changing the owner of {} to {}",
+                    path.display(),
+                    stand_in.name
+                )))
+            }
             None => Ok(()),
         }
     }
 
-    /// Who the stand-in is and the outermost step on the way to `path` (absolute) that is closed
-    /// to it. `None` without a stand-in: what is closed to ourselves shows when we try.
-    pub(super) async fn barred_from(
+    /// The stand-in's name and the outermost ancestor of the absolute `path` that the stand-in may
+    /// not enter. `None` without a stand-in: this process then finds out by trying.
+    pub(crate) async fn barred_from(
         &self,
         path: &Path,
-    ) -> Result<Option<(&'static str, PathBuf)>, EmbeddedError> {
+    ) -> Result<Option<(&'static str, PathBuf)>, Error> {
         const FIRST_CLOSED: &str =
             r#"for step; do [ -x "$step" ] || { printf '%s' "$step"; exit; }; done"#;
         let Some(stand_in) = &self.stand_in else {
@@ -94,14 +101,14 @@ impl Account {
         Ok((!closed.is_empty()).then(|| (stand_in.name, PathBuf::from(closed))))
     }
 
-    /// Whether a folder of this owner can only have been made by us or by the server's user.
-    pub(super) fn trusts_owner(&self, uid: u32) -> bool {
+    /// Whether a directory of this owner was created by this process or by the server's user.
+    pub(crate) fn trusts_owner(&self, uid: u32) -> bool {
         uid == self.uid || (self.stand_in.is_some() && uid == 0)
     }
 }
 
-/// The number that `id` answers; `None` for a user that does not exist.
-async fn id(arguments: &[&str]) -> Result<Option<u32>, EmbeddedError> {
+/// The number that `id` prints; `None` for a user that does not exist.
+async fn id(arguments: &[&str]) -> Result<Option<u32>, Error> {
     let output = Command::new("id")
         .args(arguments)
         .stdin(Stdio::null())

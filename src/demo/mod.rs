@@ -1,15 +1,15 @@
-//! The database of a private PostgreSQL: the application's tables, ours, and fifty players
-//! who have already begun to rob each other.
+//! The demo database of the private PostgreSQL: the application's tables, the service's tables, and
+//! fifty players with a history of awards and heists.
 
 use std::{sync::Arc, time::Duration};
 
+use private_postgres::PrivatePostgres;
 use sqlx::{
     Connection as _, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::time::Instant;
 
-use super::{APPLICATION_SCHEMA, DEMO_PLAYERS, Embedded};
 use crate::{
     domain::{
         award::AwardOrder,
@@ -22,40 +22,44 @@ use crate::{
     store::schema::{self, SchemaError},
 };
 
+/// The application's tables as Prisma creates them, for an empty database.
+pub const APPLICATION_SCHEMA: &str = include_str!("application.sql");
+
+/// Fifty players with points, point events and referrals, for [`APPLICATION_SCHEMA`].
+const PLAYERS: &str = include_str!("players.sql");
+
 /// The name of the demo database.
 pub const DATABASE: &str = "heist";
-/// The database is renamed when it is complete, so that an interrupted start leaves none that
-/// is half made.
+/// The database's name until it is complete, so that an interrupted start leaves no incomplete demo
+/// database.
 const UNFINISHED: &str = "heist_unfinished";
 
-/// Referred players whose tokens nobody has asked for yet: they are for the visitor's first
-/// `AwardToken`.
+/// Referred players whose tokens are not awarded, so that the user can try `AwardToken`.
 const LEFT_TO_AWARD: [i32; 2] = [49, 50];
-/// Attacker and victim of the heists that happened before the visitor came.
+/// Attacker and victim of each heist in the history.
 const PAST_HEISTS: [(i32, i32); 5] = [(3, 11), (5, 3), (12, 25), (14, 21), (17, 3)];
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Why the demo database could not be made.
+/// Why the demo database could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    #[error("cannot make the demo database: {0}")]
+    #[error("cannot create the demo database: {0}")]
     Sql(#[from] sqlx::Error),
-    #[error("cannot prepare the demo database: {0}")]
+    #[error("cannot migrate the demo database: {0}")]
     Schema(#[from] SchemaError),
-    #[error("cannot make the demo's history: {0}")]
+    #[error("cannot create the demo's history: {0}")]
     Id(#[from] InvalidId),
-    #[error("cannot enliven the demo database: {0}")]
+    #[error("cannot create the demo's history: {0}")]
     Engine(#[from] Fault),
 }
 
-/// Makes the demo database where it does not exist yet, and brings its schema up to date
-/// where it does. Returns its URL.
+/// Creates the demo database if it does not exist, and migrates its schema. Returns its URL.
 ///
 /// # Errors
 ///
-/// What PostgreSQL or a migration ran into.
-pub async fn prepare(postgres: &Embedded) -> Result<String, DemoError> {
+/// A statement or a migration failed.
+pub async fn prepare(postgres: &PrivatePostgres) -> Result<String, DemoError> {
     let mut maintenance = PgConnection::connect(&postgres.url("postgres")).await?;
     let exists: bool =
         sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
@@ -86,18 +90,18 @@ async fn populate(url: &str) -> Result<(), DemoError> {
     sqlx::raw_sql(APPLICATION_SCHEMA)
         .execute(&mut connection)
         .await?;
-    sqlx::raw_sql(DEMO_PLAYERS).execute(&mut connection).await?;
+    sqlx::raw_sql(PLAYERS).execute(&mut connection).await?;
     connection.close().await?;
     schema::migrate(&options).await?;
 
     let pool = PgPoolOptions::new().connect_with(options).await?;
     make_history(&pool).await?;
-    // The database cannot be renamed while somebody is connected.
+    // PostgreSQL renames a database only without open connections.
     pool.close().await;
     Ok(())
 }
 
-/// Awards and heists as the service itself does them, so that the books are in order.
+/// Executes awards and heists with the engine, so that `heist check` finds no inconsistency.
 async fn make_history(pool: &PgPool) -> Result<(), DemoError> {
     let referrals: Vec<(i32, i32)> = sqlx::query_as::<_, (i32, i32)>(
         r#"SELECT "id", "referredByUserId" FROM "User" WHERE "referredByUserId" IS NOT NULL ORDER BY "id""#,
@@ -108,15 +112,15 @@ async fn make_history(pool: &PgPool) -> Result<(), DemoError> {
     .filter(|(referred, _)| !LEFT_TO_AWARD.contains(referred))
     .collect();
 
-    let nobody_listens: OnCommit = Arc::new(|_| ());
-    let (engine, workers) = Engine::start(pool.clone(), Limits::default(), None, nobody_listens);
+    let no_listeners: OnCommit = Arc::new(|_| ());
+    let (engine, workers) = Engine::start(pool.clone(), Limits::default(), None, no_listeners);
     for (referred, referrer) in referrals {
         let order = AwardOrder {
             referrer: UserId::new(referrer)?,
             referred: UserId::new(referred)?,
             referred_name: None,
         };
-        engine.award_token(order, Instant::now() + PATIENCE).await?;
+        engine.award_token(order, Instant::now() + TIMEOUT).await?;
     }
     let rules = Arc::new(Rules::default());
     for (attacker, victim) in PAST_HEISTS {
@@ -128,7 +132,7 @@ async fn make_history(pool: &PgPool) -> Result<(), DemoError> {
             rules: Arc::clone(&rules),
         };
         engine
-            .execute_heist(order, Instant::now() + PATIENCE)
+            .execute_heist(order, Instant::now() + TIMEOUT)
             .await?;
     }
     drop(engine);

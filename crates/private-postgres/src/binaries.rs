@@ -1,16 +1,20 @@
 //! Finds an installed PostgreSQL.
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
-use tokio::fs;
-use tokio::process::Command;
+use tokio::{fs, process::Command};
 
-use super::account::Account;
-use super::error::{EmbeddedError, failed};
+use crate::{
+    account::Account,
+    error::{Error, failed},
+};
 
-/// Folders whose children of a certain name prefix are one installed version each, with `bin`
-/// below: Debian's, Homebrew's on both kinds of Mac, and that of PostgreSQL's own RPMs.
+/// Directories and a name prefix. Each child with that prefix is one installed version, with its
+/// programs in `bin`. From the top: Debian, Homebrew on Apple and Intel processors, PostgreSQL's
+/// RPMs.
 const INSTALLATIONS: [(&str, &str); 4] = [
     ("/usr/lib/postgresql", ""),
     ("/opt/homebrew/opt", "postgresql"),
@@ -20,31 +24,25 @@ const INSTALLATIONS: [(&str, &str); 4] = [
 
 /// The programs of one PostgreSQL version.
 #[derive(Debug)]
-pub(super) struct Binaries {
-    pub(super) initdb: PathBuf,
-    pub(super) postgres: PathBuf,
-    /// The major version, which decides who can read a cluster.
-    pub(super) major: u32,
+pub(crate) struct Binaries {
+    pub(crate) initdb: PathBuf,
+    pub(crate) postgres: PathBuf,
+    /// The major version. A cluster can only be read by the major version that created it.
+    pub(crate) major: u32,
 }
 
 impl Binaries {
-    /// The programs in `bin_dir`, or without one the first found that the server's user may run.
-    pub(super) async fn find(
-        bin_dir: Option<&Path>,
-        account: &Account,
-    ) -> Result<Self, EmbeddedError> {
-        let (folders, mut failure) = match bin_dir {
+    /// The programs in `bin_dir`; without it, the first ones found that the server's user may run.
+    pub(crate) async fn find(bin_dir: Option<&Path>, account: &Account) -> Result<Self, Error> {
+        let (directories, mut failure) = match bin_dir {
             Some(given) => {
                 let bin_dir = std::path::absolute(given)
                     .map_err(failed(format!("locating {}", given.display())))?;
-                (
-                    vec![bin_dir.clone()],
-                    EmbeddedError::NotInBinDir { bin_dir },
-                )
+                (vec![bin_dir.clone()], Error::NotInBinDir { bin_dir })
             }
             None => (search().await, not_installed()),
         };
-        for bin_dir in folders {
+        for bin_dir in directories {
             let (initdb, postgres) = (bin_dir.join("initdb"), bin_dir.join("postgres"));
             if !is_file(&initdb).await || !is_file(&postgres).await {
                 continue;
@@ -59,7 +57,7 @@ impl Binaries {
                     });
                 }
                 Some((name, closed)) => {
-                    failure = EmbeddedError::BinariesOutOfReach {
+                    failure = Error::BinariesOutOfReach {
                         bin_dir,
                         closed,
                         account: name.to_owned(),
@@ -71,23 +69,23 @@ impl Binaries {
     }
 }
 
-fn not_installed() -> EmbeddedError {
+fn not_installed() -> Error {
     let usual = INSTALLATIONS.map(|(parent, prefix)| format!("{parent}/{prefix}*/bin"));
-    EmbeddedError::NotInstalled {
+    Error::NotInstalled {
         searched: format!("PATH, {}", usual.join(", ")),
     }
 }
 
-/// Folders that may hold PostgreSQL, best first.
+/// Directories that may contain the programs, in order of preference.
 async fn search() -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> = on_path().await.into_iter().collect();
+    let mut directories: Vec<PathBuf> = on_path().await.into_iter().collect();
     for (parent, prefix) in INSTALLATIONS {
-        folders.extend(versions_below(parent, prefix).await);
+        directories.extend(versions_below(parent, prefix).await);
     }
-    folders
+    directories
 }
 
-/// The folder on `PATH` that has `initdb`. The shell looks, as only `config` reads the environment.
+/// The directory on `PATH` that contains `initdb`, as the shell finds it.
 async fn on_path() -> Option<PathBuf> {
     let output = Command::new("sh")
         .args(["-c", "command -v initdb"])
@@ -100,7 +98,7 @@ async fn on_path() -> Option<PathBuf> {
     initdb.parent().map(Path::to_owned)
 }
 
-/// The `bin` folders of the versions installed below `parent`, the newest first.
+/// The `bin` directories of the versions installed below `parent`, newest first.
 async fn versions_below(parent: &str, prefix: &str) -> Vec<PathBuf> {
     let mut versions = Vec::new();
     if let Ok(mut children) = fs::read_dir(parent).await {
@@ -128,9 +126,9 @@ async fn is_file(path: &Path) -> bool {
     fs::metadata(path).await.is_ok_and(|found| found.is_file())
 }
 
-/// Asks the program itself, which also shows whether it runs at all.
-async fn major_version(postgres: &Path, account: &Account) -> Result<u32, EmbeddedError> {
-    let unusable = |reason: String| EmbeddedError::Unusable {
+/// Runs the program with `--version`, which also shows whether it runs.
+async fn major_version(postgres: &Path, account: &Account) -> Result<u32, Error> {
+    let unusable = |reason: String| Error::Unusable {
         program: postgres.to_owned(),
         reason,
     };
@@ -145,7 +143,7 @@ async fn major_version(postgres: &Path, account: &Account) -> Result<u32, Embedd
         return Err(unusable(format!("{} ({})", said.trim(), output.status)));
     }
     let said = String::from_utf8_lossy(&output.stdout);
-    major_in(&said).ok_or_else(|| unusable(format!("its version is unclear: {}", said.trim())))
+    major_in(&said).ok_or_else(|| unusable(format!("cannot read its version: {}", said.trim())))
 }
 
 /// 18 in `postgres (PostgreSQL) 18.4 (Debian 18.4-1)`.
@@ -158,7 +156,7 @@ mod tests {
     use super::{major_in, version_number};
 
     #[test]
-    fn reads_the_major_version_from_what_postgres_says() {
+    fn reads_the_major_version_from_the_output_of_postgres() {
         assert_eq!(major_in("postgres (PostgreSQL) 18.4\n"), Some(18));
         assert_eq!(
             major_in("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)\n"),

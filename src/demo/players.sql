@@ -1,11 +1,11 @@
--- Fifty players to rob, for a fresh database: ids 1 to 50 in this order.
+-- Fifty players for an empty database. Their ids are 1 to 50, in this order.
 --
--- The balances touch the rules' edges: Greta has just enough points to be robbed, Hiro one too
--- few, Ines none, Jamal next to none; of Chiara and Keiko the cap takes a hundred. Wei (49) and
--- Yusuf (50) signed up with a referral code, so awarding their tokens lets Bruno (2) and Ada (1)
--- go on a heist.
+-- The points cover the edges of the rules. Greta has the minimum for a victim, Hiro one point less,
+-- Ines 0 and Jamal 5. A heist on Chiara or Keiko steals the cap of 100 points. Wei (49) and
+-- Yusuf (50) signed up with a referral code: awarding their tokens lets Bruno (2) and Ada (1)
+-- execute a heist.
 
--- All in one statement, so a player may refer to one further down.
+-- One statement, because a player may refer to a later one.
 INSERT INTO "User" ("name", "email", "monthlyPoints", "referredByUserId") VALUES
     ('Ada',        'ada@example.com',       1200, NULL),
     ('Bruno',      'bruno@example.com',     1000, NULL),

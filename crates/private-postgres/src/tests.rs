@@ -1,23 +1,24 @@
-//! The life of a real server. Needs an installed PostgreSQL (for one in an unusual place: with its
-//! folder on PATH) and runs as any user, root included.
+//! The lifecycle of a real server. These tests need an installed PostgreSQL, in the usual places or
+//! on `PATH`, and run as any user, including root.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::{Duration, SystemTime};
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, SystemTime},
+};
 
 use tokio::time::timeout;
 
-use super::{Embedded, EmbeddedError, Options, percent_encoded};
+use super::{Error, Options, PrivatePostgres, percent_encoded};
 
-/// A data directory that is gone after the test.
+/// A data directory that is removed after the test.
 struct DataDir(PathBuf);
 
 impl DataDir {
     fn named(name: &str) -> Self {
-        let unique = format!("heist-embedded-{}-{name}", std::process::id());
+        let unique = format!("private-postgres-{}-{name}", std::process::id());
         Self(Path::new("/tmp").join(unique))
     }
 
@@ -29,7 +30,7 @@ impl DataDir {
         }
     }
 
-    /// Tests do not know which version is installed, so they look what its log is called.
+    /// Found by the name of its log, because the tests do not know which version is installed.
     fn cluster(&self) -> PathBuf {
         fs::read_dir(&self.0)
             .unwrap()
@@ -46,7 +47,7 @@ impl Drop for DataDir {
     }
 }
 
-fn accepts_connections(server: &Embedded) -> bool {
+fn accepts_connections(server: &PrivatePostgres) -> bool {
     UnixStream::connect(server.socket.path.join(".s.PGSQL.5432")).is_ok()
 }
 
@@ -58,14 +59,14 @@ fn modified(data_dir: &DataDir) -> SystemTime {
 #[tokio::test]
 async fn a_stopped_server_is_gone_and_starts_again_on_the_same_cluster() {
     let data_dir = DataDir::named("again");
-    let server = Embedded::start(&data_dir.options()).await.unwrap();
+    let server = PrivatePostgres::start(&data_dir.options()).await.unwrap();
     assert!(accepts_connections(&server));
     let socket = server.socket.path.join(".s.PGSQL.5432");
     server.stop().await.unwrap();
     assert!(!socket.exists());
     let made_at = modified(&data_dir);
 
-    let server = Embedded::start(&data_dir.options()).await.unwrap();
+    let server = PrivatePostgres::start(&data_dir.options()).await.unwrap();
     assert!(accepts_connections(&server));
     assert_eq!(modified(&data_dir), made_at);
     server.stop().await.unwrap();
@@ -74,10 +75,12 @@ async fn a_stopped_server_is_gone_and_starts_again_on_the_same_cluster() {
 #[tokio::test]
 async fn a_second_server_on_a_data_directory_is_refused_with_the_process_id_of_the_first() {
     let data_dir = DataDir::named("second");
-    let first = Embedded::start(&data_dir.options()).await.unwrap();
-    let refusal = Embedded::start(&data_dir.options()).await.unwrap_err();
+    let first = PrivatePostgres::start(&data_dir.options()).await.unwrap();
+    let refusal = PrivatePostgres::start(&data_dir.options())
+        .await
+        .unwrap_err();
     assert!(
-        matches!(&refusal, EmbeddedError::InUse { pid, .. } if pid.parse::<u32>().is_ok()),
+        matches!(&refusal, Error::InUse { pid, .. } if pid.parse::<u32>().is_ok()),
         "{refusal}"
     );
     assert!(accepts_connections(&first));
@@ -87,17 +90,17 @@ async fn a_second_server_on_a_data_directory_is_refused_with_the_process_id_of_t
 #[tokio::test]
 async fn a_start_right_after_a_server_lost_its_owner_waits_for_its_end() {
     let data_dir = DataDir::named("orphan");
-    drop(Embedded::start(&data_dir.options()).await.unwrap());
-    let server = Embedded::start(&data_dir.options()).await.unwrap();
+    drop(PrivatePostgres::start(&data_dir.options()).await.unwrap());
+    let server = PrivatePostgres::start(&data_dir.options()).await.unwrap();
     assert!(accepts_connections(&server));
     server.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_start_that_is_given_up_halfway_leaves_no_server_behind() {
-    let data_dir = DataDir::named("given-up");
+async fn a_cancelled_start_leaves_no_server_behind() {
+    let data_dir = DataDir::named("cancelled");
     let options = data_dir.options();
-    Embedded::start(&options)
+    PrivatePostgres::start(&options)
         .await
         .unwrap()
         .stop()
@@ -105,17 +108,17 @@ async fn a_start_that_is_given_up_halfway_leaves_no_server_behind() {
         .unwrap();
     for delay_ms in [15, 25, 35, 45] {
         let delay = Duration::from_millis(delay_ms);
-        drop(timeout(delay, Embedded::start(&options)).await);
-        let server = Embedded::start(&options).await.unwrap();
+        drop(timeout(delay, PrivatePostgres::start(&options)).await);
+        let server = PrivatePostgres::start(&options).await.unwrap();
         server.stop().await.unwrap();
     }
 }
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn what_a_crashed_machine_left_does_not_keep_the_next_start_from_working() {
+async fn a_start_after_a_crash_of_the_machine_works_although_the_process_id_was_reused() {
     let data_dir = DataDir::named("crashed");
-    let server = Embedded::start(&data_dir.options()).await.unwrap();
+    let server = PrivatePostgres::start(&data_dir.options()).await.unwrap();
     let pid_file = data_dir.cluster().join("postmaster.pid");
     let socket_lock = server.socket.path.join(".s.PGSQL.5432.lock");
     let (pid_text, lock_text) = (
@@ -124,7 +127,7 @@ async fn what_a_crashed_machine_left_does_not_keep_the_next_start_from_working()
     );
     server.stop().await.unwrap();
 
-    // Its process id now belongs to another process of the server's user.
+    // Another process of the server's user now has the process id.
     let account = super::Account::for_server().await.unwrap();
     let mut bystander = account
         .command("sleep")
@@ -141,16 +144,16 @@ async fn what_a_crashed_machine_left_does_not_keep_the_next_start_from_working()
         account.own(file).unwrap();
     }
 
-    let server = Embedded::start(&data_dir.options()).await.unwrap();
+    let server = PrivatePostgres::start(&data_dir.options()).await.unwrap();
     assert!(accepts_connections(&server));
     server.stop().await.unwrap();
     bystander.kill().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_first_start_that_was_interrupted_leaves_nothing_in_the_way() {
+async fn a_start_after_an_interrupted_first_start_works() {
     let data_dir = DataDir::named("interrupted");
-    Embedded::start(&data_dir.options())
+    PrivatePostgres::start(&data_dir.options())
         .await
         .unwrap()
         .stop()
@@ -160,17 +163,17 @@ async fn a_first_start_that_was_interrupted_leaves_nothing_in_the_way() {
     fs::rename(&cluster, cluster.with_extension("new")).unwrap();
     fs::remove_file(cluster.with_extension("new").join("PG_VERSION")).unwrap();
 
-    let server = Embedded::start(&data_dir.options()).await.unwrap();
+    let server = PrivatePostgres::start(&data_dir.options()).await.unwrap();
     assert!(accepts_connections(&server));
     assert!(!cluster.with_extension("new").exists());
     server.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_long_data_directory_moves_the_socket_to_a_private_folder_that_goes_with_the_server() {
+async fn the_socket_of_a_long_data_directory_is_in_a_private_directory_that_stop_removes() {
     let parent = DataDir::named("long");
     let data_dir = DataDir(parent.0.join("x".repeat(100)));
-    let server = Embedded::start(&data_dir.options()).await.unwrap();
+    let server = PrivatePostgres::start(&data_dir.options()).await.unwrap();
     let socket_dir = server.socket.path.clone();
     assert!(socket_dir.starts_with("/tmp"));
     assert_eq!(
@@ -183,42 +186,39 @@ async fn a_long_data_directory_moves_the_socket_to_a_private_folder_that_goes_wi
 }
 
 #[tokio::test]
-async fn a_folder_in_tmp_that_others_can_enter_is_not_used() {
+async fn a_directory_in_tmp_that_other_users_can_enter_is_not_used() {
     let parent = DataDir::named("squatted");
     let data_dir = DataDir(parent.0.join("x".repeat(100)));
-    let server = Embedded::start(&data_dir.options()).await.unwrap();
+    let server = PrivatePostgres::start(&data_dir.options()).await.unwrap();
     let squatted = server.socket.path.clone();
     server.stop().await.unwrap();
 
     fs::create_dir(&squatted).unwrap();
     fs::set_permissions(&squatted, PermissionsExt::from_mode(0o777)).unwrap();
-    let server = Embedded::start(&data_dir.options()).await.unwrap();
+    let server = PrivatePostgres::start(&data_dir.options()).await.unwrap();
     assert_ne!(server.socket.path, squatted);
     server.stop().await.unwrap();
     fs::remove_dir(&squatted).unwrap();
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_start_says_why() {
+async fn the_error_of_a_failed_start_contains_the_log() {
     let data_dir = DataDir::named("misconfigured");
     let mut options = data_dir.options();
     options
         .settings
         .push(("max_connections", "none".to_owned()));
-    let error = Embedded::start(&options).await.unwrap_err();
+    let error = PrivatePostgres::start(&options).await.unwrap_err();
     assert!(error.to_string().contains("max_connections"), "{error}");
 }
 
 #[tokio::test]
-async fn a_folder_without_postgresql_is_named() {
+async fn a_directory_without_postgresql_is_refused() {
     let data_dir = DataDir::named("absent");
     let mut options = data_dir.options();
     options.bin_dir = Some("/nowhere".into());
-    let error = Embedded::start(&options).await.unwrap_err();
-    assert!(
-        matches!(error, EmbeddedError::NotInBinDir { .. }),
-        "{error}"
-    );
+    let error = PrivatePostgres::start(&options).await.unwrap_err();
+    assert!(matches!(error, Error::NotInBinDir { .. }), "{error}");
     assert!(!data_dir.0.exists());
 }
 

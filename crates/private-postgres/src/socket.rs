@@ -1,45 +1,45 @@
-//! The private folder of the server's unix socket.
+//! The private directory of the server's unix socket.
 //!
-//! Who can enter it is a superuser of the database without a password, so only the server's user
-//! (and root, who can enter anything) may.
+//! A user who can enter it is a superuser of the database without a password. Only the server's user
+//! and root can enter it.
 
-use std::ffi::OsStr;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsStr,
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::{Path, PathBuf},
+};
 
 use tokio::fs::{self, DirBuilder};
 
-use super::account::Account;
-use super::cluster::Cluster;
-use super::error::{EmbeddedError, failed};
+use crate::{
+    account::Account,
+    cluster::Cluster,
+    error::{Error, failed},
+};
 
-/// Part of the socket's file name only: the server listens on no network.
-pub(super) const PORT: u16 = 5432;
+/// Only a part of the socket's file name: the server listens on no network.
+pub(crate) const PORT: u16 = 5432;
 
-/// Bytes of the longest socket path that every system takes: the limit is 103 on macOS, 107 on
+/// The maximum length of the socket's path, in bytes. The system limit is 103 on macOS and 107 on
 /// Linux.
 const LONGEST_SOCKET_PATH: usize = 100;
 
-/// How many names in `/tmp` are tried before giving up.
+/// How many names in `/tmp` are tried.
 const SPARE_NAMES: u32 = 8;
 
 #[derive(Debug)]
-pub(super) struct SocketDir {
-    pub(super) path: PathBuf,
-    /// Whether it is outside the data directory, where nobody would miss it.
+pub(crate) struct SocketDir {
+    pub(crate) path: PathBuf,
+    /// Whether it is in `/tmp` instead of the data directory, and so has to be removed.
     in_tmp: bool,
 }
 
 impl SocketDir {
-    /// A folder beside the cluster, or where its path does not do for a socket, one in `/tmp`
-    /// whose name follows from that path. Needs the claim.
-    pub(super) async fn prepare(
-        cluster: &Cluster,
-        account: &Account,
-    ) -> Result<Self, EmbeddedError> {
+    /// A directory beside the cluster. If its path is not usable for a socket, a directory in `/tmp`
+    /// whose name is derived from that path. The caller must hold the cluster's lock.
+    pub(crate) async fn prepare(cluster: &Cluster, account: &Account) -> Result<Self, Error> {
         let preferred = cluster.socket_dir.clone();
         let in_tmp = !is_usable(&preferred);
         let mut path = preferred.clone();
@@ -47,30 +47,31 @@ impl SocketDir {
             if in_tmp {
                 path = name_in_tmp(&preferred, spare);
             }
-            let private = is_private(&path, account)
-                .await
-                .map_err(failed(format!("creating socket folder {}", path.display())))?;
+            let private = is_private(&path, account).await.map_err(failed(format!(
+                "creating socket directory {}",
+                path.display()
+            )))?;
             if private {
                 account.own(&path)?;
                 remove_leftovers(&path).await;
                 return Ok(Self { path, in_tmp });
             }
         }
-        Err(EmbeddedError::SocketDirTaken { path })
+        Err(Error::SocketDirTaken { path })
     }
 
-    /// Leaves nothing in `/tmp`. The server, which has ended, removed what was in the folder.
-    pub(super) async fn discard(self) {
+    /// Removes a directory in `/tmp`. The stopped server has removed the files in it.
+    pub(crate) async fn discard(self) {
         if self.in_tmp
             && let Err(error) = fs::remove_dir(&self.path).await
         {
-            tracing::debug!(%error, path = %self.path.display(), "leaving the socket folder");
+            tracing::debug!(%error, path = %self.path.display(), "cannot remove the socket directory");
         }
     }
 }
 
-/// Whether a path is short enough, and free of the characters that separate entries in server
-/// settings and hosts in connection strings, or that URL parsers disagree about.
+/// Whether a path is short enough and has only characters that need no quoting in server settings,
+/// in lists of hosts and in URLs.
 fn is_usable(path: &Path) -> bool {
     let path = path.as_os_str().as_bytes();
     path.len() + "/".len() + socket_name().len() <= LONGEST_SOCKET_PATH
@@ -88,8 +89,8 @@ fn name_in_tmp(preferred: &Path, spare: u32) -> PathBuf {
     ))
 }
 
-/// Creates the folder, or finds one that nobody else can have made or can enter. Looks at the
-/// entry itself, not through a symbolic link that somebody may have put there.
+/// Creates the directory, or checks that the existing one is owned by a trusted user and closed to
+/// all others. It does not follow symbolic links, which another user could have created.
 async fn is_private(path: &Path, account: &Account) -> io::Result<bool> {
     match DirBuilder::new().mode(0o700).create(path).await {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -101,11 +102,11 @@ async fn is_private(path: &Path, account: &Account) -> io::Result<bool> {
     }
 }
 
-/// Removes the socket of a server that was killed, and its lock, because of which PostgreSQL
-/// refuses to start when some other process now has the process id in it.
+/// Removes the socket of a server that was killed, and its lock file. PostgreSQL refuses to start if
+/// another process now has the process id in that file.
 async fn remove_leftovers(path: &Path) {
     for name in [socket_name(), format!("{}.lock", socket_name())] {
-        // If this fails, PostgreSQL says what is wrong.
+        // If this fails, PostgreSQL reports the reason at its start.
         let _ = fs::remove_file(path.join(OsStr::new(&name))).await;
     }
 }
@@ -121,7 +122,7 @@ mod tests {
     use super::{is_usable, name_in_tmp};
 
     #[test]
-    fn a_path_that_is_long_or_needs_quoting_moves_the_socket_to_tmp() {
+    fn a_path_that_is_long_or_needs_quoting_is_not_usable() {
         assert!(is_usable(Path::new("/var/lib/heist/pg18.socket")));
         assert!(!is_usable(Path::new("/data,more/pg18.socket")));
         assert!(!is_usable(Path::new("/My Projects/pg18.socket")));

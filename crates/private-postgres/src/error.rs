@@ -1,85 +1,81 @@
-//! Why the embedded server could not be started or stopped.
+//! Why the server could not be started or stopped.
 
-use std::io;
-use std::path::PathBuf;
-use std::process::ExitStatus;
+use std::{io, path::PathBuf, process::ExitStatus};
 
-use thiserror::Error;
-
-/// Why the embedded server could not be started or stopped.
-#[derive(Debug, Error)]
-pub enum EmbeddedError {
+/// Why the server could not be started or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
     /// PostgreSQL is in none of the usual places.
     #[error(
         "PostgreSQL (initdb and postgres) is not in {searched}: install it \
          (`apt-get install postgresql`, `brew install postgresql@17`, or scripts/ensure-postgres), \
-         name its folder in PG_BIN_DIR, or give a DATABASE_URL"
+         name its directory in PG_BIN_DIR, or set DATABASE_URL"
     )]
     NotInstalled {
-        /// Where was looked, for people.
+        /// The searched places, for people.
         searched: String,
     },
-    /// The folder that was asked for lacks the programs.
+    /// The directory of the options does not contain the programs.
     #[error("{} (PG_BIN_DIR) does not contain both initdb and postgres", .bin_dir.display())]
     NotInBinDir {
-        /// The folder.
+        /// The directory.
         bin_dir: PathBuf,
     },
-    /// The programs are there and do not run.
+    /// The programs exist and do not run.
     #[error("{} does not run: {reason}", .program.display())]
     Unusable {
-        /// The program that was tried.
+        /// The program.
         program: PathBuf,
-        /// What it or the operating system said.
+        /// The error message of the program or of the operating system.
         reason: String,
     },
-    /// The programs are in a folder that the server's user may not enter.
+    /// The server's user may not enter the directory of the programs.
     #[error(
-        "PostgreSQL in {} cannot be run by user {account}, as which root has to run it, because \
-         {} is closed to that user: move it, open that folder (chmod o+x), or do not run as root",
+        "root has to run PostgreSQL as user {account}, who cannot reach {}, because {} is closed to \
+         that user: move it, open that directory (chmod o+x), or do not run as root",
         .bin_dir.display(), .closed.display()
     )]
     BinariesOutOfReach {
-        /// The folder of the programs.
+        /// The directory of the programs.
         bin_dir: PathBuf,
-        /// The outermost folder or file on the way that is closed.
+        /// The outermost directory or file of the path that is closed.
         closed: PathBuf,
         /// The server's user.
         account: String,
     },
-    /// Root found nobody to run PostgreSQL as.
+    /// Root needs another user to run PostgreSQL as, and found none.
     #[error(
         "PostgreSQL does not run as root, and there is neither a user postgres nor a user nobody \
          to run it as: add one of them, or run as an ordinary user"
     )]
     NoAccount,
-    /// The data directory is in a folder that the server's user may not enter.
+    /// The server's user may not enter the data directory.
     #[error(
-        "data directory {} cannot be reached by user {account}, as which root has to run \
-         PostgreSQL, because {} is closed to that user: choose another data directory (such as \
-         /var/lib/heist), or open that folder (chmod o+x)",
+        "root has to run PostgreSQL as user {account}, who cannot reach data directory {}, because \
+         {} is closed to that user: choose another data directory (such as /var/lib/heist), or open \
+         that directory (chmod o+x)",
         .data_dir.display(), .closed.display()
     )]
     DataDirOutOfReach {
         /// The data directory.
         data_dir: PathBuf,
-        /// The outermost folder on the way that is closed.
+        /// The outermost directory of the path that is closed.
         closed: PathBuf,
         /// The server's user.
         account: String,
     },
-    /// Somebody else made the cluster, and PostgreSQL insists on its owner.
+    /// The cluster has another owner. PostgreSQL only starts as the owner.
     #[error(
-        "{} belongs to user id {owner} and PostgreSQL would run as user id {uid}: run as the user \
-         who ran it before, or choose another data directory",
+        "{} belongs to user id {owner} and PostgreSQL would run as user id {uid}: run as the owner, \
+         or choose another data directory",
         .cluster.display()
     )]
     ForeignCluster {
-        /// The cluster's folder.
+        /// The cluster's directory.
         cluster: PathBuf,
-        /// Whose it is.
+        /// Its owner's user id.
         owner: u32,
-        /// Whose it would have to be.
+        /// The server's user id.
         uid: u32,
     },
     /// Another server runs on the data directory.
@@ -91,20 +87,20 @@ pub enum EmbeddedError {
     InUse {
         /// The data directory.
         data_dir: PathBuf,
-        /// The other server's process id, `unknown` where it has not yet said.
+        /// The other server's process id; `unknown` if it has not yet written it.
         pid: String,
     },
     /// `initdb` failed.
     #[error("initdb failed ({status}):\n{log}")]
     Initdb {
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
         /// The last lines of its output.
         log: String,
     },
-    /// Every name for the socket's folder is somebody else's.
+    /// Every name for the socket's directory is in use by another user.
     #[error(
-        "{} exists and is not a private folder of the user who runs PostgreSQL: remove it, or \
+        "{} exists and is not a private directory of the user who runs PostgreSQL: remove it, or \
          choose another data directory",
         .path.display()
     )]
@@ -112,40 +108,40 @@ pub enum EmbeddedError {
         /// The name tried last.
         path: PathBuf,
     },
-    /// The server ended although nobody had asked it to.
+    /// The server ended without a request to stop.
     #[error("PostgreSQL ended by itself ({status}):\n{log}")]
     Ended {
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
         /// The last lines of its log.
         log: String,
     },
-    /// The server runs but accepts no connections.
+    /// The server does not accept connections.
     #[error("PostgreSQL was not ready after {seconds} s:\n{log}")]
     NotReady {
-        /// How long was waited.
+        /// The time limit.
         seconds: u64,
         /// The last lines of its log.
         log: String,
     },
-    /// The server did not end, not even without its last checkpoint.
+    /// The server ended neither by a fast nor by an immediate shutdown.
     #[error("PostgreSQL did not stop within {seconds} s")]
     NotStopped {
-        /// How long was waited.
+        /// The time limit.
         seconds: u64,
     },
-    /// The operating system refused something.
+    /// An operation of the operating system failed.
     #[error("{doing}: {source}")]
     Io {
-        /// What was being done.
+        /// The operation.
         doing: String,
-        /// What the operating system said.
+        /// The cause.
         source: io::Error,
     },
 }
 
-/// For `map_err`: says what was being done when the operating system refused it.
-pub(super) fn failed(doing: impl Into<String>) -> impl FnOnce(io::Error) -> EmbeddedError {
+/// For `map_err`: adds the name of the failed operation.
+pub(crate) fn failed(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
     let doing = doing.into();
-    |source| EmbeddedError::Io { doing, source }
+    |source| Error::Io { doing, source }
 }

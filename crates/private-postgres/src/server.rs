@@ -1,34 +1,41 @@
-//! The server's processes: started, watched and ended together.
+//! The server process and its supervisor.
 
-use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::{
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
 
-use tokio::io::AsyncWriteExt;
-use tokio::process::{Child, ChildStdin};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    io::AsyncWriteExt,
+    process::{Child, ChildStdin},
+    time::{sleep, timeout},
+};
 
-use super::account::Account;
-use super::binaries::Binaries;
-use super::claim::{Claim, log_tail};
-use super::cluster::{Cluster, PidFile};
-use super::error::{EmbeddedError, failed};
-use super::socket::{PORT, SocketDir};
+use crate::{
+    account::Account,
+    binaries::Binaries,
+    cluster::Cluster,
+    error::{Error, failed},
+    lock::ClusterLock,
+    pid_file::PidFile,
+    socket::{PORT, SocketDir},
+};
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// For a shutdown that writes everything to disk, so that the next start has nothing to recover.
+/// For a fast shutdown, which writes everything to disk. The next start has nothing to recover.
 const FAST_STOP_LIMIT: Duration = Duration::from_secs(20);
-/// For one that does not, after which the next start recovers what was committed.
+/// For an immediate shutdown. The next start recovers committed transactions from the WAL.
 const IMMEDIATE_STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// Starts the server, passes on the signals whose names it reads from its standard input, and
-/// stops the server when that pipe closes: the operating system closes it however we die, also by
-/// SIGKILL, when nothing of ours could run. It exits as the server does, and after it.
+/// Starts the server, sends it the signals whose names it reads from its standard input, and stops
+/// the server when that pipe closes. The operating system closes the pipe when this process ends,
+/// including by SIGKILL. The supervisor exits after the server, with the server's status.
 ///
-/// It ignores the signals that are meant for us and may reach it too (a closed terminal, a
-/// service manager that signals whole groups), because it has to outlast us. PostgreSQL replaces
-/// that by handlers of its own, but a signal that comes earlier is lost: hence the repetition. A
-/// shell gives background jobs no input unless told: hence descriptor 3.
+/// The supervisor must outlive this process, so it ignores signals that may reach the whole process
+/// group (a closed terminal, a service manager). PostgreSQL installs handlers of its own for them,
+/// but a signal that arrives before is lost: the supervisor therefore repeats it. A shell connects
+/// background jobs to an empty input by default: hence descriptor 3.
 const SUPERVISOR: &str = r#"
 trap '' HUP INT TERM
 exec 3<&0 </dev/null
@@ -48,25 +55,25 @@ wait "$watcher"
 exit "$status"
 "#;
 
-/// A server that accepts connections, or did.
+/// A server that has accepted connections.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(crate) struct Server {
     supervisor: Child,
-    /// The server lives as long as this is open.
+    /// The supervisor stops the server when this pipe closes.
     signals: ChildStdin,
-    pub(super) cluster: Cluster,
+    pub(crate) cluster: Cluster,
 }
 
 impl Server {
-    /// Returns when the server accepts connections.
-    pub(super) async fn start(
+    /// Starts the server and returns when it accepts connections.
+    pub(crate) async fn start(
         binaries: &Binaries,
         account: &Account,
         cluster: Cluster,
-        claim: Claim,
+        lock: &ClusterLock,
         socket: &SocketDir,
         settings: &[(&'static str, String)],
-    ) -> Result<Self, EmbeddedError> {
+    ) -> Result<Self, Error> {
         PidFile::discard_if_stale(&cluster, account).await;
         let left_behind = PidFile::read(&cluster).await;
 
@@ -80,15 +87,15 @@ impl Server {
         for (name, value) in settings {
             command.arg("-c").arg(format!("{name}={value}"));
         }
-        // Last, so that no setting of the caller opens the server to others.
+        // Last, so that they override the caller's settings.
         command
             .args(["-c", "listen_addresses=", "-c"])
             .arg(format!("unix_socket_directories={}", socket.path.display()))
             .stdin(Stdio::piped())
-            .stdout(claim.output()?)
-            .stderr(claim.output()?)
-            // Ctrl-C in a terminal goes to the terminal's process group: we stop first, and the
-            // server when we no longer need it.
+            .stdout(lock.output()?)
+            .stderr(lock.output()?)
+            // A terminal sends Ctrl-C to its process group. The server must keep running until this
+            // process has stopped using it.
             .process_group(0);
         let mut supervisor = command
             .spawn()
@@ -102,14 +109,14 @@ impl Server {
         match timeout(START_LIMIT, server.until_ready(left_behind.as_ref())).await {
             Ok(Ok(())) => Ok(server),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(EmbeddedError::NotReady {
+            Err(_) => Err(Error::NotReady {
                 seconds: START_LIMIT.as_secs(),
-                log: log_tail(&server.cluster).await,
+                log: server.cluster.log_tail().await,
             }),
         }
     }
 
-    async fn until_ready(&mut self, left_behind: Option<&PidFile>) -> Result<(), EmbeddedError> {
+    async fn until_ready(&mut self, left_behind: Option<&PidFile>) -> Result<(), Error> {
         loop {
             let exited = self
                 .supervisor
@@ -118,10 +125,10 @@ impl Server {
             if let Some(status) = exited {
                 return Err(self.ended(status).await);
             }
-            // A file that an earlier server left says "ready" too, until ours replaces it. With
-            // the claim in our hands, any other file is our server's.
-            let said = PidFile::read(&self.cluster).await;
-            if said.as_ref() != left_behind && said.is_some_and(|said| said.is_ready()) {
+            // The file of an earlier server says "ready", too, until this server replaces it. This
+            // process holds the lock, so any other file belongs to this server.
+            let found = PidFile::read(&self.cluster).await;
+            if found.as_ref() != left_behind && found.is_some_and(|found| found.is_ready()) {
                 return Ok(());
             }
             sleep(POLL_INTERVAL).await;
@@ -129,10 +136,10 @@ impl Server {
     }
 
     /// Waits until the last process has ended.
-    pub(super) async fn stop(mut self) -> Result<(), EmbeddedError> {
+    pub(crate) async fn stop(mut self) -> Result<(), Error> {
         let steps = [("INT", FAST_STOP_LIMIT), ("QUIT", IMMEDIATE_STOP_LIMIT)];
         for (signal, limit) in steps {
-            // It fails when the supervisor has ended, which the next lines find out.
+            // The write fails if the supervisor has ended, which the next lines detect.
             let _ = self
                 .signals
                 .write_all(format!("{signal}\n").as_bytes())
@@ -151,13 +158,13 @@ impl Server {
             }
             return Ok(());
         }
-        Err(EmbeddedError::NotStopped {
+        Err(Error::NotStopped {
             seconds: (FAST_STOP_LIMIT + IMMEDIATE_STOP_LIMIT).as_secs(),
         })
     }
 
-    async fn ended(&self, status: ExitStatus) -> EmbeddedError {
-        let log = log_tail(&self.cluster).await;
-        EmbeddedError::Ended { status, log }
+    async fn ended(&self, status: ExitStatus) -> Error {
+        let log = self.cluster.log_tail().await;
+        Error::Ended { status, log }
     }
 }

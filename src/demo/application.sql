@@ -1,6 +1,5 @@
--- The tables that the application owns, as Prisma creates them: names, types, constraints and
--- all. The service only reads and writes them; where the application has made them, this file
--- is not used.
+-- The application's tables with the names, types, constraints and indexes that Prisma creates. Only
+-- the demo and the tests use this file; in production the application has created its tables.
 
 CREATE TABLE "User" (
     "id" SERIAL NOT NULL,
