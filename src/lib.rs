@@ -7,7 +7,7 @@
 //! | room | knows |
 //! |---|---|
 //! | [`pb`] | the messages, clients and servers generated from `proto/` |
-//! | [`rpc`] | tonic: parses requests, calls inward, renders answers; one file per RPC |
+//! | [`rpc`] | the services over tonic, one file per RPC; [`rpc::layers`]: the middleware of every call |
 //! | [`engine`] | batches: queues orders and runs each batch as one transaction |
 //! | [`events`] | who is listening to what; signals between replicas |
 //! | [`mail`] | sends notifications by e-mail, after the commit and apart from every call |
@@ -15,7 +15,7 @@
 //! | [`store`] | SQL and the application's tables |
 //! | [`archive`] | old rows, moved to files that are verified before the rows are removed |
 //! | [`auth`] | who calls: bearer tokens, names in client certificates |
-//! | [`embedded`] | the PostgreSQL that runs when no `DATABASE_URL` is given |
+//! | [`demo`] | the demo players of the private PostgreSQL (`crates/private-postgres`) |
 //! | [`settings`] | the rules of the game, as the environment and a watched file set them |
 //! | [`server`] | assembly: listeners, TLS, health, and the order in which the parts stop |
 //! | [`fault`] | why a call has no answer |
@@ -34,8 +34,8 @@
 //!
 //! # Where to add what
 //!
-//! - An RPC: `proto/`, `rpc/<verb>.rs`, one line in `rpc/services.rs`, one in `rpc/access.rs` that
-//!   says who may call it, `tests/it/<verb>.rs`.
+//! - An RPC: `proto/`, its file in `rpc/<service>/`, one line in `rpc/methods.rs` (scope, players'
+//!   own requests, rate limit, audit), its test in `tests/it/rpc/`.
 //! - A rule: a setting, a branch in [`domain::rules`], a refusal; the compiler then asks for
 //!   its status.
 //! - A notification: a variant in [`domain::notification`], its details in the proto.
@@ -45,8 +45,8 @@
 pub mod archive;
 pub mod auth;
 pub mod cli;
+pub mod demo;
 pub mod domain;
-pub mod embedded;
 pub mod engine;
 pub mod events;
 pub mod fault;

@@ -3,15 +3,17 @@
 use std::{fmt, net::SocketAddr, time::Instant};
 
 use anyhow::{Context as _, ensure};
+use private_postgres::PrivatePostgres;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::config::{Auth, ServeConfig};
 use crate::{
-    embedded::{self, Embedded, demo},
+    demo,
     server::{Options, Server},
     settings::LiveSettings,
     store::pool::DatabaseUrl,
     telemetry::Exporters,
+    watched::WatchedFile,
 };
 
 const EXAMPLES: &str = "\
@@ -55,7 +57,7 @@ impl Serve {
             "HEIST_AUTH is not set: jwt asks for bearer tokens; none lets whoever can connect rob any player and award tokens"
         );
         let auth = config.auth.unwrap_or(Auth::None);
-        let security = config.security.clone().resolve(auth);
+        let security = config.security.resolve(auth);
         let (auth_options, tls) = security.map_err(anyhow::Error::msg)?;
         let is_open = auth == Auth::None && tls.is_none();
 
@@ -72,9 +74,9 @@ impl Serve {
 
         let settings = match config.settings_file {
             Some(file) => {
-                let name = format!("HEIST_SETTINGS_FILE={}", file.display());
+                let file = WatchedFile::named("HEIST_SETTINGS_FILE", file);
                 let cannot_mail = mail.as_ref().err().cloned();
-                (LiveSettings::watch(file, config.rules, cannot_mail).await).context(name)?
+                LiveSettings::watch(file, config.rules, cannot_mail).await?
             }
             None => LiveSettings::fixed(config.rules.into()),
         };
@@ -135,13 +137,13 @@ impl Serve {
     }
 }
 
-async fn start_private(config: &ServeConfig) -> anyhow::Result<(DatabaseUrl, Embedded)> {
-    let options = embedded::Options {
-        data_dir: config.embedded.data_dir(),
-        bin_dir: config.embedded.pg_bin_dir.clone(),
+async fn start_private(config: &ServeConfig) -> anyhow::Result<(DatabaseUrl, PrivatePostgres)> {
+    let options = private_postgres::Options {
+        data_dir: config.private_postgres.data_dir(),
+        bin_dir: config.private_postgres.pg_bin_dir.clone(),
         settings: Vec::new(),
     };
-    let postgres = Embedded::start(&options).await?;
+    let postgres = PrivatePostgres::start(&options).await?;
     let url = demo::prepare(&postgres).await?;
     let database = DatabaseUrl::parse(&url).map_err(anyhow::Error::msg)?;
     Ok((database, postgres))
@@ -172,7 +174,7 @@ impl StopSignals {
 
 /// What a newcomer sees.
 struct Welcome<'a> {
-    postgres: &'a Embedded,
+    postgres: &'a PrivatePostgres,
     address: SocketAddr,
     /// Whether calls without TLS and token are answered.
     is_open: bool,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use heist::{embedded::APPLICATION_SCHEMA, store::schema};
+use heist::{demo::APPLICATION_SCHEMA, store::schema};
 use sqlx::{Connection as _, PgConnection};
 
 use super::{

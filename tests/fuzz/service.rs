@@ -7,7 +7,10 @@ use heist::{
     auth::{self, Authenticator},
     engine::{Engine, Limits, OnCommit, Workers},
     events::{Events, Tasks},
-    rpc::{Api, Limiters, PageTokenKey, StreamReads, TrafficLimits},
+    rpc::{
+        Api, PageTokenKey, StreamReads, Traffic, TrafficLimits,
+        layers::{self, Layered},
+    },
     settings::{LiveSettings, RateLimits, Settings},
     store::{
         leaderboard::Ranks,
@@ -23,7 +26,6 @@ use tonic::{
     Code, Status,
     body::Body,
     codegen::{Service as _, http},
-    service::Routes,
 };
 
 const NOBODY_THERE: &str = "postgres://nobody@127.0.0.1:1/nothing";
@@ -34,7 +36,7 @@ const MOST_HEADER_BYTES: usize = 8 * 1024;
 
 pub struct Service {
     runtime: Runtime,
-    routes: Routes,
+    services: Layered,
     _tasks: (Workers, Tasks),
 }
 
@@ -57,25 +59,27 @@ impl Service {
             ..Settings::default()
         };
         let reads = Reads::on_primary(pool.clone());
+        let settings = LiveSettings::fixed(settings);
+        let traffic = Arc::new(Traffic::new(TrafficLimits::default()));
         let api = Api {
             engine,
             ranks: Ranks::new(reads.clone()),
             reads,
             pool,
-            settings: LiveSettings::fixed(settings),
+            settings: settings.clone(),
             page_token_key: PageTokenKey::new("a secret"),
             events,
             stream_reads: StreamReads::with_connections(2),
-            limiters: Arc::new(Limiters::new(TrafficLimits::default())),
+            traffic: Arc::clone(&traffic),
         };
         let authenticator = runtime
             .block_on(Authenticator::open(auth::Options::default()))
             .expect("there are no files to read");
-        let routes = api.into_routes(authenticator);
+        let services = layers::wrap(api.into_routes(), authenticator, settings, &traffic);
         drop(inside);
         Self {
             runtime,
-            routes,
+            services,
             _tasks: (workers, tasks),
         }
     }
@@ -88,12 +92,12 @@ impl Service {
             .header("grpc-timeout", "1m")
             .body(Body::new(Full::new(Bytes::from(body))))
             .expect("a request");
-        let mut routes = self.routes.clone();
+        let mut services = self.services.clone();
         let answer =
-            (self.runtime).block_on(async { timeout(PATIENCE, routes.call(request)).await });
+            (self.runtime).block_on(async { timeout(PATIENCE, services.call(request)).await });
         let answer = answer
             .expect("it is answered in time")
-            .expect("routes do not fail");
+            .expect("services do not fail");
         assert_eq!(answer.status(), 200);
         let header_bytes: usize = (answer.headers().iter())
             .map(|(name, value)| name.as_str().len() + value.len())

@@ -73,7 +73,7 @@ export class TestDatabase {
 
     const database = new TestDatabase(url.href);
     cleanup.add(() => database.pool.end());
-    await database.pool.query(readFileSync(new URL("src/embedded/application.sql", repository), "utf8"));
+    await database.pool.query(readFileSync(new URL("src/demo/application.sql", repository), "utf8"));
     const migration = spawn(setting("HEIST_BIN"), ["migrate", "up"], {
       env: { ...process.env, DATABASE_URL: url.href },
       stdio: ["ignore", "ignore", "inherit"],

@@ -6,6 +6,7 @@ use super::Auth;
 use crate::{
     auth::{self, ClientScopes, JwtOptions, KeyFile},
     server::TlsOptions,
+    watched::WatchedFile,
 };
 
 /// Whose bearer tokens count, and the certificates of TLS.
@@ -64,7 +65,7 @@ impl SecurityConfig {
     ///
     /// One sentence about a setting that is missing, or that would do nothing: whoever made it
     /// believes that it protects something.
-    pub fn resolve(self, auth: Auth) -> Result<(auth::Options, Option<TlsOptions>), String> {
+    pub fn resolve(&self, auth: Auth) -> Result<(auth::Options, Option<TlsOptions>), String> {
         let certificate_needed = self.tls_client_ca_file.is_some();
         if self.tls_client_scopes.is_some() && !certificate_needed {
             return Err("HEIST_TLS_CLIENT_SCOPES needs HEIST_TLS_CLIENT_CA_FILE".to_owned());
@@ -103,9 +104,9 @@ impl SecurityConfig {
 
     fn jwt_options(&self) -> Result<JwtOptions, String> {
         let files = [
-            self.jwt.jwt_secret_file.clone().map(KeyFile::Secret),
-            self.jwt_public_key_file.clone().map(KeyFile::Public),
-            self.jwks_file.clone().map(KeyFile::Jwks),
+            file("HEIST_JWT_SECRET_FILE", &self.jwt.jwt_secret_file).map(KeyFile::Secret),
+            file("HEIST_JWT_PUBLIC_KEY_FILE", &self.jwt_public_key_file).map(KeyFile::Public),
+            file("HEIST_JWKS_FILE", &self.jwks_file).map(KeyFile::Jwks),
         ];
         let mut files = files.into_iter().flatten();
         let (Some(keys), None) = (files.next(), files.next()) else {
@@ -128,12 +129,14 @@ impl SecurityConfig {
         })
     }
 
-    fn tls(self) -> Result<Option<TlsOptions>, String> {
-        match (self.tls_cert_file, self.tls_key_file) {
+    fn tls(&self) -> Result<Option<TlsOptions>, String> {
+        let certificate = file("HEIST_TLS_CERT_FILE", &self.tls_cert_file);
+        let key = file("HEIST_TLS_KEY_FILE", &self.tls_key_file);
+        match (certificate, key) {
             (Some(certificate), Some(key)) => Ok(Some(TlsOptions {
                 certificate,
                 key,
-                client_ca: self.tls_client_ca_file,
+                client_ca: file("HEIST_TLS_CLIENT_CA_FILE", &self.tls_client_ca_file),
             })),
             (Some(_), None) => Err("HEIST_TLS_CERT_FILE needs HEIST_TLS_KEY_FILE".to_owned()),
             (None, Some(_)) => Err("HEIST_TLS_KEY_FILE needs HEIST_TLS_CERT_FILE".to_owned()),
@@ -143,6 +146,10 @@ impl SecurityConfig {
             (None, None) => Ok(None),
         }
     }
+}
+
+fn file(variable: &'static str, path: &Option<PathBuf>) -> Option<WatchedFile> {
+    Some(WatchedFile::named(variable, path.clone()?))
 }
 
 fn name(value: &str) -> Result<String, String> {

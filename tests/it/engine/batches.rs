@@ -15,7 +15,7 @@ use heist::{
     engine::{Engine, Limits, OnCommit},
     fault::Fault,
 };
-use sqlx::{Executor as _, Postgres, Transaction};
+use sqlx::Executor as _;
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -33,22 +33,11 @@ fn one_at_a_time() -> Setup {
         .limits(|limits| limits.workers = 1)
 }
 
-/// Holds a player's row, so that whoever wants to change it waits.
-async fn hold(world: &World, player: &Player) -> Transaction<'static, Postgres> {
-    let mut transaction = world.pool.begin().await.unwrap();
-    sqlx::query(r#"SELECT 1 FROM "User" WHERE "id" = $1 FOR UPDATE"#)
-        .bind(player.id)
-        .execute(&mut *transaction)
-        .await
-        .unwrap();
-    transaction
-}
-
 fn order(world: &World, attacker: &Player, victim: &Player) -> HeistOrder {
     HeistOrder {
         attacker: UserId::new(attacker.id).unwrap(),
         victim: UserId::new(victim.id).unwrap(),
-        request_id: RequestId::random(),
+        request_id: RequestId::new(uuid::Uuid::now_v7()),
         caller_address: None,
         rules: Arc::clone(&world.settings.rules),
     }
@@ -65,7 +54,7 @@ async fn in_one_batch(world: &World, orders: Vec<HeistOrder>) -> Vec<Result<Heis
     let deadline = Instant::now() + PATIENCE;
 
     let bystander = world.player("Bystander").tokens(1).await;
-    let held = hold(world, &bystander).await;
+    let held = bystander.locked().await;
     let first = order(world, &bystander, &bystander);
     let mut first: Answer<'_> = Box::pin(engine.execute_heist(first, deadline));
     queue(&mut first);
@@ -75,7 +64,7 @@ async fn in_one_batch(world: &World, orders: Vec<HeistOrder>) -> Vec<Result<Heis
         .map(|order| Box::pin(engine.execute_heist(order, deadline)) as Answer<'_>)
         .collect();
     answers.iter_mut().for_each(queue);
-    held.rollback().await.unwrap();
+    held.rollback().await;
 
     first.await.unwrap();
     let mut outcomes = Vec::new();
@@ -188,7 +177,7 @@ fn a_full_queue_refuses_while_the_others_still_wait() {
     setup.run(async |world| {
         let victim = world.player("Victim").points(1000).await;
         let attackers = world.crowd("Attacker", 3).tokens(1).await;
-        let held = hold(world, &victim).await;
+        let held = victim.locked().await;
         let running = tokio::spawn(attackers[0].robs(&victim));
         world.somebody_waits_for_a_lock().await;
 
@@ -204,7 +193,7 @@ fn a_full_queue_refuses_while_the_others_still_wait() {
         assert!(refusal.wait() > Duration::ZERO);
         assert!(!running.is_finished());
 
-        held.rollback().await.unwrap();
+        held.rollback().await;
         running.await.unwrap().unwrap();
         waiting.await.unwrap().unwrap();
     });
@@ -215,7 +204,7 @@ fn whose_deadline_passes_in_the_queue_is_not_executed() {
     one_at_a_time().run(async |world| {
         let victim = world.player("Victim").points(1000).await;
         let attackers = world.crowd("Attacker", 2).tokens(1).await;
-        let held = hold(world, &victim).await;
+        let held = victim.locked().await;
         let running = tokio::spawn(attackers[0].robs(&victim));
         world.somebody_waits_for_a_lock().await;
 
@@ -228,7 +217,7 @@ fn whose_deadline_passes_in_the_queue_is_not_executed() {
         let late = world.heists.clone().execute_heist(request).await;
         late.unwrap_err();
 
-        held.rollback().await.unwrap();
+        held.rollback().await;
         running.await.unwrap().unwrap();
         // Were the late one still to come, it would come before this one.
         attackers[1].robs(&victim).await.unwrap();
@@ -241,20 +230,14 @@ fn a_deadlock_with_the_application_is_not_the_callers_business() {
     one_at_a_time().run(async |world| {
         let attacker = world.player("Attacker").tokens(1).await;
         let victim = world.player("Victim").points(1000).await;
-        let mut application = hold(world, &victim).await;
+        let mut application = victim.locked().await;
         // We give up first.
-        sqlx::query("SET LOCAL deadlock_timeout = '1min'")
-            .execute(&mut *application)
-            .await
-            .unwrap();
+        let patient = "SET LOCAL deadlock_timeout = '1min'";
+        application.execute(patient).await;
         let heist = tokio::spawn(attacker.robs(&victim));
         world.somebody_waits_for_a_lock().await;
-        sqlx::query(r#"UPDATE "User" SET "name" = 'Renamed' WHERE "id" = $1"#)
-            .bind(attacker.id)
-            .execute(&mut *application)
-            .await
-            .unwrap();
-        application.commit().await.unwrap();
+        application.renames(&attacker, "Renamed").await;
+        application.commit().await;
         let heist = heist.await.unwrap().unwrap().heist.unwrap();
         assert_eq!(heist.attacker_name, "Renamed");
     });

@@ -10,7 +10,6 @@ use std::{
 };
 
 use heist::pb::{self, notification::Details};
-use sqlx::AssertSqlSafe;
 use tonic::{
     Code::{AlreadyExists, NotFound},
     Status,
@@ -83,11 +82,7 @@ fn the_address_of_a_robber_outlives_their_victim() {
         let ben = world.player("Ben").points(1000).await;
         ada.robs(&ben).await.unwrap();
         ben.leaves().await;
-        let address: Option<String> =
-            sqlx::query_scalar(r#"SELECT host("ipAddress") FROM "Heist""#)
-                .fetch_one(&world.pool)
-                .await
-                .unwrap();
+        let address: Option<String> = world.address_of_the_heist().await;
         assert_eq!(address.as_deref(), Some("127.0.0.1"));
     });
 }
@@ -238,20 +233,13 @@ async fn deleted_before_reading<T: Send + 'static>(
     ada: &Player,
     read: impl Future<Output = Result<T, Status>> + Send + 'static,
 ) -> Result<T, Status> {
-    let mut transaction = world.pool.begin().await.unwrap();
+    let mut transaction = world.application().await;
     let lock = format!(r#"LOCK TABLE "{table}" IN ACCESS EXCLUSIVE MODE"#);
-    sqlx::query(AssertSqlSafe(lock))
-        .execute(&mut *transaction)
-        .await
-        .unwrap();
+    transaction.execute(&lock).await;
     let reading = tokio::spawn(read);
     world.somebody_waits_for_a_lock().await;
-    sqlx::query(r#"DELETE FROM "User" WHERE "id" = $1"#)
-        .bind(ada.id)
-        .execute(&mut *transaction)
-        .await
-        .unwrap();
-    transaction.commit().await.unwrap();
+    transaction.deletes(ada).await;
+    transaction.commit().await;
     reading.await.unwrap()
 }
 
@@ -310,15 +298,11 @@ fn a_referred_player_who_is_deleted_during_the_award_is_called_unknown() {
     World::run(async |world| {
         let ada = world.player("Ada").await;
         let ben = world.player("Ben").await;
-        let mut transaction = world.pool.begin().await.unwrap();
-        sqlx::query(r#"DELETE FROM "User" WHERE "id" = $1"#)
-            .bind(ben.id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let mut transaction = world.application().await;
+        transaction.deletes(&ben).await;
         let award = tokio::spawn(ada.earns_a_token_for(&ben));
         world.somebody_waits_for_a_lock().await;
-        transaction.commit().await.unwrap();
+        transaction.commit().await;
         let refused = award.await.unwrap().unwrap_err();
         Refusal::from(refused).is(NotFound, "USER_NOT_FOUND");
     });

@@ -75,7 +75,7 @@ impl Issuer {
 
     /// What a server needs to know these tokens.
     pub fn options(&self) -> auth::Options {
-        jwt(KeyFile::Secret(self.secret_file()))
+        jwt(KeyFile::Secret(self.secret_file().into()))
     }
 
     /// A service that may do what the scopes say.

@@ -1,7 +1,5 @@
 //! The command `heist emails`.
 
-use heist::domain::mailing::Mailing;
-
 use crate::harness::{
     PATIENCE, World,
     mail::{Behaviour, Provider},
@@ -28,20 +26,12 @@ fn with_two_parked(behaviour: Behaviour, body: impl AsyncFnOnce(&World, &Provide
             _ => "FAILED",
         };
         let provider = Provider::start_as(behaviour).await;
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::immediate()))
-            .await;
-        let ada = world
-            .player("Ada")
-            .tokens(1)
-            .await
-            .at(world, "ada@example.com")
-            .await;
+        let (server, there) = world.mailing_through(provider).await;
+        let ada = world.player("Ada").tokens(1).email("ada@example.com").await;
         let ben = world
             .player("Ben")
             .points(1000)
-            .await
-            .at(world, "ben@example.com")
+            .email("ben@example.com")
             .await;
         ada.seen_by(&there).robs(&ben).await.unwrap();
         let parked = world.all_emails_are(state).await;
@@ -114,9 +104,7 @@ fn resend_queues_a_parked_email_again() {
             assert_eq!(emails(world, &["resend", &ben]).await.code, Some(1));
 
             let before = provider.received().len();
-            let (server, _) = world
-                .mailing_replica(provider.options(Mailing::immediate()))
-                .await;
+            let (server, _) = world.mailing_through(provider).await;
             provider.has_received(before + 1).await;
             server.stop(PATIENCE).await;
             let states: Vec<_> = (world.emails().await.into_iter())
@@ -137,9 +125,7 @@ fn an_unknown_email_is_sent_again_only_by_resend() {
             succeeds(world, &["resend", "--state", "unknown", "--player", player]).await,
             "1 mail is queued to be sent again.\n"
         );
-        let (server, _) = world
-            .mailing_replica(provider.options(Mailing::immediate()))
-            .await;
+        let (server, _) = world.mailing_through(provider).await;
         provider.has_received(3).await;
         server.stop(PATIENCE).await;
         assert_eq!(provider.received()[2].to(), "ben@example.com");
@@ -154,10 +140,8 @@ fn an_unknown_email_is_sent_again_only_by_resend() {
 fn status_shows_a_failing_provider() {
     World::run(async |world| {
         let provider = Provider::start_as(Behaviour::Answer("401 Unauthorized", "")).await;
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::immediate()))
-            .await;
-        let ada = world.player("Ada").await.at(world, "ada@example.com").await;
+        let (server, there) = world.mailing_through(provider).await;
+        let ada = world.player("Ada").email("ada@example.com").await;
         let eve = world.player("Eve").referred_by(&ada).await;
         ada.seen_by(&there).earns_a_token_for(&eve).await.unwrap();
         world.all_emails_wait_after(1).await;

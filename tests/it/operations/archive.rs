@@ -14,13 +14,13 @@ use heist::{
     store::check,
 };
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Postgres, Transaction};
+use sqlx::AssertSqlSafe;
 use tokio::time::sleep;
 use tonic::Code::NotFound;
 
 use crate::{
     harness::{
-        Player, Setup, World, all_at_once, new_request_id,
+        Application, Player, Setup, World, all_at_once, new_request_id,
         postgres::Directory,
         process::{Heist, Running},
         snapshot, until,
@@ -45,18 +45,13 @@ async fn everything_was(world: &World, days: u64) {
         UPDATE "HeistTokenAdjustment" SET "createdAt" = "createdAt" - interval '{days} days';
         "#
     );
-    run(world, &script).await;
+    world.execute(&script).await;
 }
 
 async fn everything_was_read(world: &World) {
-    run(world, r#"UPDATE "HeistNotification" SET "read" = true"#).await;
-}
-
-async fn run(world: &World, script: &str) {
-    sqlx::raw_sql(AssertSqlSafe(script.to_owned()))
-        .execute(&world.pool)
-        .await
-        .unwrap();
+    world
+        .execute(r#"UPDATE "HeistNotification" SET "read" = true"#)
+        .await;
 }
 
 fn archive(world: &World, folder: &Path, arguments: &[&str]) -> Heist {
@@ -157,9 +152,7 @@ fn old_heists_and_read_notifications_move_to_files_and_nothing_else_does() {
         everything_was_read(world).await;
         everything_was(world, 91).await;
         let unread = ada.robs(&rich).await.unwrap().heist.unwrap().id;
-        run(
-            world,
-            r#"UPDATE "Heist" SET "createdAt" = "createdAt" - interval '91 days' WHERE "createdAt" > now() - interval '1 hour';
+        world.execute(r#"UPDATE "Heist" SET "createdAt" = "createdAt" - interval '91 days' WHERE "createdAt" > now() - interval '1 hour';
             UPDATE "HeistNotification" SET "createdAt" = "createdAt" - interval '91 days' WHERE NOT "read""#,
         )
         .await;
@@ -198,16 +191,16 @@ fn what_players_ask_for_still_adds_up() {
         everything_was_read(world).await;
         everything_was(world, 100).await;
         // Four of the heists are old, and what came between them.
-        run(
-            world,
-            r#"UPDATE "HeistNotification" SET "createdAt" = now()
+        world
+            .execute(
+                r#"UPDATE "HeistNotification" SET "createdAt" = now()
             WHERE "ledgerId" > (SELECT "id" FROM "Heist" ORDER BY "id" OFFSET 3 LIMIT 1);
             UPDATE "HeistTokenAward" SET "createdAt" = now()
             WHERE "id" > (SELECT "id" FROM "Heist" ORDER BY "id" OFFSET 3 LIMIT 1);
             UPDATE "Heist" SET "createdAt" = now()
             WHERE "id" > (SELECT "id" FROM "Heist" ORDER BY "id" OFFSET 3 LIMIT 1)"#,
-        )
-        .await;
+            )
+            .await;
 
         archives(world, &folder.path, &[]).await;
 
@@ -287,9 +280,7 @@ fn a_faulty_book_is_still_found_after_archiving() {
         let (ada, rich) = robberies(world, 4).await;
         everything_was_read(world).await;
         everything_was(world, 100).await;
-        run(
-            world,
-            r#"UPDATE "HeistNotification" SET "read" = false WHERE "id" = (SELECT min("id") FROM "HeistNotification")"#,
+        world.execute(r#"UPDATE "HeistNotification" SET "read" = false WHERE "id" = (SELECT min("id") FROM "HeistNotification")"#,
         )
         .await;
         archives(world, &folder.path, &[]).await;
@@ -307,12 +298,12 @@ fn a_faulty_book_is_still_found_after_archiving() {
             r#"DELETE FROM "Heist""#,
             r#"UPDATE "HeistToken" SET "totalSpent" = "totalSpent" + 1, "totalEarned" = "totalEarned" + 1"#,
         ] {
-            let mut transaction = world.pool.begin().await.unwrap();
+            let mut transaction = world.application().await;
             let done = sqlx::query(damage).execute(&mut *transaction).await.unwrap();
             assert_ne!(done.rows_affected(), 0, "{damage}");
             let findings = check::books(&mut *transaction).await.unwrap();
             assert!(!findings.is_empty(), "not found: {damage}");
-            transaction.rollback().await.unwrap();
+            transaction.rollback().await;
         }
         books_are_in_order(world).await;
     });
@@ -383,17 +374,7 @@ async fn nothing_is_lost_or_doubled(
     heists: &BTreeMap<i64, Value>,
     notifications: &BTreeMap<i64, Value>,
 ) {
-    until("the killed run's transactions have ended", async || {
-        let open: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM pg_stat_activity
-            WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()",
-        )
-        .fetch_one(&world.pool)
-        .await
-        .unwrap();
-        (open == 0).then_some(())
-    })
-    .await;
+    world.no_session_of_the_service_is_busy().await;
     books_are_in_order(world).await;
     for (table, kind, all) in [
         ("Heist", "heists", heists),
@@ -427,13 +408,8 @@ async fn a_run_in_the_midst(
     world: &World,
     folder: &Path,
     player: &Player,
-) -> (Running, Transaction<'static, Postgres>) {
-    let mut deletion = world.pool.begin().await.unwrap();
-    sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
-        .bind(player.id)
-        .execute(&mut *deletion)
-        .await
-        .unwrap();
+) -> (Running, Application) {
+    let deletion = player.locked().await;
     let process = archive(world, folder, &[]).spawn();
     world.somebody_waits_for_a_lock().await;
     (process, deletion)
@@ -454,7 +430,7 @@ fn two_runs_at_a_time_exclude_each_other() {
             second.complaint(),
             "cannot archive: another run is at work on this database"
         );
-        deletion.rollback().await.unwrap();
+        deletion.rollback().await;
         let ended = first.ended().await;
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert_eq!(world.count_heists().await, 0);
@@ -469,7 +445,7 @@ fn a_verified_file_that_is_missing_or_exchanged_stops_the_next_run() {
         everything_was(world, 100).await;
         let (first, deletion) = a_run_in_the_midst(world, &folder.path, &ada).await;
         first.stopped_by("KILL").await;
-        deletion.rollback().await.unwrap();
+        deletion.rollback().await;
         let file = verified_files(world, &folder.path).await.remove(0);
         let aside = file.with_extension("aside");
         fs::rename(&file, &aside).unwrap();
@@ -496,11 +472,9 @@ fn a_row_that_is_not_as_its_file_says_stays() {
         let (ada, _) = robberies(world, 3).await;
         everything_was(world, 100).await;
         let (first, mut deletion) = a_run_in_the_midst(world, &folder.path, &ada).await;
-        sqlx::query(r#"UPDATE "Heist" SET "createdAt" = now() WHERE "id" = (SELECT min("id") FROM "Heist")"#)
-            .execute(&mut *deletion)
-            .await
-            .unwrap();
-        deletion.commit().await.unwrap();
+        let change = r#"UPDATE "Heist" SET "createdAt" = now() WHERE "id" = (SELECT min("id") FROM "Heist")"#;
+        deletion.execute(change).await;
+        deletion.commit().await;
         let ended = first.ended().await;
         assert_eq!(ended.code, Some(1), "{ended:?}");
         assert!(ended.complaint().contains("differ in the heists"), "{ended:?}");
@@ -550,9 +524,7 @@ fn notifications_whose_mail_is_queued_or_parked_stay() {
         everything_was_read(world).await;
         everything_was(world, 100).await;
         // Six of them, one for each state.
-        run(
-            world,
-            r#"UPDATE "HeistNotification" AS note SET "emailState" = given.state::"HeistEmailState", "emailAt" = now()
+        world.execute(r#"UPDATE "HeistNotification" AS note SET "emailState" = given.state::"HeistEmailState", "emailAt" = now()
             FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place FROM "HeistNotification") AS numbered
             INNER JOIN unnest('{QUEUED,SENDING,FAILED,UNKNOWN,SENT,DROPPED}'::text[]) WITH ORDINALITY AS given (state, place)
                 ON given.place = numbered.place

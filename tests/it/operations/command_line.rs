@@ -1,7 +1,6 @@
 //! The `heist` command as operators and Kubernetes use it, in a process of its own.
 
 use heist::{engine::Limits, server::Server, settings::Settings, store::schema};
-use sqlx::Connection as _;
 
 use crate::harness::{
     PATIENCE, World, connect, options, postgres::Database, process::Heist, runtime,
@@ -416,13 +415,7 @@ fn a_terminated_server_answers_what_it_has_begun_and_exits_with_zero() {
         let there = world.through(connect(server.address).await);
         let ada = world.player("Ada").tokens(1).await.seen_by(&there);
         let ben = world.player("Ben").points(1000).await;
-        let mut application = world.session().await;
-        let mut transaction = application.begin().await.unwrap();
-        sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
-            .bind(ben.id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let transaction = ben.locked().await;
         let call = tokio::spawn(ada.robs(&ben));
         world.somebody_waits_for_a_lock().await;
 
@@ -431,7 +424,7 @@ fn a_terminated_server_answers_what_it_has_begun_and_exits_with_zero() {
             server.has_said("stopping").then_some(())
         })
         .await;
-        transaction.rollback().await.unwrap();
+        transaction.rollback().await;
 
         call.await.unwrap().unwrap();
         let ended = server.ended().await;
@@ -470,17 +463,7 @@ fn a_killed_server_leaves_the_books_right() {
                 answered += i64::from(call.await.unwrap().is_ok());
             }
             // PostgreSQL may still commit what was on its way.
-            crate::harness::until("the dead server's sessions end", async || {
-                let sessions: i64 = sqlx::query_scalar(
-                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-                    AND application_name = 'heist' AND state <> 'idle'",
-                )
-                .fetch_one(&world.pool)
-                .await
-                .unwrap();
-                (sessions == 0).then_some(())
-            })
-            .await;
+            world.no_session_of_the_service_is_busy().await;
             assert!(world.count_heists().await - before >= answered);
         }
     });

@@ -2,7 +2,6 @@
 
 use heist::pb::{AdjustBalanceRequest, CheckEligibilityRequest, ExecuteHeistRequest};
 use serde_json::Value;
-use sqlx::Connection as _;
 use tonic::{Code, Request};
 use uuid::Uuid;
 
@@ -110,10 +109,8 @@ fn a_rolled_back_transaction_is_an_error_of_the_request_that_it_ended() {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
         // Something that no rule foresees.
-        sqlx::query(r#"ALTER TABLE "Heist" ADD CONSTRAINT no_more CHECK (false) NOT VALID"#)
-            .execute(&world.pool)
-            .await
-            .unwrap();
+        let forbid = r#"ALTER TABLE "Heist" ADD CONSTRAINT no_more CHECK (false) NOT VALID"#;
+        world.execute(forbid).await;
         let mut request = Request::new(ExecuteHeistRequest {
             attacker_id: ada.id,
             victim_id: ben.id,
@@ -146,19 +143,13 @@ fn a_lock_that_is_held_is_told_as_a_rollback_that_is_tried_again() {
         let (server, there) = logging(world, "info").await;
         let ada = world.player("Ada").tokens(1).await.seen_by(&there);
         let ben = world.player("Ben").points(1000).await;
-        let mut other = world.session().await;
-        let mut transaction = other.begin().await.unwrap();
-        sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
-            .bind(ben.id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let transaction = ben.locked().await;
         let call = tokio::spawn(ada.robs(&ben));
         let error = server.event("TRANSACTION_ROLLED_BACK").await;
         assert_eq!(error["level"], "ERROR");
         assert_eq!(error["cause"], "contention");
         assert_eq!(error["retrying"], true);
-        transaction.rollback().await.unwrap();
+        transaction.rollback().await;
         call.await.unwrap().unwrap();
     });
 }
@@ -169,27 +160,15 @@ fn a_connection_that_is_lost_is_told_as_a_database_that_went_away() {
         let (server, there) = logging(world, "info").await;
         let ada = world.player("Ada").tokens(1).await.seen_by(&there);
         let ben = world.player("Ben").points(1000).await;
-        let mut other = world.session().await;
-        let mut transaction = other.begin().await.unwrap();
-        sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
-            .bind(ben.id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let transaction = ben.locked().await;
         let call = tokio::spawn(ada.robs(&ben));
         world.somebody_waits_for_a_lock().await;
-        sqlx::query(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-             WHERE datname = current_database() AND wait_event_type = 'Lock'",
-        )
-        .execute(&world.pool)
-        .await
-        .unwrap();
+        world.lock_waiters_are_terminated().await;
         let error = server.event("DATABASE_UNAVAILABLE").await;
         is_a_line(&error, "ERROR");
         assert_eq!(error["cause"], "unavailable");
         assert_eq!(error["retrying"], true);
-        transaction.rollback().await.unwrap();
+        transaction.rollback().await;
         call.await.unwrap().unwrap();
     });
 }
@@ -200,10 +179,11 @@ fn what_becomes_of_mail_is_told() {
         let provider = Provider::start().await;
         let server = mailing(world, &provider.url).serving().await;
         let there = world.through(connect(server.address).await);
-        let ada = (world.player("Ada").await)
-            .at(world, "ada@example.com")
-            .await;
-        let ada = ada.seen_by(&there);
+        let ada = world
+            .player("Ada")
+            .email("ada@example.com")
+            .await
+            .seen_by(&there);
         for (event, level, outcome, reason) in [
             ("EMAIL_PARKED", "ERROR", "failed", "HTTP 400"),
             ("EMAIL_DONE", "INFO", "sent", ""),

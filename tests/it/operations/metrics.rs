@@ -158,10 +158,11 @@ fn mail_is_counted_by_what_became_of_it_and_by_where_it_stands() {
     World::run(async |world| {
         let provider = Provider::start_as(Behaviour::Answer("400 Bad Request", "")).await;
         let (server, there) = measured_as(world, mailing(world, &provider.url)).await;
-        let ada = (world.player("Ada").await)
-            .at(world, "ada@example.com")
-            .await;
-        let ada = ada.seen_by(&there);
+        let ada = world
+            .player("Ada")
+            .email("ada@example.com")
+            .await
+            .seen_by(&there);
         let referral = async |name: &str| {
             let new = world.player(name).await;
             ada.earns_a_token_for(&new).await.unwrap();

@@ -147,8 +147,7 @@ fn every_query_of_the_rules_and_the_dashboard_finds_data() {
 async fn play(world: &World, there: &World) {
     let robbers = world.crowd("Robber", 20).tokens(10_000).await;
     let victims = world.crowd("Victim", 200).points(1000).await;
-    let referrer = world.player("Referrer").await;
-    let referrer = referrer.at(world, "referrer@example.com").await;
+    let referrer = world.player("Referrer").email("referrer@example.com").await;
     let mut watcher = there.watch_points().await;
     watcher.resync().await;
     let begun = Instant::now();

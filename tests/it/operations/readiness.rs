@@ -117,10 +117,10 @@ fn a_server_whose_schema_is_taken_back_is_not_ready_until_it_is_there_again() {
                 SELECT * FROM "_heist_migrations" ORDER BY "version" DESC LIMIT 1;
             DELETE FROM "_heist_migrations"
                 WHERE "version" = (SELECT "version" FROM test.newest)"#;
-        sqlx::raw_sql(forget).execute(&world.pool).await.unwrap();
+        world.execute(forget).await;
         watch.becomes(NotServing).await;
         let remember = r#"INSERT INTO "_heist_migrations" SELECT * FROM test.newest"#;
-        sqlx::raw_sql(remember).execute(&world.pool).await.unwrap();
+        world.execute(remember).await;
         watch.becomes(Serving).await;
     });
 }

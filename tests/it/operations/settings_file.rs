@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::Connection as _;
 use tonic::Code::FailedPrecondition;
 
 use crate::harness::{
@@ -118,10 +117,17 @@ fn e_mail_is_switched_on_and_off() {
             .serving()
             .await;
         let there = world.through(connect(server.address).await);
-        let ada = world.player("Ada").tokens(3).await;
-        let ada = ada.at(world, "ada@example.com").await.seen_by(&there);
-        let ben = world.player("Ben").points(10_000).await;
-        let ben = ben.at(world, "ben@example.com").await;
+        let ada = world
+            .player("Ada")
+            .tokens(3)
+            .email("ada@example.com")
+            .await
+            .seen_by(&there);
+        let ben = world
+            .player("Ben")
+            .points(10_000)
+            .email("ben@example.com")
+            .await;
         ada.robs(&ben).await.unwrap();
 
         map.update("HEIST_EMAIL_ENABLED=true\n");
@@ -191,11 +197,11 @@ fn a_file_that_is_wrong_or_gone_changes_nothing_and_is_logged() {
         }
         fs::remove_file(map.file()).unwrap();
         server
-            .says("it cannot be read: No such file or directory")
+            .says("cannot read it: No such file or directory")
             .await;
         assert_eq!(stolen(&ada, &ben).await, 10);
         fs::create_dir(map.file()).unwrap();
-        server.says("it cannot be read: it is not a file").await;
+        server.says("cannot read it: it is not a regular file").await;
         assert_eq!(stolen(&ada, &ben).await, 10);
 
         // It comes back.
@@ -224,7 +230,7 @@ fn a_server_does_not_start_with_a_file_that_is_wrong_or_missing() {
         );
         fs::remove_file(map.file()).unwrap();
         let ended = map.server(world).ended().await;
-        assert!(complaint(&ended).starts_with("it cannot be read: "));
+        assert!(complaint(&ended).starts_with("cannot read it: "));
     });
 }
 
@@ -284,13 +290,7 @@ fn fm_5_heists_in_progress_complete_and_new_ones_are_refused_until_it_is_back() 
         .await;
 
         // A heist is in its transaction, and stays there.
-        let mut application = world.session().await;
-        let mut transaction = application.begin().await.unwrap();
-        sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
-            .bind(ben.id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let transaction = ben.locked().await;
         let in_progress = tokio::spawn(eve.seen_by(&there).robs(&ben));
         world.somebody_waits_for_a_lock().await;
 
@@ -299,7 +299,7 @@ fn fm_5_heists_in_progress_complete_and_new_ones_are_refused_until_it_is_back() 
         let off = heists_are(false, &there, &ada).await;
         assert!(off - flipped < SOON, "{:?}", off - flipped);
         assert!(!in_progress.is_finished());
-        transaction.rollback().await.unwrap();
+        transaction.rollback().await;
         let answer = in_progress.await.unwrap().expect("it completes");
         let heist = answer.heist.unwrap();
         assert_eq!(heist.points_stolen, 50, "under the rules it began with");

@@ -13,7 +13,6 @@ use opentelemetry_proto::tonic::{
     },
     trace::v1::Span,
 };
-use sqlx::Connection as _;
 use tonic::{Request, Response, Status, async_trait, transport::server::TcpIncoming};
 
 use crate::harness::{
@@ -173,10 +172,12 @@ fn the_mail_that_a_heist_leads_to_is_in_its_trace() {
         let provider = Provider::start().await;
         let heist = mailing(world, &provider.url);
         let (server, there) = traced_as(heist, world, &collector, "parentbased_always_on").await;
-        let ada = world.player("Ada").tokens(2).await;
-        let ada = ada.at(world, "ada@example.com").await;
-        let ben = world.player("Ben").points(1000).await;
-        let ben = ben.at(world, "ben@example.com").await;
+        let ada = world.player("Ada").tokens(2).email("ada@example.com").await;
+        let ben = world
+            .player("Ben")
+            .points(1000)
+            .email("ben@example.com")
+            .await;
         for flags in ["01", "00"] {
             let request = robbing(&ada, &ben, flags);
             there.heists.clone().execute_heist(request).await.unwrap();
@@ -204,19 +205,13 @@ fn those_who_share_a_batch_find_it_by_a_link() {
         let robbers = world.crowd("Robber", 6).tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
         // Whoever comes while the victim is locked shares a batch with the others.
-        let mut other = world.session().await;
-        let mut transaction = other.begin().await.unwrap();
-        sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
-            .bind(ben.id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let transaction = ben.locked().await;
         let calls = robbers
             .iter()
             .map(|robber| robber.seen_by(&there).robs(&ben));
         let calls = tokio::spawn(all_at_once(calls.collect::<Vec<_>>()));
         world.somebody_waits_for_a_lock().await;
-        transaction.rollback().await.unwrap();
+        transaction.rollback().await;
         for answer in calls.await.unwrap() {
             answer.unwrap();
         }

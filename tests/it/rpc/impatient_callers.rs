@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use heist::pb;
 use rand::RngExt as _;
-use sqlx::Connection as _;
 use tonic::{Code, Request};
 
 use crate::harness::{PATIENCE, World, all_at_once, new_request_id};
@@ -120,13 +119,7 @@ fn a_caller_whose_time_is_up_while_the_victim_is_locked_can_ask_again() {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
         let request_id = new_request_id();
-        let mut application = world.session().await;
-        let mut transaction = application.begin().await.unwrap();
-        sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
-            .bind(ben.id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let transaction = ben.locked().await;
 
         let mut request = heist(ada.id, ben.id, "200m");
         request.get_mut().request_id.clone_from(&request_id);
@@ -140,7 +133,7 @@ fn a_caller_whose_time_is_up_while_the_victim_is_locked_can_ask_again() {
             matches!(late.code(), Code::DeadlineExceeded | Code::Cancelled),
             "{late:?}"
         );
-        transaction.rollback().await.unwrap();
+        transaction.rollback().await;
 
         // Perhaps it has happened meanwhile; it happens once either way.
         let answer = ada.robs_with_id(&request_id, &ben).await.unwrap();
@@ -189,22 +182,12 @@ fn a_player_locked_by_the_application_is_waited_for() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
-        let mut application = world.session().await;
-        let mut transaction = application.begin().await.unwrap();
-        sqlx::query(r#"UPDATE "User" SET "monthlyPoints" = 500 WHERE "id" = $1"#)
-            .bind(ben.id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
-        sqlx::query(r#"UPDATE test.start SET "points" = 500 WHERE "userId" = $1"#)
-            .bind(ben.id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let mut transaction = world.application().await;
+        transaction.sets_points(&ben, 500).await;
 
         let call = tokio::spawn(ada.robs(&ben));
         world.somebody_waits_for_a_lock().await;
-        transaction.commit().await.unwrap();
+        transaction.commit().await;
 
         // It steals from what the application left, not from what it saw before.
         let heist = call.await.unwrap().unwrap().heist.unwrap();
@@ -218,19 +201,13 @@ fn a_call_in_progress_is_answered_when_the_server_stops() {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
         let (server, there) = world.replica().await;
-        let mut application = world.session().await;
-        let mut transaction = application.begin().await.unwrap();
-        sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
-            .bind(ben.id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let transaction = ben.locked().await;
         let call = tokio::spawn(ada.seen_by(&there).robs(&ben));
         world.somebody_waits_for_a_lock().await;
 
         let stop = tokio::spawn(server.stop(PATIENCE));
         tokio::task::yield_now().await;
-        transaction.rollback().await.unwrap();
+        transaction.rollback().await;
 
         call.await.unwrap().unwrap();
         stop.await.unwrap();

@@ -95,7 +95,7 @@ fn the_wait_is_until_the_minute_is_over_and_does_not_grow_by_asking() {
     });
 }
 
-/// Which calls are not limited for a player, and why, is in `rpc/admission.rs`.
+/// Which calls are not limited for a player, and why, is in `rpc/methods.rs`.
 #[test]
 fn every_call_that_names_a_player_counts_for_them() {
     World::setup().rates(once_a_minute()).run(async |world| {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use heist::{pb::GetBalanceRequest, server::Server};
-use sqlx::Connection as _;
 use tokio::time::Instant;
 use tonic::{
     Code::{ResourceExhausted, Unavailable},
@@ -20,13 +19,8 @@ fn a_call_too_many_is_refused_at_once_and_health_is_told_all_the_same() {
     setup.run(async |world| {
         let robbers = world.crowd("Robber", 2).tokens(1).await;
         let victims = world.crowd("Victim", 2).points(1000).await;
-        let mut application = world.session().await;
-        let mut transaction = application.begin().await.unwrap();
-        sqlx::query(r#"SELECT FROM "User" WHERE "id" = ANY($1) FOR UPDATE"#)
-            .bind(victims.iter().map(|victim| victim.id).collect::<Vec<_>>())
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let both = [&victims[0], &victims[1]];
+        let transaction = world.application_with_locks(&both).await;
         let first = tokio::spawn(robbers[0].robs(&victims[0]));
         let second = tokio::spawn(robbers[1].robs(&victims[1]));
         world.so_many_wait_for_a_lock(2).await;
@@ -40,7 +34,7 @@ fn a_call_too_many_is_refused_at_once_and_health_is_told_all_the_same() {
             .await;
         assert_eq!(health.unwrap().into_inner().status, 1, "busy is not dead");
 
-        transaction.rollback().await.unwrap();
+        transaction.rollback().await;
         first.await.unwrap().unwrap();
         second.await.unwrap().unwrap();
         world.get_balance(victims[0].id).await.unwrap();

@@ -137,12 +137,7 @@ fn a_caller_who_does_not_wait_is_in_the_audit_too() {
         let issuer = Issuer::new();
         let server = guarded(world, &issuer).serving().await;
         let channel = connect(server.address).await;
-        let mut transaction = world.pool.begin().await.unwrap();
-        sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
-            .bind(ben.id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let transaction = ben.locked().await;
         let asked = pb::ExecuteHeistRequest {
             attacker_id: ada.id,
             victim_id: ben.id,
@@ -155,7 +150,7 @@ fn a_caller_who_does_not_wait_is_in_the_audit_too() {
         let lines = audit(&server, 1).await;
         assert_eq!(lines[0]["event"], "HEIST_ABANDONED");
         assert_eq!(lines[0]["victimId"], ben.id);
-        transaction.rollback().await.unwrap();
+        transaction.rollback().await;
         assert_eq!(server.stopped_by("TERM").await.code, Some(0));
     });
 }

@@ -202,10 +202,10 @@ fn what_is_no_token_is_refused() {
         ] {
             is_refused(
                 knock_with(&channel, headers).await,
-                "has to be one bearer token",
+                "must be one bearer token",
             );
         }
-        is_refused(knock_with(&channel, &[]).await, "A bearer token is needed");
+        is_refused(knock_with(&channel, &[]).await, "A bearer token is required");
         server.stop(PATIENCE).await;
     });
 }
@@ -224,7 +224,7 @@ fn each_kind_of_key_verifies_its_own_algorithm_alone() {
         let claims = with(&json!({"scope": "heist.read"}));
         for (name, _, public) in &keys {
             let file = folder.file(name, public);
-            let (server, channel) = world.guarded(jwt(KeyFile::Public(file))).await;
+            let (server, channel) = world.guarded(jwt(KeyFile::Public(file.into()))).await;
             for (other, private, _) in &keys {
                 let outcome = knock(&channel, &signed(private)).await;
                 if name == other {
@@ -249,7 +249,7 @@ fn each_kind_of_key_verifies_its_own_algorithm_alone() {
         }
         let all: String = keys.iter().map(|(_, _, public)| public.as_str()).collect();
         let file = folder.file("all", all);
-        let (server, channel) = world.guarded(jwt(KeyFile::Public(file))).await;
+        let (server, channel) = world.guarded(jwt(KeyFile::Public(file.into()))).await;
         for (_, private, _) in &keys {
             knock(&channel, &signed(private)).await.unwrap();
         }
@@ -280,7 +280,7 @@ fn keys_of_a_set_are_chosen_by_their_name() {
             {"kty": "of the future", "kid": "x"},
         ]});
         let file = folder.file("jwks.json", set.to_string());
-        let (server, channel) = world.guarded(jwt(KeyFile::Jwks(file))).await;
+        let (server, channel) = world.guarded(jwt(KeyFile::Jwks(file.into()))).await;
         for key in [&old, &new, &p256] {
             knock(&channel, &signed(&key.serialize_pem()))
                 .await
@@ -314,9 +314,9 @@ fn files_that_hold_no_good_key_stop_the_start() {
         let folder = Folder::new();
         let p384 = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
         let ed25519 = KeyPair::generate_for(&PKCS_ED25519).unwrap();
-        let secret = || KeyFile::Secret(folder.path("keys"));
-        let public = || KeyFile::Public(folder.path("keys"));
-        let jwks = || KeyFile::Jwks(folder.path("keys"));
+        let secret = || KeyFile::Secret(folder.path("keys").into());
+        let public = || KeyFile::Public(folder.path("keys").into());
+        let jwks = || KeyFile::Jwks(folder.path("keys").into());
         let oct = json!({"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}).to_string();
         let many: Vec<Value> = (0..17).map(|_| ed25519_jwk(&ed25519, "many")).collect();
         for (keys, content, complaint) in [
@@ -392,7 +392,7 @@ fn keys_follow_a_symlink_and_survive_a_bad_file() {
         let [first, second] = [new_secret(), new_secret()];
         let link = folder.path("secret");
         swap_symlink(&link, &folder.file("1", &first));
-        let (server, channel) = world.guarded(jwt(KeyFile::Secret(link.clone()))).await;
+        let (server, channel) = world.guarded(jwt(KeyFile::Secret(link.clone().into()))).await;
         let claims = with(&json!({"scope": "heist.read"}));
         let token = |secret: &str| hs256(&json!({"alg": "HS256"}), &claims, secret.as_bytes());
         knock(&channel, &token(&first)).await.unwrap();

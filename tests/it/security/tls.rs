@@ -38,15 +38,15 @@ impl World {
 fn server_files(authority: &Authority, folder: &Folder) -> TlsOptions {
     let (certificate, key) = authority.issue(&[SERVER_NAME]).files(folder);
     TlsOptions {
-        certificate,
-        key,
+        certificate: certificate.into(),
+        key: key.into(),
         client_ca: None,
     }
 }
 
 fn with_client_ca(authority: &Authority, folder: &Folder) -> TlsOptions {
     TlsOptions {
-        client_ca: Some(folder.file("ca.crt", &authority.root)),
+        client_ca: Some(folder.file("ca.crt", &authority.root).into()),
         ..server_files(authority, folder)
     }
 }
@@ -276,11 +276,8 @@ fn the_address_of_a_robber_is_kept_with_tls_as_well() {
             .robs(&ben)
             .await
             .unwrap();
-        let address: String = sqlx::query_scalar(r#"SELECT host("ipAddress") FROM "Heist""#)
-            .fetch_one(&world.pool)
-            .await
-            .unwrap();
-        assert_eq!(address, "127.0.0.1");
+        let address = world.address_of_the_heist().await;
+        assert_eq!(address.as_deref(), Some("127.0.0.1"));
         server.stop(PATIENCE).await;
     });
 }

@@ -7,8 +7,6 @@ mod load;
 
 use std::{collections::VecDeque, ffi::OsStr, net::SocketAddr};
 
-use sqlx::raw_sql;
-
 use self::{
     balancer::{Balancer, free_address},
     load::Load,
@@ -64,7 +62,7 @@ async fn migrate(world: &World) {
     // Each table in a transaction of its own: one that locks several of those that heists write,
     // in whatever order, can meet a heist that locks them in another.
     for statement in MIGRATION_OF_THE_NEXT_VERSION.split_inclusive(";\n") {
-        raw_sql(statement).execute(&world.pool).await.unwrap();
+        world.execute(statement).await;
     }
 }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use heist::pb::{self, RefusalReason};
-use sqlx::Connection as _;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tonic::Code;
 
@@ -228,12 +227,7 @@ fn cooldown_and_protection_are_told_to_the_microsecond_whatever_the_answer() {
             .fetch_one(&world.pool)
             .await
             .unwrap();
-        let last_heist: OffsetDateTime =
-            sqlx::query_scalar(r#"SELECT "lastSpentAt" FROM "HeistToken" WHERE "userId" = $1"#)
-                .bind(resting.id)
-                .fetch_one(&world.pool)
-                .await
-                .unwrap();
+        let last_heist: OffsetDateTime = resting.last_spent_at().await;
         let cooldown = Some(last_heist + 24 * HOUR);
         let protection = Some(first_robbery + 48 * HOUR);
 
@@ -315,7 +309,7 @@ fn points_below_zero_are_told_as_they_are() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let debtor = world.player("Debtor").await;
-        debtor.owed_before_we_came(-30).await;
+        debtor.has_negative_points(-30).await;
         let said = world.eligibility(ada.id, debtor.id).await;
         assert_eq!(
             (said.reason(), said.victim_points),
@@ -331,16 +325,11 @@ fn whoever_asks_changes_nothing_and_waits_for_nobody() {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
         let before = snapshot(&world.pool).await;
-        let mut application = world.session().await;
-        let mut transaction = application.begin().await.unwrap();
-        sqlx::query(r#"SELECT FROM "User" FOR UPDATE"#)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let transaction = world.application_with_locks(&[&ada, &ben]).await;
         for _ in 0..10 {
             assert!(world.eligibility(ada.id, ben.id).await.eligible);
         }
-        transaction.rollback().await.unwrap();
+        transaction.rollback().await;
         assert_eq!(snapshot(&world.pool).await, before);
     });
 }

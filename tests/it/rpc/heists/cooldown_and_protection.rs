@@ -117,10 +117,7 @@ fn ten_robberies_protect_a_victim_until_the_oldest_is_two_days_old() {
         let refusal = refusal.is(FailedPrecondition, "TARGET_PROTECTED");
         assert_about(refusal.wait(), 18 * HOUR);
         let ends_at = OffsetDateTime::parse(refusal.fact("protection_end_time"), &Rfc3339).unwrap();
-        let oldest: OffsetDateTime = sqlx::query_scalar(r#"SELECT min("createdAt") FROM "Heist""#)
-            .fetch_one(&world.pool)
-            .await
-            .unwrap();
+        let oldest = world.first_heist_at().await;
         assert_eq!(ends_at, oldest + 48 * HOUR);
     });
 }
@@ -181,10 +178,7 @@ fn the_victim_of_the_tenth_robbery_is_told_until_when_they_are_protected() {
             })
             .collect();
 
-        let oldest: OffsetDateTime = sqlx::query_scalar(r#"SELECT min("createdAt") FROM "Heist""#)
-            .fetch_one(&world.pool)
-            .await
-            .unwrap();
+        let oldest = world.first_heist_at().await;
         assert_eq!(to_time(told[0]), oldest + 48 * HOUR);
         assert_eq!(told[1..], [None; 9]);
     });

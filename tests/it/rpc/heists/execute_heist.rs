@@ -138,12 +138,7 @@ fn the_heist_row_says_who_what_when_and_from_where() {
         assert_eq!(row.get::<&str, _>("address"), "127.0.0.1");
         let created_at: OffsetDateTime = row.get("createdAt");
         assert_eq!(created_at, to_time(told.create_time));
-        let account: OffsetDateTime =
-            sqlx::query_scalar(r#"SELECT "lastSpentAt" FROM "HeistToken" WHERE "userId" = $1"#)
-                .bind(ada.id)
-                .fetch_one(&world.pool)
-                .await
-                .unwrap();
+        let account: OffsetDateTime = ada.last_spent_at().await;
         assert_eq!(account, created_at);
     });
 }

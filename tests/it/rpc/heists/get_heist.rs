@@ -32,11 +32,7 @@ fn names_are_those_of_today() {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
         let heist = ada.robs(&ben).await.unwrap().heist.unwrap();
-        sqlx::query(r#"UPDATE "User" SET "name" = 'Countess' WHERE "id" = $1"#)
-            .bind(ada.id)
-            .execute(&world.pool)
-            .await
-            .unwrap();
+        ada.is_renamed("Countess").await;
         let expected = pb::Heist {
             attacker_name: "Countess".to_owned(),
             ..heist

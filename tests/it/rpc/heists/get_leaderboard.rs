@@ -136,7 +136,7 @@ fn players_below_zero_stand_below_zero_and_in_pages_too() {
     World::run(async |world| {
         let players = players(world, &[5, 0, 0, 0, 0, 0]).await;
         for (player, points) in players[2..].iter().zip([-1, -1, -500, i32::MIN]) {
-            player.owed_before_we_came(points).await;
+            player.has_negative_points(points).await;
         }
         let expected = as_sql_orders(&world.pool).await;
         for page_size in 1..=7 {
@@ -279,16 +279,7 @@ fn a_page_begins_behind_the_page_before_wherever_that_player_went() {
         let players = players(world, &[60, 50, 40, 30, 20, 10]).await;
         let token = next_token(world, board(3)).await;
         // The last of the first page falls to the end; the one before leaves.
-        sqlx::query(r#"UPDATE "User" SET "monthlyPoints" = 0 WHERE "id" = $1"#)
-            .bind(players[2].id)
-            .execute(&world.pool)
-            .await
-            .unwrap();
-        sqlx::query("UPDATE test.start SET points = 0 WHERE \"userId\" = $1")
-            .bind(players[2].id)
-            .execute(&world.pool)
-            .await
-            .unwrap();
+        players[2].has_points(0).await;
         players[1].leaves().await;
         let next = GetLeaderboardRequest {
             page_token: token,

@@ -284,7 +284,7 @@ fn a_victim_below_zero_from_before_we_came_is_poor() {
         let ada = world.player("Ada").tokens(1).await;
         for points in [-5, i32::MIN] {
             let debtor = world.player("Debtor").await;
-            debtor.owed_before_we_came(points).await;
+            debtor.has_negative_points(points).await;
             let refusal = world.refuses(ada.robs(&debtor)).await;
             let refusal = refusal.is(FailedPrecondition, "INSUFFICIENT_POINTS");
             assert_eq!(refusal.fact("victim_points"), points.to_string());
@@ -297,14 +297,14 @@ fn an_attacker_below_zero_from_before_we_came_robs_only_where_it_lifts_them_to_z
     World::run(async |world| {
         let rich = world.player("Carl").points(1000).await;
         let too_deep = world.player("Ada").tokens(1).await;
-        too_deep.owed_before_we_came(-51).await;
+        too_deep.has_negative_points(-51).await;
         world
             .refuses(too_deep.robs(&rich))
             .await
             .tells_only_an_incident();
 
         let just_so = world.player("Ben").tokens(1).await;
-        just_so.owed_before_we_came(-50).await;
+        just_so.has_negative_points(-50).await;
         just_so.robs(&rich).await.unwrap();
         assert_eq!(just_so.points().await, 0);
     });

@@ -220,15 +220,6 @@ fn plundering(body: impl AsyncFnOnce([World; 2], Vec<Player>)) {
     });
 }
 
-/// Everybody's points, as the database has them.
-async fn all_points(world: &World) -> HashMap<i32, i32> {
-    let rows: Vec<(i32, i32)> = sqlx::query_as(r#"SELECT "id", "monthlyPoints" FROM "User""#)
-        .fetch_all(&world.pool)
-        .await
-        .unwrap();
-    rows.into_iter().collect()
-}
-
 /// Keeps a copy of everybody's points until it is what the database has after the load.
 async fn keeps_a_copy(world: World, mut watcher: Watcher, load: Load) {
     let mut copy = HashMap::new();
@@ -236,7 +227,7 @@ async fn keeps_a_copy(world: World, mut watcher: Watcher, load: Load) {
     let begun = Instant::now();
     loop {
         let Ok(message) = timeout(Duration::from_millis(100), watcher.next()).await else {
-            if load.is_over() && copy == all_points(&world).await {
+            if load.is_over() && copy == world.all_points().await {
                 return;
             }
             assert!(begun.elapsed() < PATIENCE * 2, "the copy is wrong");
@@ -244,7 +235,7 @@ async fn keeps_a_copy(world: World, mut watcher: Watcher, load: Load) {
         };
         let message = message.unwrap();
         if message.resync {
-            copy = all_points(&world).await;
+            copy = world.all_points().await;
         }
         for change in message.changes {
             let newest = newest_heists.entry(change.user_id).or_default();

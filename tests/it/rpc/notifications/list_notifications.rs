@@ -186,11 +186,7 @@ fn a_name_in_a_notification_is_that_of_today() {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
         ada.robs(&ben).await.unwrap();
-        sqlx::query(r#"UPDATE "User" SET "name" = 'Countess' WHERE "id" = $1"#)
-            .bind(ada.id)
-            .execute(&world.pool)
-            .await
-            .unwrap();
+        ada.is_renamed("Countess").await;
         let told = ben.notifications().await.remove(0);
         assert_eq!(told.message, "Countess stole 50 of your monthly points.");
     });
