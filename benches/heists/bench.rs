@@ -1,17 +1,12 @@
-//! One run of the bench: what the scenarios share.
-
-use std::time::Duration;
-
-use anyhow::Context as _;
+//! One run of the bench: the database, the servers and the report that the scenarios share.
 
 use crate::{
     cpu::Cores,
     load::{self, Call, Plan, Summary},
-    options::{Effort, Options, Scenario},
+    options::{Effort, Options},
     postgres::{Database, Postgres},
     progress::say,
     report::{Limit, Report, Spread},
-    scenarios,
     server::{self, Rules, Server},
 };
 
@@ -29,67 +24,29 @@ pub struct Bench<'a> {
     peaks_mib: Vec<f64>,
 }
 
-/// Runs the scenarios that are asked for.
-pub async fn run(options: &Options, postgres: &Postgres) -> anyhow::Result<Report> {
-    say(format_args!("loading {PLAYERS} players"));
-    let mut bench = Bench {
-        postgres,
-        database: postgres.create("heists", PLAYERS).await?,
-        effort: options.effort(),
-        report: Report::default(),
-        variables: &options.variables,
-        starts_ms: Vec::new(),
-        idle_mib: Vec::new(),
-        peaks_mib: Vec::new(),
-    };
-    let result = bench.run_scenarios(options).await;
-    if options.statements {
-        println!("{}", postgres.statements(&bench.database).await?);
+impl<'a> Bench<'a> {
+    /// Loads the players that all scenarios share.
+    pub async fn start(options: &'a Options, postgres: &'a Postgres) -> anyhow::Result<Self> {
+        say(format_args!("loading {PLAYERS} players"));
+        Ok(Self {
+            postgres,
+            database: postgres.create("heists", PLAYERS).await?,
+            effort: options.effort(),
+            report: Report::default(),
+            variables: &options.variables,
+            starts_ms: Vec::new(),
+            idle_mib: Vec::new(),
+            peaks_mib: Vec::new(),
+        })
     }
-    result?;
-    Ok(bench.report)
-}
 
-impl Bench<'_> {
-    async fn run_scenarios(&mut self, options: &Options) -> anyhow::Result<()> {
-        if options.includes(Scenario::Uniform) {
-            scenarios::uniform::run(self).await.context("uniform")?;
-        }
-        if options.includes(Scenario::Hot) {
-            scenarios::hot::run(self).await.context("hot")?;
-        }
-        if options.includes(Scenario::Single) {
-            scenarios::single::run(self).await.context("single")?;
-        }
-        if options.includes(Scenario::Mixed) {
-            scenarios::mixed::run(self).await.context("mixed")?;
-        }
-        if options.includes(Scenario::Reads) {
-            scenarios::reads::run(self).await.context("reads")?;
-        }
-        if options.includes(Scenario::Leaderboard) {
-            scenarios::leaderboard::run(self)
-                .await
-                .context("leaderboard")?;
-        }
-        if options.includes(Scenario::Awards) {
-            scenarios::awards::run(self).await.context("awards")?;
-        }
-        if options.includes(Scenario::Year) {
-            scenarios::year::run(self).await.context("year")?;
-        }
-        if options.includes(Scenario::Costs) {
-            scenarios::costs::run(self).await.context("costs")?;
-        }
-        if options.includes(Scenario::Soak) {
-            let length = Duration::from_mins(options.soak_minutes);
-            scenarios::soak::run(self, length).await.context("soak")?;
-        }
+    /// The report of the scenarios, with the start times and the memory of all servers.
+    pub fn finish(mut self) -> Report {
         self.report_servers();
-        Ok(())
+        self.report
     }
 
-    /// A fresh database with so many players.
+    /// Creates a database with this number of players.
     pub async fn load(&self, players: i32) -> anyhow::Result<Database> {
         say(format_args!("  loading {players} players"));
         let name = format!("players_{players}");
@@ -104,7 +61,7 @@ impl Bench<'_> {
         Ok(server)
     }
 
-    /// A server that is not what others are: what is seen of it is not reported.
+    /// A server with further variables. Its start time and memory stay out of the report.
     pub async fn serve_with(
         &self,
         database: &Database,
@@ -124,7 +81,7 @@ impl Bench<'_> {
         server.stop().await
     }
 
-    /// One kind of call, and the books after it where it writes in them.
+    /// Measures one kind of call, and then checks the books if the call writes.
     pub async fn measure(
         &self,
         server: &Server,
@@ -141,7 +98,7 @@ impl Bench<'_> {
         Ok((summary, outcome.cores))
     }
 
-    /// What was seen of all servers of the run.
+    /// Start times and memory of all servers of the run.
     fn report_servers(&mut self) {
         let figures = [
             ("start to serving", &self.starts_ms, "ms", 1000.0),
@@ -156,7 +113,7 @@ impl Bench<'_> {
         for (what, figures, unit, limit) in figures {
             if !figures.is_empty() {
                 let spread = Spread::over(figures.iter().copied());
-                // The worst has to do.
+                // The largest value has to meet the bar.
                 let spread = Spread {
                     median: spread.most,
                     ..spread

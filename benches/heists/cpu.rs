@@ -1,15 +1,15 @@
-//! What processes spend: cores from `/proc/PID/stat`, memory from `/proc/PID/status`. Where
-//! there is no `/proc`, nothing is known.
+//! Processor time from `/proc/PID/stat` and memory from `/proc/PID/status`. All figures are `None`
+//! on a system without `/proc`.
 
 use std::{
     fs,
     time::{Duration, Instant},
 };
 
-/// Linux counts the time of processes in hundredths of a second, whatever its kernel ticks in.
+/// `USER_HZ`: Linux reports the time of processes in hundredths of a second.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Process ids of those who take part.
+/// The process ids to measure.
 #[derive(Clone, Copy, Default)]
 pub struct Watched {
     pub server: Option<u32>,
@@ -17,13 +17,13 @@ pub struct Watched {
     pub load: Option<u32>,
 }
 
-/// How many cores each kept busy; `None` where that is not known.
+/// The number of cores that each kept busy; `None` where unknown.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cores {
     pub server: Option<f64>,
     pub postgres: Option<f64>,
     pub load: Option<f64>,
-    /// Whatever else ran on the machine: the kernel's threads, and who disturbed us.
+    /// All other processes and the kernel's threads.
     pub other: Option<f64>,
 }
 

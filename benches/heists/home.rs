@@ -16,7 +16,7 @@ const MOST_POLLS: usize = 1000;
 pub struct Home(PathBuf);
 
 impl Home {
-    /// A new one in cargo's folder for the data of tests; removes what killed runs left.
+    /// Creates it in cargo's folder for test data, and removes the folders of killed runs.
     pub fn create() -> anyhow::Result<Self> {
         let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
         for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
@@ -35,7 +35,7 @@ impl Home {
         &self.0
     }
 
-    /// After a panic nobody else has waited until it is gone.
+    /// After a panic PostgreSQL may still be shutting down.
     fn wait_for_postgres(&self) {
         let clusters = fs::read_dir(&self.0).into_iter().flatten().flatten();
         for cluster in clusters {

@@ -1,4 +1,4 @@
-//! What the figures depend on, above the table.
+//! The machine and its settings, printed above the table.
 
 use std::fs;
 

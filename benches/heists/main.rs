@@ -1,41 +1,41 @@
-//! What a heist costs: `cargo bench`.
+//! The benchmark: `cargo bench`.
 //!
-//! Starts a PostgreSQL of its own with full durability, the release server as a process, and
-//! a load generator as another, and prints one table: throughput, latency, errors, the cores
-//! that each process kept busy, and whether the bars of the design are met.
+//! It starts a PostgreSQL of its own with full durability, the release server as one process and
+//! a load generator as another. It prints one table: throughput, latency, errors, the cores that
+//! each process kept busy, and whether each bar is met.
 //!
 //! ```text
 //! cargo bench                         about a minute
 //! cargo bench -- --full               several minutes: longer rounds, a million players
 //! cargo bench -- --only uniform,hot   some of it
-//! cargo bench -- --only costs         what telemetry, streams and mail take off the heists
-//! cargo bench -- --only soak          half an hour of an ordinary day: nothing may grow
-//! cargo bench -- --statements         which statements took PostgreSQL's time
+//! cargo bench -- --only costs         what telemetry, streams and mail take off the throughput
+//! cargo bench -- --only soak          half an hour of ordinary load: leaks and growing latency
+//! cargo bench -- --statements         also the statements that take most of PostgreSQL's time
 //! ```
 //!
-//! What is compared is always measured in the same run, in rounds that take turns: raw, gRPC,
-//! raw, gRPC. "Raw" is `raw_heist.sql`, the whole heist as one function of the database, which
-//! `pgbench` calls over prepared statements with the number of clients at which it is fastest.
-//! Throughput comes from a closed loop of callers; latency from an open loop, in which calls
-//! come when they come and count from the moment they were due, so that a stall cannot hide.
-//! After every round `heist check` has to find the books in order: otherwise the bench fails.
+//! Both sides of a comparison are measured in the same run, in alternating rounds: raw, gRPC, raw,
+//! gRPC. "Raw" is `raw_heist.sql`, the whole heist as one server-side function, which `pgbench`
+//! calls over prepared statements with the number of clients at which it is fastest. Throughput
+//! comes from a closed loop of callers. Latency comes from an open loop: calls arrive at random
+//! times, and a latency counts from the time at which the call was due, so that it includes stalls.
+//! After every round that writes, `heist check` must find the books in order, or the run fails.
 //!
 //! | file | what |
 //! |---|---|
-//! | `options` | the command line, and how long things take |
+//! | `options` | the command line, and the length of rounds |
 //! | `home` | the folder of a run |
-//! | `bench` | one run, and what the scenarios share |
-//! | `scenarios/` | what is measured, and against which bar |
+//! | `bench` | one run: database, servers, report |
+//! | `scenarios/` | the measurements and their bars |
 //! | `load/` | the load generator: plan, callers, closed and open loop, percentiles |
 //! | `pgbench` | the raw side |
-//! | `postgres`, `server` | the processes that are measured |
-//! | `streams` | players and boards that listen meanwhile |
-//! | `cpu` | what processes spend |
-//! | `machine` | what the figures depend on |
-//! | `report`, `progress` | the table; what happens meanwhile |
+//! | `postgres`, `server` | the processes under test |
+//! | `streams` | open streams of players and boards |
+//! | `cpu` | processor time and memory of processes |
+//! | `machine` | the machine and its settings |
+//! | `report`, `progress` | the table; progress lines on stderr |
 //!
-//! Everything is on this machine, over loopback and a unix socket. No process and no file is
-//! left behind, however it ends, short of SIGKILL; what that leaves, the next run removes.
+//! Everything runs on this machine, over loopback and a Unix socket. A run that ends by itself or
+//! by a signal leaves no process and no file. After SIGKILL, the next run removes what is left.
 
 mod bench;
 mod cpu;
@@ -56,7 +56,7 @@ use std::{pin::pin, process::ExitCode};
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{home::Home, options::Options, postgres::Postgres};
+use crate::{bench::Bench, home::Home, options::Options, postgres::Postgres};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).peekable();
@@ -78,7 +78,7 @@ fn main() -> ExitCode {
 async fn lead() -> anyhow::Result<()> {
     let options = Options::parse();
     if !options.bench {
-        println!("Nothing is measured but by `cargo bench`.");
+        println!("Only `cargo bench` measures.");
         return Ok(());
     }
     let home = Home::create()?;
@@ -88,7 +88,7 @@ async fn lead() -> anyhow::Result<()> {
         postgres = Postgres::start(&home, options.statements) => postgres?,
         error = &mut interrupted => return Err(error),
     };
-    // Dropping what runs ends its processes.
+    // Dropping the future ends the processes that it started.
     let result = tokio::select! {
         report = measure(&options, &postgres) => report,
         error = &mut interrupted => Err(error),
@@ -100,8 +100,13 @@ async fn lead() -> anyhow::Result<()> {
 
 async fn measure(options: &Options, postgres: &Postgres) -> anyhow::Result<String> {
     let machine = machine::describe(postgres, &options.variables).await?;
-    let report = bench::run(options, postgres).await?;
-    Ok(format!("{machine}\n\n{report}"))
+    let mut bench = Bench::start(options, postgres).await?;
+    let measured = scenarios::run(&mut bench, options).await;
+    if options.statements {
+        println!("{}", postgres.statements(&bench.database).await?);
+    }
+    measured?;
+    Ok(format!("{machine}\n\n{}", bench.finish()))
 }
 
 async fn interrupted() -> anyhow::Error {

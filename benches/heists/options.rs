@@ -39,27 +39,27 @@ pub enum Scenario {
     Hot,
     /// One caller and a quiet server, beside raw PostgreSQL
     Single,
-    /// 100 heists a second beside 500 reads, as they come
+    /// 100 heists a second beside 500 reads, in an open loop
     Mixed,
     /// Balance, unread count and eligibility
     Reads,
     /// The leaderboard of 50 for a viewer, and how it grows with the players
     Leaderboard,
-    /// A campaign: 64 callers award the referred of 1,000 referrers
+    /// 64 callers award tokens to 1,000 referrers
     Awards,
-    /// What a year of heists in the books costs the next one
+    /// Latency of a heist with a year of heists in the books, beside empty books
     Year,
-    /// What telemetry, streams and mail take off the heists; only where it is named
+    /// What telemetry, streams and mail take off the throughput of heists; runs only if named
     Costs,
-    /// 1,000 heists a minute beside reads and streams, for long; only where it is named
+    /// 1,000 heists a minute beside reads and streams, for a long time; runs only if named
     Soak,
 }
 
-/// How long things are measured.
+/// The number and length of rounds, and the sizes of databases.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
     pub rounds: usize,
-    /// Each number of clients that raw PostgreSQL is tried with.
+    /// Length of a trial of raw PostgreSQL with one number of clients.
     pub trial: Duration,
     pub round: Duration,
     /// Players of the smallest and the largest leaderboard.

@@ -1,4 +1,4 @@
-//! The other side of the comparison: `pgbench` runs the whole heist as one function.
+//! The raw side of the comparison: `pgbench` calls the whole heist as one server-side function.
 
 use std::{fs, process::Stdio, time::Duration};
 
@@ -12,18 +12,18 @@ use crate::{
     progress::say,
 };
 
-/// Threads of pgbench: as many as there are cores for its clients.
+/// Threads of pgbench: one per core.
 const THREADS: usize = 2;
-/// How often each number of clients is tried.
+/// Trials of each number of clients.
 const TRIALS: usize = 2;
 const GRACE: Duration = Duration::from_secs(30);
 
-/// Who robs whom.
+/// How attackers and victims are chosen.
 #[derive(Clone, Copy)]
 pub enum Victims {
     /// Any player robs any other, by the rules of the uniform scenario.
     Uniform,
-    /// Each client is one attacker; all of them rob player 1, whom nothing protects.
+    /// Each client is one attacker; all of them rob player 1, who is never protected.
     Hot,
 }
 
@@ -43,11 +43,11 @@ impl Victims {
     }
 }
 
-/// What came of a run.
+/// The figures of one run.
 #[derive(Clone, Debug)]
 pub struct RawOutcome {
     pub per_second: f64,
-    /// Sorted; empty where they were not asked for.
+    /// Sorted; empty unless the run logged latencies.
     pub latencies: Vec<Duration>,
     pub cores: Cores,
 }
@@ -66,8 +66,8 @@ pub struct Raw<'a> {
 }
 
 impl Raw<'_> {
-    /// The number of clients at which it is fastest. Each is tried more than once, in turns, and
-    /// counts with its best: one slow second must not pick the wrong number for the whole run.
+    /// The number of clients with the highest throughput. Each number is tried [`TRIALS`] times, in
+    /// turns, and its best trial counts, so that one slow second does not decide for the whole run.
     pub async fn best_clients(
         &self,
         candidates: &[usize],
@@ -88,7 +88,7 @@ impl Raw<'_> {
         Ok(best.0)
     }
 
-    /// Runs for so long. Logging each `latency` costs pgbench a little.
+    /// Runs for `length`. With `latency`, pgbench logs each transaction, which costs it a little.
     pub async fn run(
         &self,
         clients: usize,

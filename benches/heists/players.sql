@@ -1,5 +1,5 @@
--- Players 1 to $PLAYERS with points to lose, some rich and many not, and tokens that never
--- run out. The tokens were granted by hand, so that the books know where they come from.
+-- Players 1 to $PLAYERS with exponentially distributed points and a million tokens each. The
+-- tokens come from adjustments, so that the books explain them.
 SELECT setseed(0.5);
 
 INSERT INTO "User" ("name", "email", "monthlyPoints")

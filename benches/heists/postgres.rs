@@ -1,4 +1,4 @@
-//! The PostgreSQL of the bench: durable, on the real disk, and gone when the bench is.
+//! The bench's PostgreSQL: fully durable, on the real disk, removed at the end.
 
 use std::{
     fmt::Write as _,
@@ -7,10 +7,8 @@ use std::{
     time::Instant,
 };
 
-use heist::{
-    embedded::{APPLICATION_SCHEMA, Embedded, Options},
-    store::schema,
-};
+use heist::{demo::APPLICATION_SCHEMA, store::schema};
+use private_postgres::{Options, PrivatePostgres};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, raw_sql};
 use tokio::process::Command;
 
@@ -22,7 +20,7 @@ const RAW_HEIST: &str = include_str!("raw_heist.sql");
 /// Transactions that [`Postgres::commit_ms`] times.
 const PROBES: usize = 50;
 
-/// The same for both sides. Durability is spelled out, so that no default can weaken it.
+/// The same for both sides. Durability is set explicitly, so that no default can weaken it.
 const SETTINGS: [(&str, &str); 10] = [
     ("fsync", "on"),
     ("synchronous_commit", "on"),
@@ -42,11 +40,11 @@ const STATEMENT_SETTINGS: [(&str, &str); 2] = [
     ("pg_stat_statements.track", "all"),
 ];
 
-/// A running server with no database of ours yet.
+/// A running server.
 pub struct Postgres {
-    server: Embedded,
+    server: PrivatePostgres,
     pub home: PathBuf,
-    /// Where `pgbench` is.
+    /// The folder of `pgbench`.
     pub bin_dir: PathBuf,
     /// The process id of the parent of all its processes.
     pub postmaster: Option<u32>,
@@ -66,7 +64,7 @@ impl Postgres {
     pub async fn start(home: &Home, statements: bool) -> anyhow::Result<Self> {
         let more: &[_] = if statements { &STATEMENT_SETTINGS } else { &[] };
         let settings = SETTINGS.iter().chain(more);
-        let server = Embedded::start(&Options {
+        let server = PrivatePostgres::start(&Options {
             data_dir: home.path().to_owned(),
             bin_dir: std::env::var_os("PG_BIN_DIR").map(PathBuf::from),
             settings: settings
@@ -94,7 +92,7 @@ impl Postgres {
         })
     }
 
-    /// A database with the application's tables, ours, and so many players.
+    /// Creates a database with the application's tables, the service's tables, and players.
     pub async fn create(&self, name: &str, players: i32) -> anyhow::Result<Database> {
         self.run("postgres", &format!("CREATE DATABASE {name}"))
             .await?;
@@ -116,7 +114,7 @@ impl Postgres {
         })
     }
 
-    /// Runs statements, each in a transaction of its own where there is one.
+    /// Runs statements; a single one may be one that cannot run in a transaction block.
     pub async fn run(&self, database: &str, sql: &str) -> anyhow::Result<()> {
         let mut connection = PgConnection::connect(&self.server.url(database)).await?;
         raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
@@ -124,7 +122,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// Sets what running sessions obey too.
+    /// Changes settings for all sessions, including running ones.
     pub async fn set(&self, settings: &[(&str, &str)]) -> anyhow::Result<()> {
         for (name, value) in settings {
             let sql = format!("ALTER SYSTEM SET {name} = {value}");
@@ -133,7 +131,7 @@ impl Postgres {
         self.run("postgres", "SELECT pg_reload_conf()").await
     }
 
-    /// Which statements of a database took the time, with [`STATEMENT_SETTINGS`].
+    /// The statements with the largest total time; needs [`STATEMENT_SETTINGS`].
     pub async fn statements(&self, database: &Database) -> anyhow::Result<String> {
         let mut connection = PgConnection::connect(&database.url).await?;
         let statements: Vec<(i64, f64, f64, String)> = sqlx::query_as(
@@ -163,7 +161,7 @@ impl Postgres {
         settings.join(" ")
     }
 
-    /// The median time of a small transaction that writes, in ms: what one commit takes here.
+    /// The median time of a transaction that inserts one row, in milliseconds.
     pub async fn commit_ms(&self) -> anyhow::Result<f64> {
         let mut connection = PgConnection::connect(&self.server.url("postgres")).await?;
         (connection.execute("CREATE TABLE commit_probe (number integer)")).await?;
@@ -178,7 +176,7 @@ impl Postgres {
         Ok(percentile_ms(&times, 50))
     }
 
-    /// At once: nobody needs the data any more, so nothing has to be written to disk for it.
+    /// Stops immediately, without a checkpoint: the data is about to be removed.
     pub async fn stop(self) -> anyhow::Result<()> {
         if let Some(postmaster) = self.postmaster {
             Command::new("sh")
@@ -186,13 +184,13 @@ impl Postgres {
                 .status()
                 .await?;
         }
-        // It complains that the server has ended by itself.
+        // It fails because the server has already ended.
         let _ = self.server.stop().await;
         Ok(())
     }
 }
 
-/// The function with the ids of this database in it.
+/// The SQL of the function, with the ids of this database.
 async fn raw_heist(url: &str) -> anyhow::Result<String> {
     let mut connection = PgConnection::connect(url).await?;
     let mut function = RAW_HEIST.to_owned();

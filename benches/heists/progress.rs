@@ -1,4 +1,4 @@
-//! What happens right now, for whoever watches; the table is for later.
+//! Progress lines on stderr. The table goes to stdout, at the end.
 
 use std::{fmt::Display, sync::LazyLock, time::Instant};
 

@@ -1,14 +1,13 @@
--- A whole heist as one function of the database, as fast as it can be made there: what the
--- service is compared with. Same tables, same indexes, same rules, same rows.
+-- A whole heist as one server-side function, written for speed: the service is compared with it.
+-- Same tables, same indexes, same rules, same rows.
 --
--- Every statement has a plan that is cached for the session; each row is looked up by its
--- key, once; checking and spending the token is one statement. A heist that is not allowed
--- raises, which ends the comparison: there should be none.
+-- The session caches the plan of every statement. Each row is looked up by its key, once. One
+-- statement checks and spends the token. A heist that is not allowed raises an exception, which
+-- ends the run: the scenarios make no such heists.
 --
--- The percentage, the cap and the minimum are the defaults of the service. There is no
--- cooldown, because the bench sets none; checking one costs nothing here, so it is in.
--- $GAIN and $LOSS are replaced by the ids of the two types of point events, which a heist
--- then need not look up.
+-- The percentage, the cap and the minimum are the service's defaults. The cooldown is 0, as in the
+-- bench; checking it costs nothing here. $GAIN and $LOSS are replaced by the ids of the two types
+-- of point events, so that a heist does not look them up.
 CREATE FUNCTION raw_heist(
     attacker_id integer,
     victim_id integer,
@@ -25,8 +24,8 @@ DECLARE
     happened_at timestamptz;
     tokens_after integer;
     stolen integer;
-    -- The robbery that has to be older than the window for this one to be allowed, and the
-    -- one that protects the victim after it.
+    -- [2]: the robbery that must be older than the window for this heist to be allowed. [1]: the
+    -- robbery that starts the protection after this heist.
     robbed_at timestamptz[];
     protection_ends_at timestamptz;
     heist_id bigint;

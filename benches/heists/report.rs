@@ -1,4 +1,4 @@
-//! The table, and whether the bars of the design are met.
+//! The table of figures and bars.
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +31,7 @@ struct Row {
     cores: [Option<Spread>; 4],
 }
 
-/// What a figure has to be.
+/// The limit of a bar.
 #[derive(Clone, Copy)]
 pub enum Limit {
     AtLeast(f64),

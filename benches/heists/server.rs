@@ -1,4 +1,4 @@
-//! The release server as a process of its own, and `heist check`.
+//! The release server as a separate process, and `heist check`.
 
 use std::{
     collections::VecDeque,
@@ -26,10 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const CHECK_PATIENCE: Duration = Duration::from_mins(5);
 const LINES_KEPT: usize = 20;
 
-/// The rules of a scenario, on top of no cooldown and any number of calls a minute.
+/// The rules of a scenario, in addition to no cooldown and no rate limits.
 pub type Rules = &'static [(&'static str, &'static str)];
 
-/// Nobody is robbed often enough to be protected, but everybody is checked for it.
+/// No player is robbed often enough to be protected, but every heist checks the protection.
 pub const UNIFORM: Rules = &[
     ("HEIST_PROTECTION_AFTER", "50"),
     ("HEIST_PROTECTION_WINDOW", "48h"),
@@ -42,7 +42,7 @@ pub struct Server {
     child: Child,
     pub address: SocketAddr,
     pub pid: u32,
-    /// From the start of the process to its serving.
+    /// From the start of the process to the log line `serving`.
     pub start: Duration,
     /// Just after the start.
     pub idle: Option<Memory>,
@@ -110,7 +110,7 @@ impl Server {
         Memory::of(self.pid)
     }
 
-    /// As Kubernetes does.
+    /// Sends SIGTERM, as Kubernetes does.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         let sent = Command::new("sh")
             .args(["-c", r#"kill -s TERM "$1""#, "sh", &self.pid.to_string()])
@@ -151,7 +151,7 @@ pub async fn check_books(database: &Database) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The command of this build, with nothing of our environment.
+/// The command of this build, with an empty environment.
 fn heist(command: &str, database: &Database) -> Command {
     let mut heist = Command::new(env!("CARGO_BIN_EXE_heist"));
     heist
@@ -162,7 +162,7 @@ fn heist(command: &str, database: &Database) -> Command {
     heist
 }
 
-/// Reads the log, so that the server never waits for somebody to do so, and tells the address.
+/// Reads the log, so that its pipe never fills up, and reports the server's address.
 async fn follow(stderr: ChildStderr, told: oneshot::Sender<SocketAddr>, log: Log) {
     let mut told = Some(told);
     let mut lines = BufReader::new(stderr).lines();
@@ -180,7 +180,7 @@ async fn follow(stderr: ChildStderr, told: oneshot::Sender<SocketAddr>, log: Log
     }
 }
 
-/// The address in the line that says that the server serves.
+/// The address in the log line `serving`.
 fn serving(line: &str) -> Option<SocketAddr> {
     if !line.contains(r#""message":"serving""#) {
         return None;

@@ -1,4 +1,4 @@
-//! Players and boards that listen while something else is measured.
+//! Open streams beside the measured calls.
 
 use heist::pb::{
     StreamNotificationsRequest, WatchPointsRequest, heist_service_client::HeistServiceClient,
@@ -9,8 +9,8 @@ use tonic::transport::Channel;
 
 use crate::server::Server;
 
-/// Streams of notifications for so many players, and of points for so many boards, which are read
-/// until they are dropped.
+/// Opens one stream of notifications per player and one stream of points per board. They are read
+/// until the returned set is dropped.
 pub async fn open(server: &Server, players: i32, boards: usize) -> anyhow::Result<JoinSet<()>> {
     let channel = Channel::from_shared(format!("http://{}", server.address))?
         .connect()

@@ -1,5 +1,5 @@
--- A year of the books: $HEISTS heists of players 1 to $PLAYERS, with both point events and both
--- notifications of each, half of these read. The books are in order afterwards.
+-- A year of heists: $HEISTS heists of players 1 to $PLAYERS, each with its two point events and two
+-- notifications, half of which are read. The books are in order afterwards.
 INSERT INTO "Heist" (
     "attackerId",
     "victimId",

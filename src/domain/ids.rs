@@ -1,44 +1,88 @@
-//! Names for numbers that must not be mixed up.
+//! Identifiers, each a type of its own, so that one cannot be passed for another.
 
 use std::fmt;
 
 use uuid::Uuid;
 
-/// A player: the application's `"User"."id"`. Always positive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UserId(pub i32);
+/// A number that identifies nothing: zero or negative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is not a positive id")]
+pub struct InvalidId(i64);
 
-/// A heist. Shares its numbers with awards and adjustments of tokens, so that the ids of
-/// all that changed one player's tokens grow in the order in which it happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HeistId(pub i64);
+/// Defines an identifier of a row: a positive number.
+macro_rules! row_id {
+    ($(#[$doc:meta])+ $name:ident: $number:ty) => {
+        $(#[$doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name($number);
 
-/// A token that a referral earned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AwardId(pub i64);
+        impl $name {
+            /// The smallest identifier there can be.
+            pub const MIN: Self = Self(1);
 
-/// An adjustment of tokens by hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AdjustmentId(pub i64);
+            /// The identifier with this number.
+            ///
+            /// # Errors
+            ///
+            /// [`InvalidId`] unless the number is positive.
+            pub fn new(number: $number) -> Result<Self, InvalidId> {
+                if number > 0 {
+                    Ok(Self(number))
+                } else {
+                    Err(InvalidId(number.into()))
+                }
+            }
 
-/// A notification. Grows with every notification of one player.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NotificationId(pub i64);
+            #[must_use]
+            pub const fn get(self) -> $number {
+                self.0
+            }
+        }
 
-/// What makes the retry of a call recognisable. Chosen by the caller, or by the service
-/// where the caller did not care.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub Uuid);
-
-impl fmt::Display for UserId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
 }
 
-impl fmt::Display for HeistId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+row_id! {
+    /// A player: the application's `"User"."id"`.
+    UserId: i32
+}
+row_id! {
+    /// A heist. Heists, awards and adjustments draw their ids from one sequence under the player's
+    /// row lock, so that the ids of one player's token events grow in commit order.
+    HeistId: i64
+}
+row_id! {
+    /// A token that a referral earned.
+    AwardId: i64
+}
+row_id! {
+    /// An adjustment of a token balance by hand.
+    AdjustmentId: i64
+}
+row_id! {
+    /// A notification. The ids of one player's notifications grow in commit order.
+    NotificationId: i64
+}
+
+/// The idempotency key of a call: chosen by the caller, or by the service where the caller sent
+/// none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(Uuid);
+
+impl RequestId {
+    #[must_use]
+    pub const fn new(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+
+    #[must_use]
+    pub const fn get(self) -> Uuid {
+        self.0
     }
 }
 

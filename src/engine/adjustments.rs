@@ -61,7 +61,7 @@ impl Operation for Adjustments {
             AdjustmentOutcome::RequestIdReused => "REQUEST_ID_REUSED",
             AdjustmentOutcome::BalanceOutOfRange => "OUT_OF_RANGE",
         };
-        let user_id = order.user_id.0;
+        let user_id = order.user_id.get();
         tracing::debug!(
             event = "ADJUSTMENT_DECIDED",
             userId = user_id,

@@ -31,7 +31,7 @@ impl Operation for Awards {
         let now = facts.now;
         let outcomes = decide(orders, facts);
         if outcomes.iter().any(Self::wrote) {
-            let mail = mailing.map(|mailing| queue::mail(mailing, now));
+            let mail = mailing.map(|_| queue::mail(now));
             awards::save(connection, now, &outcomes, mail).await?;
         }
         Ok(outcomes)
@@ -61,7 +61,7 @@ impl Operation for Awards {
             AwardOutcome::BalanceOutOfRange => "OUT_OF_RANGE",
         };
         METRICS.awards(1, label);
-        let (referrer, referred) = (order.referrer.0, order.referred.0);
+        let (referrer, referred) = (order.referrer.get(), order.referred.get());
         tracing::debug!(
             event = "AWARD_DECIDED",
             referrerId = referrer,

@@ -89,11 +89,15 @@ impl<Order> Backlog<Order> {
 mod tests {
     use super::*;
 
+    fn player(id: i32) -> UserId {
+        UserId::new(id).unwrap()
+    }
+
     /// A backlog of orders named by their position, each with these players.
     fn backlog(orders: &[&[i32]]) -> Backlog<usize> {
         let mut backlog = Backlog::new();
         for (order, players) in orders.iter().enumerate() {
-            backlog.push(order, players.iter().copied().map(UserId).collect());
+            backlog.push(order, players.iter().copied().map(player).collect());
         }
         backlog
     }
@@ -117,7 +121,7 @@ mod tests {
         assert_eq!(orders(backlog.take(10).as_ref()), [2]);
         assert!(backlog.take(10).is_none());
 
-        backlog.push(4, vec![UserId(6), UserId(9)]);
+        backlog.push(4, vec![player(6), player(9)]);
         backlog.release(&first.players);
         assert_eq!(orders(backlog.take(10).as_ref()), [1, 3, 4]);
     }

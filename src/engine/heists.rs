@@ -31,7 +31,7 @@ impl Operation for Heists {
         let now = facts.now;
         let outcomes = decide(orders, facts);
         if outcomes.iter().any(Self::wrote) {
-            let mail = mailing.map(|mailing| queue::mail(mailing, now));
+            let mail = mailing.map(|_| queue::mail(now));
             heists::save(connection, now, orders, &outcomes, mail).await?;
         }
         Ok(outcomes)
@@ -64,7 +64,7 @@ impl Operation for Heists {
             HeistOutcome::PointsOutOfRange => "OUT_OF_RANGE",
         };
         METRICS.heists(1, label);
-        let (attacker, victim) = (order.attacker.0, order.victim.0);
+        let (attacker, victim) = (order.attacker.get(), order.victim.get());
         tracing::debug!(
             event = "HEIST_DECIDED",
             attackerId = attacker,

@@ -4,10 +4,11 @@
 use sqlx::PgPool;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Engine, EngineError};
+use super::Engine;
 use crate::{
     domain::ids::{NotificationId, UserId},
-    store::{Statement as _, StoreError, notifications, players, pool},
+    fault::Fault,
+    store::{ObservedExt as _, StoreError, notifications, players, pool},
     telemetry::request,
 };
 
@@ -28,20 +29,20 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// See [`EngineError`].
+    /// See [`Fault`].
     pub async fn mark_read(
         &self,
         user_id: UserId,
         ids: Vec<NotificationId>,
         up_to: Option<NotificationId>,
         deadline: Instant,
-    ) -> Result<Option<Marked>, EngineError> {
+    ) -> Result<Option<Marked>, Fault> {
         let work = mark(self.pool.clone(), user_id, ids, up_to);
         let work = tokio::spawn(request::carry(request::current(), work));
         match timeout_at(deadline, work).await {
-            Ok(Ok(result)) => result.map_err(|error| EngineError::after(&error, DOING)),
-            Ok(Err(panic)) => Err(EngineError::internal(&panic, DOING)),
-            Err(_elapsed) => Err(EngineError::DeadlineExceeded),
+            Ok(Ok(result)) => result.map_err(|error| Fault::after(&error, DOING)),
+            Ok(Err(panic)) => Err(Fault::internal(&panic, DOING)),
+            Err(_elapsed) => Err(Fault::DeadlineExceeded),
         }
     }
 }

@@ -19,8 +19,6 @@ mod mark_read;
 mod queue;
 mod retry;
 
-use std::fmt::Display;
-
 use sqlx::PgPool;
 use tokio::{task::JoinSet, time::Instant};
 
@@ -35,7 +33,7 @@ use crate::domain::{
     heist::{HeistOrder, HeistOutcome},
     mailing::MailingNow,
 };
-use crate::{store::StoreError, telemetry::Flood};
+use crate::fault::Fault;
 
 /// Accepts orders. Cheap to clone; when the last clone is dropped, what was accepted is
 /// finished and the [`Workers`] end.
@@ -49,26 +47,6 @@ pub struct Engine {
 
 /// The tasks behind an [`Engine`].
 pub struct Workers(JoinSet<()>);
-
-/// Why there is no answer. Whatever caused it was logged where it happened.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EngineError {
-    /// The queue is full: the order was not accepted.
-    #[error("too many orders are waiting")]
-    Overloaded,
-    /// The caller's time is up. The order may still be executed if a worker had begun it.
-    #[error("the deadline has passed")]
-    DeadlineExceeded,
-    /// The database is away. Safe to repeat with the same request id.
-    #[error("the database is unavailable")]
-    Unavailable,
-    /// Still in conflict with other transactions after several attempts.
-    #[error("too many conflicts with other transactions")]
-    Contention,
-    /// A defect, logged under the id of the request.
-    #[error("internal error")]
-    Internal,
-}
 
 impl Engine {
     /// Starts the workers. Who is notified is mailed, too, as `mailing` says then;
@@ -99,12 +77,12 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// See [`EngineError`].
+    /// See [`Fault`].
     pub async fn execute_heist(
         &self,
         order: HeistOrder,
         deadline: Instant,
-    ) -> Result<HeistOutcome, EngineError> {
+    ) -> Result<HeistOutcome, Fault> {
         self.heists.submit(order, deadline).await
     }
 
@@ -112,12 +90,12 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// See [`EngineError`].
+    /// See [`Fault`].
     pub async fn award_token(
         &self,
         order: AwardOrder,
         deadline: Instant,
-    ) -> Result<AwardOutcome, EngineError> {
+    ) -> Result<AwardOutcome, Fault> {
         self.awards.submit(order, deadline).await
     }
 
@@ -125,50 +103,13 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// See [`EngineError`].
+    /// See [`Fault`].
     pub async fn adjust_balance(
         &self,
         order: AdjustmentOrder,
         deadline: Instant,
-    ) -> Result<AdjustmentOutcome, EngineError> {
+    ) -> Result<AdjustmentOutcome, Fault> {
         self.adjustments.submit(order, deadline).await
-    }
-}
-
-/// A database that is away is away for everybody.
-static UNAVAILABLE: Flood = Flood::new();
-
-impl EngineError {
-    /// What a caller may know of a fault that ended what we were `doing`. Logs the rest.
-    pub fn after(error: &StoreError, doing: &str) -> Self {
-        match error {
-            StoreError::Unavailable(_) => {
-                if let Some(suppressed) = UNAVAILABLE.admit(Instant::now()) {
-                    tracing::error!(event = "DATABASE_UNAVAILABLE", %error, doing, suppressed);
-                }
-            }
-            StoreError::Contention(_) => {
-                tracing::error!(event = "CONTENTION", %error, doing);
-            }
-            StoreError::Database(_) => return Self::internal(error, doing),
-        }
-        Self::from(error)
-    }
-
-    pub(crate) fn internal(error: &dyn Display, doing: &str) -> Self {
-        tracing::error!(event = "INTERNAL_ERROR", %error, doing);
-        Self::Internal
-    }
-}
-
-/// What a caller may know of a fault that was logged where it happened.
-impl From<&StoreError> for EngineError {
-    fn from(error: &StoreError) -> Self {
-        match error {
-            StoreError::Unavailable(_) => Self::Unavailable,
-            StoreError::Contention(_) => Self::Contention,
-            StoreError::Database(_) => Self::Internal,
-        }
     }
 }
 

@@ -16,14 +16,15 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{EngineError, backlog::Backlog, retry};
+use super::{backlog::Backlog, retry};
 use crate::{
     domain::{
         change::Changes,
         ids::UserId,
         mailing::{Mailing, MailingNow},
     },
-    store::{StoreError, emails::Mail},
+    fault::Fault,
+    store::{StoreError, emails::EmailSchedule},
     telemetry::{
         metrics::{self, METRICS},
         request::{self, Request},
@@ -86,10 +87,11 @@ pub(super) trait Operation: 'static {
     fn reconcile(earlier: Self::Outcome, again: Self::Outcome) -> Self::Outcome;
 }
 
-/// How those whom the current batch notifies `now` are mailed.
-pub(super) fn mail(mailing: Mailing, now: OffsetDateTime) -> Mail {
-    Mail {
-        due_at: mailing.first_attempt(now),
+/// The e-mails of notifications that are written `now` are due at once. The worker schedules them by
+/// the mode of each player.
+pub(super) fn mail(now: OffsetDateTime) -> EmailSchedule {
+    EmailSchedule {
+        due_at: now,
         trace_parent: traces::parent_to_keep(),
     }
 }
@@ -118,7 +120,7 @@ struct Job<O: Operation> {
     deadline: Instant,
     submitted: Instant,
     request: Option<Request>,
-    reply: oneshot::Sender<Result<O::Outcome, EngineError>>,
+    reply: oneshot::Sender<Result<O::Outcome, Fault>>,
     /// Its place in the queue, which is free again when its batch begins.
     place: OwnedSemaphorePermit,
 }
@@ -137,9 +139,9 @@ impl<O: Operation> Queue<O> {
         &self,
         order: O::Order,
         deadline: Instant,
-    ) -> Result<O::Outcome, EngineError> {
+    ) -> Result<O::Outcome, Fault> {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            return Err(EngineError::Overloaded);
+            return Err(Fault::Overloaded);
         };
         let (reply, answer) = oneshot::channel();
         let job = Job {
@@ -151,15 +153,15 @@ impl<O: Operation> Queue<O> {
             place,
         };
         if self.sender.send(job).is_err() {
-            return Err(EngineError::Unavailable);
+            return Err(Fault::Unavailable);
         }
         match timeout_at(deadline, answer).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_dropped_by_a_panic)) => Err(EngineError::internal(
+            Ok(Err(_dropped_by_a_panic)) => Err(Fault::internal(
                 &"the batch ended without an answer",
                 "running a batch",
             )),
-            Err(_elapsed) => Err(EngineError::DeadlineExceeded),
+            Err(_elapsed) => Err(Fault::DeadlineExceeded),
         }
     }
 }
@@ -217,7 +219,7 @@ async fn settle<O: Operation>(context: Context, jobs: Vec<Job<O>>) {
     jobs.retain(|job| !job.reply.is_closed());
     // Their own timer may be a little slower than this look at the clock.
     for job in late {
-        let _ = job.reply.send(Err(EngineError::DeadlineExceeded));
+        let _ = job.reply.send(Err(Fault::DeadlineExceeded));
     }
     let Some(latest_deadline) = jobs.iter().map(|job| job.deadline).max() else {
         return;

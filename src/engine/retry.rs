@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{
-    EngineError,
-    queue::{Context, Operation},
-};
+use super::queue::{Context, Operation};
 use crate::{
-    store::{Statement as _, StoreError, pool},
+    fault::Fault,
+    store::{ObservedExt as _, StoreError, pool},
     telemetry::{
-        Flood,
+        LogLimiter,
         metrics::METRICS,
         request::{self, Request},
     },
@@ -27,7 +25,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// A database that is away, or a lock that is held, fails every batch.
-static FLOOD: Flood = Flood::new();
+static LOG_LIMITER: LogLimiter = LogLimiter::new();
 
 /// Why a transaction did not succeed.
 enum Failure<Outcome> {
@@ -43,7 +41,7 @@ enum Failure<Outcome> {
 /// What became of a batch.
 pub(super) struct Resolved<Outcome> {
     /// One for each order, in their order.
-    pub(super) results: Vec<Result<Outcome, EngineError>>,
+    pub(super) results: Vec<Result<Outcome, Fault>>,
     /// Time was up before it could be found out whether a commit came through: what the results
     /// call an error may have happened.
     pub(super) in_doubt: bool,
@@ -78,7 +76,7 @@ pub(super) async fn resolve<O: Operation>(
             resolved
         }
         Err(error) => {
-            let error = EngineError::from(&error);
+            let error = Fault::from(&error);
             Resolved {
                 results: orders.iter().map(|_| Err(error.clone())).collect(),
                 in_doubt: !unconfirmed.is_empty(),
@@ -147,8 +145,11 @@ fn rolled_back<O: Operation>(error: &StoreError, batch_size: usize, attempts: u3
     METRICS.transactions(1, O::NAME, "rolled_back");
     METRICS.rollbacks(1, O::NAME, cause);
     let (event, suppressed) = match error {
-        StoreError::Unavailable(_) => ("DATABASE_UNAVAILABLE", FLOOD.admit(Instant::now())),
-        StoreError::Contention(_) => ("TRANSACTION_ROLLED_BACK", FLOOD.admit(Instant::now())),
+        StoreError::Unavailable(_) => ("DATABASE_UNAVAILABLE", LOG_LIMITER.permit(Instant::now())),
+        StoreError::Contention(_) => (
+            "TRANSACTION_ROLLED_BACK",
+            LOG_LIMITER.permit(Instant::now()),
+        ),
         // A defect, whose caller is given an id to find in the log.
         StoreError::Database(_) => ("TRANSACTION_ROLLED_BACK", Some(0)),
     };

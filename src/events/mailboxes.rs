@@ -22,19 +22,19 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(3);
 
 /// The players whose notifications are streamed.
 #[derive(Default)]
-pub(super) struct Mailboxes(Mutex<HashMap<UserId, watch::Sender<NotificationId>>>);
+pub(super) struct Mailboxes(Mutex<HashMap<UserId, watch::Sender<Option<NotificationId>>>>);
 
 /// One stream's ear.
 pub struct Mailbox {
     mailboxes: Arc<Mailboxes>,
     user_id: UserId,
     /// Closed before the entry is looked at again, so an `Option`.
-    signal: Option<watch::Receiver<NotificationId>>,
+    signal: Option<watch::Receiver<Option<NotificationId>>>,
 }
 
 impl Mailboxes {
     pub(super) fn open(this: &Arc<Self>, user_id: UserId) -> Mailbox {
-        let nothing_known = || watch::Sender::new(NotificationId(0));
+        let nothing_known = || watch::Sender::new(None);
         let mut boxes = this.lock();
         let sender = boxes.entry(user_id).or_insert_with(nothing_known);
         Mailbox {
@@ -57,7 +57,7 @@ impl Mailboxes {
     }
 
     /// Everybody with an open stream, and their newest notification that a sweep has seen.
-    fn known(&self) -> Vec<(UserId, NotificationId)> {
+    fn known(&self) -> Vec<(UserId, Option<NotificationId>)> {
         (self.lock().iter())
             .map(|(user_id, sender)| (*user_id, *sender.borrow()))
             .collect()
@@ -65,11 +65,11 @@ impl Mailboxes {
 
     fn wake_up_to(&self, user_id: UserId, newest: NotificationId) {
         if let Some(sender) = self.lock().get(&user_id) {
-            sender.send_replace(newest);
+            sender.send_replace(Some(newest));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<UserId, watch::Sender<NotificationId>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<UserId, watch::Sender<Option<NotificationId>>>> {
         // Nothing under the lock can panic half-way.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -128,8 +128,11 @@ mod tests {
 
     use super::*;
 
-    const ADA: UserId = UserId(1);
-    const BEN: UserId = UserId(2);
+    const ADA: UserId = UserId::MIN;
+
+    fn ben() -> UserId {
+        UserId::new(2).unwrap()
+    }
 
     async fn is_woken(mailbox: &mut Mailbox) -> bool {
         timeout(Duration::from_secs(1), mailbox.woken())
@@ -142,7 +145,7 @@ mod tests {
         let mailboxes = Arc::default();
         let mut first = Mailboxes::open(&mailboxes, ADA);
         let mut second = Mailboxes::open(&mailboxes, ADA);
-        let mut other = Mailboxes::open(&mailboxes, BEN);
+        let mut other = Mailboxes::open(&mailboxes, ben());
         mailboxes.wake(ADA);
         assert!(is_woken(&mut first).await);
         assert!(is_woken(&mut second).await);
@@ -159,17 +162,19 @@ mod tests {
     async fn a_sweep_wakes_and_remembers() {
         let mailboxes = Arc::default();
         let mut mailbox = Mailboxes::open(&mailboxes, ADA);
-        assert_eq!(mailboxes.known(), [(ADA, NotificationId(0))]);
-        mailboxes.wake_up_to(ADA, NotificationId(7));
-        mailboxes.wake_up_to(BEN, NotificationId(8));
+        assert_eq!(mailboxes.known(), [(ADA, None)]);
+        let seven = NotificationId::new(7).unwrap();
+        mailboxes.wake_up_to(ADA, seven);
+        mailboxes.wake_up_to(ben(), seven);
         assert!(is_woken(&mut mailbox).await);
-        assert_eq!(mailboxes.known(), [(ADA, NotificationId(7))]);
+        assert_eq!(mailboxes.known(), [(ADA, Some(seven))]);
     }
 
     #[tokio::test]
     async fn who_stops_listening_leaves_nothing_behind() {
         let mailboxes = Arc::default();
-        let open = |number: i32| Mailboxes::open(&mailboxes, UserId(number % 300));
+        let open =
+            |number: i32| Mailboxes::open(&mailboxes, UserId::new(number % 300 + 1).unwrap());
         let mut opened: Vec<Mailbox> = (0..1000).map(open).collect();
         assert_eq!(mailboxes.lock().len(), 300);
         // Those of player 0 are closed, all but the last.

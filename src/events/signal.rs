@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{
     change::{Changes, PointsChange, PointsMoved},
-    ids::{HeistId, UserId},
+    ids::{HeistId, InvalidId, UserId},
 };
 
 /// Heists in one signal: a payload has to stay below 8000 bytes, and a heist takes at most
@@ -45,7 +45,11 @@ pub(super) fn bodies(changes: &Changes) -> Vec<Body> {
         match (notified.next(), heists.next()) {
             (None, None) => return bodies,
             (notified, heists) => bodies.push(Body::Changes(
-                notified.unwrap_or_default().iter().map(|id| id.0).collect(),
+                notified
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|id| id.get())
+                    .collect(),
                 heists.unwrap_or_default().iter().map(flatten).collect(),
             )),
         }
@@ -59,8 +63,9 @@ impl Body {
             return None;
         };
         Some(Changes {
-            notified: notified.into_iter().map(UserId).collect(),
-            heists: heists.into_iter().map(unflatten).collect(),
+            // Signals are hints: one with an impossible id says nothing about any player.
+            notified: notified.into_iter().flat_map(UserId::new).collect(),
+            heists: heists.into_iter().flat_map(unflatten).collect(),
             in_doubt: false,
         })
     }
@@ -73,11 +78,11 @@ fn flatten(moved: &PointsMoved) -> (i64, i32, i32, i32, i32, i32, i32) {
         victim,
     } = moved;
     (
-        heist_id.0,
-        attacker.user_id.0,
+        heist_id.get(),
+        attacker.user_id.get(),
         attacker.monthly_points,
         attacker.delta,
-        victim.user_id.0,
+        victim.user_id.get(),
         victim.monthly_points,
         victim.delta,
     )
@@ -93,20 +98,20 @@ fn unflatten(
         i32,
         i32,
     ),
-) -> PointsMoved {
-    PointsMoved {
-        heist_id: HeistId(heist_id),
+) -> Result<PointsMoved, InvalidId> {
+    Ok(PointsMoved {
+        heist_id: HeistId::new(heist_id)?,
         attacker: PointsChange {
-            user_id: UserId(attacker_id),
+            user_id: UserId::new(attacker_id)?,
             monthly_points: attacker_points,
             delta: gain,
         },
         victim: PointsChange {
-            user_id: UserId(victim_id),
+            user_id: UserId::new(victim_id)?,
             monthly_points: victim_points,
             delta: loss,
         },
-    }
+    })
 }
 
 #[cfg(test)]
@@ -117,17 +122,17 @@ mod tests {
     fn the_longest_signal_fits_a_payload() {
         const PAYLOAD_BYTES: usize = 8000;
         let longest = PointsChange {
-            user_id: UserId(i32::MIN),
+            user_id: UserId::new(i32::MAX).unwrap(),
             monthly_points: i32::MIN,
             delta: i32::MIN,
         };
         let moved = PointsMoved {
-            heist_id: HeistId(i64::MIN),
+            heist_id: HeistId::new(i64::MAX).unwrap(),
             attacker: longest.clone(),
             victim: longest,
         };
         let changes = Changes {
-            notified: vec![UserId(i32::MIN); 3 * MAX_NOTIFIED],
+            notified: vec![UserId::new(i32::MAX).unwrap(); 3 * MAX_NOTIFIED],
             heists: vec![moved; 2 * MAX_HEISTS],
             in_doubt: false,
         };

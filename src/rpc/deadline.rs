@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Status, metadata::MetadataMap};
 
 use super::status;
-use crate::{engine::EngineError, store::StoreError};
+use crate::{fault::Fault, store::StoreError};
 
 /// For callers that set no deadline, and the most that any caller gets.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -28,8 +28,8 @@ pub(super) async fn read_within<T>(
 ) -> Result<T, Status> {
     match timeout_at(deadline, read).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(status::fault(&EngineError::after(&error, doing))),
-        Err(_elapsed) => Err(status::fault(&EngineError::DeadlineExceeded)),
+        Ok(Err(error)) => Err(status::fault(&Fault::after(&error, doing))),
+        Err(_elapsed) => Err(status::fault(&Fault::DeadlineExceeded)),
     }
 }
 

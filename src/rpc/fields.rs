@@ -25,10 +25,10 @@ pub(super) struct Fields {
 
 impl Fields {
     pub(super) fn user_id(&mut self, field: &str, value: i32) -> UserId {
-        if value < 1 {
+        UserId::new(value).unwrap_or_else(|_| {
             self.violate(field, "must be a player's id, which is positive");
-        }
-        UserId(value)
+            UserId::MIN
+        })
     }
 
     /// 1 to `max` players, in the order given.
@@ -43,10 +43,10 @@ impl Fields {
     }
 
     pub(super) fn heist_id(&mut self, field: &str, value: i64) -> HeistId {
-        if value < 1 {
+        HeistId::new(value).unwrap_or_else(|_| {
             self.violate(field, "must be a heist's id, which is positive");
-        }
-        HeistId(value)
+            HeistId::MIN
+        })
     }
 
     /// A UUID; `None` where the field is empty.
@@ -58,7 +58,7 @@ impl Fields {
             self.violate(field, "must be a UUID, or empty");
             return None;
         };
-        Some(RequestId(uuid))
+        Some(RequestId::new(uuid))
     }
 
     /// Text for people, trimmed; `None` where there is none.
@@ -91,10 +91,10 @@ impl Fields {
     }
 
     pub(super) fn notification_id(&mut self, field: &str, value: i64) -> NotificationId {
-        if value < 1 {
+        NotificationId::new(value).unwrap_or_else(|_| {
             self.violate(field, "must be a notification's id, which is positive");
-        }
-        NotificationId(value)
+            NotificationId::MIN
+        })
     }
 
     /// What must be there. A value that did not parse was complained about already.

@@ -31,7 +31,7 @@ pub(super) fn heist(heist: &Heist) -> pb::Heist {
     let (attacker_id, attacker_name) = party(&heist.attacker);
     let (victim_id, victim_name) = party(&heist.victim);
     pb::Heist {
-        id: heist.id.0,
+        id: heist.id.get(),
         attacker_id,
         attacker_name,
         victim_id,
@@ -46,12 +46,15 @@ pub(super) fn heist(heist: &Heist) -> pb::Heist {
 }
 
 fn party(party: &Party) -> (i32, String) {
-    (party.id.map_or(0, |id| id.0), party.name.clone())
+    (
+        party.id.map_or(0, super::super::domain::ids::UserId::get),
+        party.name.clone(),
+    )
 }
 
 pub(super) fn balance(user_id: UserId, account: &TokenAccount) -> pb::TokenBalance {
     pb::TokenBalance {
-        user_id: user_id.0,
+        user_id: user_id.get(),
         balance: account.balance,
         total_earned: account.total_earned,
         total_spent: account.total_spent,
@@ -64,10 +67,10 @@ pub(super) fn token_event(event: TokenEvent) -> pb::TokenEvent {
     use pb::token_event::{Adjustment, CarriedForward, HeistSpend, Referral, Source};
     let source = match event.source {
         TokenSource::Referral { referred_id } => Source::Referral(Referral {
-            referred_id: referred_id.map_or(0, |id| id.0),
+            referred_id: referred_id.map_or(0, super::super::domain::ids::UserId::get),
         }),
         TokenSource::Heist { heist_id } => Source::Heist(HeistSpend {
-            heist_id: heist_id.0,
+            heist_id: heist_id.get(),
         }),
         TokenSource::Adjustment { actor, reason } => {
             Source::Adjustment(Adjustment { actor, reason })
@@ -89,7 +92,7 @@ pub(super) fn leaderboard_entry(
     let Place { rank, standing } = place;
     pb::LeaderboardEntry {
         rank,
-        user_id: standing.user_id.0,
+        user_id: standing.user_id.get(),
         name: standing.name,
         monthly_points: standing.monthly_points,
         token_balance: standing.token_balance,
@@ -107,7 +110,7 @@ pub(super) fn eligibility(eligibility: Eligibility) -> pb::Eligibility {
         Err(refusal) => (0, refusal_reason(refusal), refusal_message(refusal)),
     };
     pb::Eligibility {
-        victim_id: eligibility.victim_id.0,
+        victim_id: eligibility.victim_id.get(),
         eligible: eligibility.verdict.is_ok(),
         reason: reason.into(),
         message,
@@ -137,8 +140,8 @@ pub(super) fn notification(notification: Notification) -> pb::Notification {
     let message = notification.details.message();
     let (kind, details) = details(notification.details);
     pb::Notification {
-        id: notification.id.0,
-        user_id: notification.user_id.0,
+        id: notification.id.get(),
+        user_id: notification.user_id.get(),
         r#type: kind.into(),
         title,
         message,
@@ -159,8 +162,8 @@ fn details(details: Details) -> (pb::NotificationType, pb::notification::Details
         } => (
             pb::NotificationType::HeistSuccess,
             pb::notification::Details::HeistSuccess(pb::notification::HeistSuccess {
-                heist_id: heist_id.0,
-                victim_id: victim_id.0,
+                heist_id: heist_id.get(),
+                victim_id: victim_id.get(),
                 victim_name: victim_name.unwrap_or_default(),
                 points_stolen,
                 points_after,
@@ -176,8 +179,8 @@ fn details(details: Details) -> (pb::NotificationType, pb::notification::Details
         } => (
             pb::NotificationType::HeistVictim,
             pb::notification::Details::HeistVictim(pb::notification::HeistVictim {
-                heist_id: heist_id.0,
-                attacker_id: attacker_id.0,
+                heist_id: heist_id.get(),
+                attacker_id: attacker_id.get(),
                 attacker_name: attacker_name.unwrap_or_default(),
                 points_lost,
                 points_after,
@@ -191,7 +194,7 @@ fn details(details: Details) -> (pb::NotificationType, pb::notification::Details
         } => (
             pb::NotificationType::TokenEarned,
             pb::notification::Details::TokenEarned(pb::notification::TokenEarned {
-                referred_id: referred_id.0,
+                referred_id: referred_id.get(),
                 referred_name: referred_name.unwrap_or_default(),
                 balance_after,
             }),

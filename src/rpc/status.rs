@@ -17,7 +17,7 @@ use crate::{
         ids::{HeistId, NotificationId, UserId},
         rules::Refusal,
     },
-    engine::EngineError,
+    fault::Fault,
     telemetry::request::{self, Request},
 };
 
@@ -228,25 +228,25 @@ pub(super) fn award_refused(refusal: &AwardRefusal) -> Status {
 }
 
 /// What a caller learns of a fault: whether to come back, and under which id it was logged.
-pub(super) fn fault(error: &EngineError) -> Status {
+pub(super) fn fault(error: &Fault) -> Status {
     match error {
-        EngineError::Overloaded => overloaded(),
-        EngineError::Unavailable => refuse(
+        Fault::Overloaded => overloaded(),
+        Fault::Unavailable => refuse(
             Code::Unavailable,
             "DATABASE_UNAVAILABLE",
             "The database is unavailable. Try again, with the same request id.",
             &[],
         ),
-        EngineError::Contention => refuse(
+        Fault::Contention => refuse(
             Code::Aborted,
             "CONTENTION",
             "Too many conflicting calls. Try again, with the same request id.",
             &[],
         ),
-        EngineError::DeadlineExceeded => {
+        Fault::DeadlineExceeded => {
             Status::deadline_exceeded("The call took longer than it was given.")
         }
-        EngineError::Internal => Status::internal(internal_error()),
+        Fault::Internal => Status::internal(internal_error()),
     }
 }
 
@@ -284,8 +284,8 @@ pub(super) fn request_too_late() -> Status {
 }
 
 /// A stream of notifications that ends because its reader does not keep up.
-pub(super) fn slow_reader(last_id: NotificationId) -> Status {
-    let NotificationId(last_id) = last_id;
+pub(super) fn slow_reader(last_id: Option<NotificationId>) -> Status {
+    let last_id = last_id.map_or(0, NotificationId::get);
     refuse(
         Code::Aborted,
         "SLOW_READER",
@@ -306,7 +306,7 @@ pub(super) fn slow_watcher() -> Status {
 
 /// A fault of ours that is not one of the database.
 pub(super) fn internal(error: &str, doing: &str) -> Status {
-    fault(&EngineError::internal(&error, doing))
+    fault(&Fault::internal(&error, doing))
 }
 
 fn refuse(code: Code, reason: &str, message: &str, facts: Facts<'_>) -> Status {

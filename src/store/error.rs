@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::telemetry::metrics::METRICS;
+use crate::{domain::ids::InvalidId, telemetry::metrics::METRICS};
 
 /// A fault of the database or on the way to it. Refusals are not among them: those are
 /// answers, not faults.
@@ -31,6 +31,12 @@ const RACED_KEYS: [&str; 4] = [
 ];
 
 impl StoreError {
+    /// The database did not answer within a time limit.
+    #[must_use]
+    pub fn timed_out() -> Self {
+        sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()).into()
+    }
+
     /// In one word, for logs and metrics.
     #[must_use]
     pub fn cause(&self) -> &'static str {
@@ -82,6 +88,13 @@ impl From<sqlx::Error> for StoreError {
         let sorted = Self::sort(error);
         sorted.count();
         sorted
+    }
+}
+
+/// A row of the application or of ours has an id that cannot be one.
+impl From<InvalidId> for StoreError {
+    fn from(error: InvalidId) -> Self {
+        sqlx::Error::Decode(Box::new(error)).into()
     }
 }
 

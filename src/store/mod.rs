@@ -14,18 +14,19 @@ pub mod error;
 pub mod heists;
 pub mod leaderboard;
 pub mod notifications;
+mod observed;
 pub mod players;
 pub mod pool;
+pub mod preferences;
 pub mod reads;
 pub mod schema;
 pub mod secrets;
 pub mod signals;
-mod statement;
 pub mod tokens;
 
 pub use error::StoreError;
+pub(crate) use observed::ObservedExt;
 pub use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
-pub(crate) use statement::Statement;
 
 /// A number of things, as PostgreSQL takes it.
 fn count(things: usize) -> i64 {

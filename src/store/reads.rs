@@ -22,7 +22,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Statement as _, StoreError, pool};
+use super::{ObservedExt as _, StoreError, pool};
 
 /// How long a read waits for the replica before it goes to the primary.
 const PATIENCE: Duration = Duration::from_millis(50);

@@ -9,7 +9,7 @@ use sqlx::{
     query,
 };
 
-use super::{Statement as _, StoreError, pool};
+use super::{ObservedExt as _, StoreError, pool};
 
 /// The channel of all replicas on one database.
 const CHANNEL: &str = "heist_events";

@@ -1,11 +1,10 @@
-//! What operators see: logs, metrics and traces.
+//! Logs, metrics and traces.
 //!
-//! Any room may log, count and trace; nothing here changes what they do. Metrics and traces cost
-//! next to nothing while nobody reads them: their instruments do nothing until [`Exporters::start`]
-//! has found somebody to export to.
+//! Every module may log, count and trace. Instruments do nothing until [`Exporters::start`] has
+//! configured an exporter.
 
 mod exposition;
-mod flood;
+mod log_limiter;
 mod logs;
 pub mod metrics;
 mod otlp;
@@ -16,25 +15,44 @@ use std::{net::SocketAddr, time::Duration};
 
 use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::{
-    Resource, error::OTelSdkError, metrics::SdkMeterProvider, trace::SdkTracerProvider,
+    Resource,
+    error::OTelSdkError,
+    metrics::SdkMeterProvider,
+    trace::{Sampler, SdkTracerProvider},
 };
 use prometheus::{Registry, process_collector::ProcessCollector};
 use tokio::time::timeout;
 
-pub use self::{flood::Flood, logs::init};
-use crate::config::{Exporter, TelemetryConfig};
+pub use self::{
+    log_limiter::LogLimiter,
+    logs::{LogFormat, LogOptions, init},
+};
 
-/// How long the last spans and numbers may take to leave.
+/// How long the last spans and metrics may take to be sent.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What sends metrics and traces to where they are read.
+/// The destinations of metrics and traces.
+#[derive(Clone, Debug)]
+pub struct TelemetryOptions {
+    /// The address of `/metrics`; `None`: it is not served.
+    pub metrics_listen: Option<SocketAddr>,
+    /// An OTLP endpoint over gRPC; `None`: nothing is sent.
+    pub otlp_endpoint: Option<String>,
+    pub otlp_traces: bool,
+    pub otlp_metrics: bool,
+    pub sampler: Sampler,
+    /// `service.name` of every metric and span.
+    pub service_name: String,
+}
+
+/// The exporters of metrics and traces.
 pub struct Exporters {
     metrics_address: Option<SocketAddr>,
     meters: Option<SdkMeterProvider>,
     tracers: Option<SdkTracerProvider>,
 }
 
-/// Why nothing can be exported.
+/// Why an exporter cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     #[error("cannot listen on {address} for metrics: {cause}")]
@@ -51,16 +69,16 @@ pub enum ExportError {
 }
 
 impl Exporters {
-    /// Starts what the configuration asks for. Call it once, before anything is counted, inside
-    /// the runtime.
+    /// Starts the configured exporters. Must be called once inside the runtime, before the first use
+    /// of a metric.
     ///
     /// # Errors
     ///
-    /// An address that cannot be listened on, or an endpoint that cannot be understood. One that
-    /// does not answer is no error: it is logged, and tried again.
-    pub async fn start(config: &TelemetryConfig) -> Result<Self, ExportError> {
+    /// The address cannot be listened on, or the endpoint is invalid. An endpoint that does not answer
+    /// is not an error: the exporter logs it and retries.
+    pub async fn start(options: TelemetryOptions) -> Result<Self, ExportError> {
         let resource = Resource::builder()
-            .with_service_name(config.service_name.clone())
+            .with_service_name(options.service_name)
             .with_attribute(opentelemetry::KeyValue::new(
                 "service.version",
                 env!("CARGO_PKG_VERSION"),
@@ -72,8 +90,8 @@ impl Exporters {
             tracers: None,
         };
         let mut meters = SdkMeterProvider::builder().with_resource(resource.clone());
-        let mut anybody_reads = false;
-        if let Some(address) = config.metrics_listen.0 {
+        let mut has_reader = false;
+        if let Some(address) = options.metrics_listen {
             let registry = Registry::new();
             registry.register(Box::new(ProcessCollector::for_self()))?;
             let reader = opentelemetry_prometheus::exporter()
@@ -81,27 +99,27 @@ impl Exporters {
                 .scope_info_enabled(false)
                 .build()?;
             meters = meters.with_reader(reader);
-            anybody_reads = true;
+            has_reader = true;
             let listening = exposition::serve(address, registry).await;
             let listening = listening.map_err(|cause| ExportError::Listen { address, cause })?;
             exporters.metrics_address = Some(listening);
         }
-        if let Some(endpoint) = &config.otlp_endpoint.0 {
-            if config.otlp_metrics == Exporter::Otlp {
+        if let Some(endpoint) = &options.otlp_endpoint {
+            if options.otlp_metrics {
                 meters = meters.with_periodic_exporter(otlp::metrics(endpoint)?);
-                anybody_reads = true;
+                has_reader = true;
             }
-            if config.otlp_traces == Exporter::Otlp {
+            if options.otlp_traces {
                 let tracers = SdkTracerProvider::builder()
                     .with_resource(resource)
-                    .with_sampler(config.sampler())
+                    .with_sampler(options.sampler)
                     .with_batch_exporter(otlp::spans(endpoint)?)
                     .build();
                 traces::start(&tracers);
                 exporters.tracers = Some(tracers);
             }
         }
-        if anybody_reads {
+        if has_reader {
             let meters = meters.build();
             opentelemetry::global::set_meter_provider(meters.clone());
             exporters.meters = Some(meters);
@@ -109,15 +127,15 @@ impl Exporters {
         Ok(exporters)
     }
 
-    /// Where Prometheus finds `/metrics`.
+    /// The address of `/metrics`.
     #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address
     }
 
-    /// Sends what has not been sent. Takes a few seconds at the most.
+    /// Sends the remaining spans and metrics. Takes at most 3 seconds.
     pub async fn flush(self) {
-        // The SDK blocks until its own threads are done.
+        // The SDK blocks until its threads have finished.
         let flushed = tokio::task::spawn_blocking(move || {
             if let Some(tracers) = &self.tracers {
                 let _ = tracers.shutdown_with_timeout(FLUSH_TIMEOUT);

@@ -1,7 +1,7 @@
 //! Values of settings: parsed into rules that can be played by, or refused.
 
 use clap::{CommandFactory as _, Parser};
-use heist::{config::ServeConfig, rpc::TrafficLimits, settings::Settings};
+use heist::{cli::config::ServeConfig, rpc::TrafficLimits, settings::Settings};
 use time::OffsetDateTime;
 
 use crate::fuzz;

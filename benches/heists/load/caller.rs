@@ -1,4 +1,4 @@
-//! One caller: makes the requests, sends them, and says what came of them.
+//! One caller: makes the requests, sends them, and returns the result of each.
 
 use std::sync::{
     Arc,
@@ -107,7 +107,7 @@ impl Caller {
         let request = ExecuteHeistRequest {
             attacker_id,
             victim_id,
-            // Random like those of the raw heists: both pay the same for the index of them.
+            // Random like those of the raw heists, so that the index costs both sides the same.
             request_id: uuid::Builder::from_random_bytes(rand::random())
                 .into_uuid()
                 .to_string(),
@@ -129,7 +129,7 @@ impl Caller {
         }
     }
 
-    /// Whether there is nobody left to call for.
+    /// Whether every referred player of the plan has been awarded.
     pub fn is_done(&self, call: Call) -> bool {
         call == Call::Award && self.next_referred.load(Ordering::Relaxed) > self.players
     }

@@ -1,4 +1,4 @@
-//! The load generator itself, in a process of its own.
+//! The load generator, which runs as a separate process.
 
 use std::{
     collections::BTreeMap,
@@ -15,20 +15,20 @@ use super::{
     tally::{Line, Tally},
 };
 
-/// How long answers are waited for after the last call of an open loop.
+/// Time limit for the answers after the last call of an open loop.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// When what is measured begins and ends.
+/// The interval that is measured.
 #[derive(Clone, Copy)]
 struct Window {
     from: Instant,
     to: Instant,
 }
 
-/// Runs the plan and prints what came of it: `begin` and `end` when what is measured begins and
-/// ends, and a line for each kind of call.
+/// Runs the plan. Prints `begin` and `end` at the ends of the measured interval, and then one line
+/// for each kind of call.
 pub fn run(plan: &Plan) -> anyhow::Result<()> {
-    // One thread: the two cores are for those who are measured.
+    // One thread, to leave the cores to the processes under test.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -60,7 +60,7 @@ pub fn run(plan: &Plan) -> anyhow::Result<()> {
 
 type Tallies = BTreeMap<Call, Tally>;
 
-/// Every caller has one call at a time. What is counted was answered within the window.
+/// Every caller has one call at a time. Only calls answered within the window count.
 async fn closed_loop(
     plan: &Plan,
     callers: Vec<Caller>,
@@ -96,8 +96,8 @@ async fn closed_loop(
     Ok(([(call, total)].into(), last_answer - window.from))
 }
 
-/// Calls come at random moments, at the rate of each stream, whether or not those before are
-/// answered. A latency counts from the moment that the call was due.
+/// Calls start at random times, at the rate of each stream, without waiting for earlier answers. A
+/// latency counts from the time at which the call was due.
 async fn open_loop(
     plan: &Plan,
     callers: Vec<Caller>,
@@ -106,7 +106,7 @@ async fn open_loop(
     let schedule = schedule(plan, window);
     let (answered, mut answers) = mpsc::unbounded_channel();
     let runtime = Handle::current();
-    // A thread of its own, because it sleeps more exactly than the runtime's timer does.
+    // A separate thread, because it sleeps more exactly than the runtime's timer.
     let pacer = thread::spawn(move || {
         for (index, (due, call)) in schedule.into_iter().enumerate() {
             thread::sleep(due.saturating_duration_since(Instant::now()));
@@ -114,7 +114,7 @@ async fn open_loop(
             let answered = answered.clone();
             runtime.spawn(async move {
                 let result = caller.call(call).await;
-                // Nobody listens any more when patience has run out.
+                // The receiver is gone once PATIENCE has passed.
                 let _ = answered.send((call, due, due.elapsed(), result));
             });
         }

@@ -1,5 +1,5 @@
-//! Load from a process of its own: the bench starts itself again with a [`Plan`], and reads a
-//! [`Summary`] for each kind of call from what it prints.
+//! Load from a separate process: the bench starts its own program again with a [`Plan`], and reads
+//! a [`Summary`] for each kind of call from its output.
 
 mod caller;
 pub mod generator;
@@ -24,10 +24,10 @@ use crate::cpu::{Cores, Meter, Watched};
 /// The first argument of a process that generates load.
 pub const ROLE: &str = "load";
 
-/// What a run of the load generator may take beyond what was planned.
+/// Time that the load generator may take beyond its plan.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// What came of a run.
+/// The results of one run.
 pub struct Outcome {
     pub calls: BTreeMap<Call, Summary>,
     pub cores: Cores,
@@ -41,7 +41,7 @@ impl Outcome {
     }
 }
 
-/// Runs a plan and watches what the processes spend on it.
+/// Runs a plan and measures the processor time of the processes.
 pub async fn run(plan: &Plan, watched: Watched) -> anyhow::Result<Outcome> {
     let limit = plan.warm_up() + plan.run() + GRACE;
     timeout(limit, generate(plan, watched))

@@ -1,10 +1,10 @@
-//! What the load generator is to do: written by the bench as arguments, read by its copy.
+//! The load generator's plan: the bench writes it as arguments, the load process parses them.
 
 use std::{net::SocketAddr, time::Duration};
 
 use clap::{Parser as _, ValueEnum as _};
 
-/// A call, as random as the real thing.
+/// A kind of call; its players are chosen at random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Call {
     /// Any player robs any other.
@@ -16,7 +16,7 @@ pub enum Call {
     Balance,
     UnreadCount,
     Eligibility,
-    /// The first page of 50, as any player sees it.
+    /// The first page of 50, for a random viewer.
     Leaderboard,
 }
 
@@ -39,7 +39,7 @@ pub struct Plan {
     /// Callers of the closed loop, each with one call at a time; 0: an open loop.
     #[arg(long)]
     pub callers: usize,
-    /// What is called, and in an open loop how often a second.
+    /// The calls, and their rates per second in an open loop.
     #[arg(long = "call", value_parser = stream)]
     pub calls: Vec<Stream>,
     /// Players 1 to this one.
@@ -48,7 +48,7 @@ pub struct Plan {
     /// Players up to this one refer others; with `first_referred` for awards.
     #[arg(long)]
     pub referrers: i32,
-    /// The first player whom no run before has awarded.
+    /// The first player that no earlier run has awarded.
     #[arg(long)]
     pub first_referred: i32,
     #[arg(long)]
@@ -65,7 +65,7 @@ pub struct Stream {
 }
 
 impl Plan {
-    /// Callers who each wait for an answer before they call again: they find the throughput.
+    /// Callers that each wait for an answer before they call again: measures throughput.
     pub fn closed(address: SocketAddr, callers: usize, call: Call) -> Self {
         Self {
             address,
@@ -83,7 +83,7 @@ impl Plan {
         }
     }
 
-    /// Calls that come when they come, however slow the answers are: they find the latency.
+    /// Calls that start at random times, independent of the answers: measures latency.
     pub fn open(address: SocketAddr, calls: &[(Call, f64)]) -> Self {
         let calls = calls
             .iter()

@@ -1,4 +1,4 @@
-//! What came of a run: every sample is kept, so that percentiles are exact.
+//! The results of a run. Every sample is kept, so that percentiles are exact.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ pub struct Tally {
 /// A tally in figures.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Summary {
-    /// Calls that were answered with success, a second.
+    /// Successful calls per second.
     pub per_second: f64,
     pub p50_ms: f64,
     pub p95_ms: f64,
@@ -55,7 +55,7 @@ impl Tally {
     }
 }
 
-/// The smallest sample that is not exceeded by so many percent of them. The samples are sorted.
+/// The nearest-rank percentile of sorted samples, in milliseconds.
 pub fn percentile_ms(sorted: &[Duration], percent: usize) -> f64 {
     let place = (sorted.len() * percent).div_ceil(100).max(1) - 1;
     sorted

@@ -1,4 +1,4 @@
-//! A campaign: thousands of signups a minute, each of which earns one of 1,000 referrers a token.
+//! Throughput of awards: 64 callers award tokens to 1,000 referrers, one for each referred player.
 
 use crate::{
     bench::Bench,
@@ -10,7 +10,7 @@ use crate::{
 
 const CALLERS: usize = 64;
 const REFERRERS: i32 = 1000;
-/// "Thousands of signups in a minute", with room.
+/// Well above the product's "thousands of signups in a minute".
 const LIMIT_PER_SECOND: f64 = 1000.0;
 
 pub async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
@@ -18,7 +18,7 @@ pub async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
     let database = bench.database.clone();
     let server = bench.serve(&database, server::UNIFORM).await?;
     let count = i32::try_from(bench.effort.rounds)?;
-    // Nobody earns a token twice: each round has referred players of its own.
+    // A referred player is awarded once, so each round has its own.
     let share = (database.players - REFERRERS) / count;
     let mut rounds = Vec::new();
     for round in 0..count {

@@ -1,5 +1,5 @@
-//! What telemetry, streams and mail take off the throughput of heists. Each round measures a server
-//! without any of them, and then with one after the other.
+//! What telemetry, streams and mail take off the throughput of heists. Each round measures servers
+//! without them, and then with one of them at a time.
 
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -16,10 +16,10 @@ use crate::{
 };
 
 const CALLERS: usize = 64;
-/// Rounds are short here, and differences small: more of them than elsewhere.
+/// The differences are small, so there are three times as many rounds as in other scenarios.
 const ROUNDS: usize = 3;
 
-/// Players who listen, of whom a few are robbed or rob in each batch, and boards that watch.
+/// Open streams of notifications, a few of which are written to per batch, and of points.
 const LISTENERS: i32 = 1000;
 const BOARDS: usize = 10;
 
@@ -28,20 +28,20 @@ const SILENT: [(&str, &str); 2] = [
     ("HEIST_METRICS_LISTEN", ""),
     ("RUST_LOG", "off,heist::cli=info"),
 ];
-/// As it is in production: metrics, a line in the log for each heist, and a trace of some.
+/// As in production: metrics, a log line for each heist, and 1 % of the calls traced.
 const OBSERVED: [(&str, &str); 4] = [
     ("RUST_LOG", "info"),
     ("OTEL_METRICS_EXPORTER", "none"),
     ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
     ("OTEL_TRACES_SAMPLER_ARG", "0.01"),
 ];
-/// Every call is traced, too.
+/// The same with every call traced.
 const TRACED: [(&str, &str); 3] = [
     ("RUST_LOG", "info"),
     ("OTEL_METRICS_EXPORTER", "none"),
     ("OTEL_TRACES_SAMPLER", "always_on"),
 ];
-/// Both players are to be mailed, but not now: that is for another transaction.
+/// Each heist queues mail for both players; digests keep the sending out of the measurement.
 const MAILING: [(&str, &str); 5] = [
     ("HEIST_EMAIL_ENABLED", "true"),
     ("HEIST_EMAIL_MODE", "digest"),
@@ -55,7 +55,7 @@ struct Variant {
     variables: &'static [(&'static str, &'static str)],
     is_traced: bool,
     has_streams: bool,
-    /// What its throughput is compared with, and what it has to be.
+    /// The variant that its throughput is divided by, and the limit of the ratio.
     bar: Option<(&'static str, Limit)>,
 }
 
@@ -106,7 +106,7 @@ pub async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
     let database = bench.database.clone();
     let mut measured = VARIANTS.map(|variant| (variant, Vec::new()));
     for round in 0..bench.effort.rounds * ROUNDS {
-        // Whoever comes first in one round comes last in the next.
+        // The order rotates: the first variant of one round is the last of the next.
         let count = measured.len();
         for place in 0..count {
             let (variant, rounds) = &mut measured[(round + place) % count];
@@ -147,7 +147,7 @@ pub async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes traces, and forgets them. Returns its URL.
+/// Starts a collector that discards traces. Returns its URL.
 fn start_collector() -> anyhow::Result<String> {
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse()?)?;
     let url = format!("http://{}", incoming.local_addr()?);

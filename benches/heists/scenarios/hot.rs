@@ -1,5 +1,5 @@
-//! Everybody robs the same victim, while a commit takes 5 ms: as on a network disk, or with a
-//! synchronous standby in another building.
+//! 64 callers rob the same victim, and a commit takes 5 ms: as on a network disk, or with a
+//! synchronous standby in another data centre.
 
 use crate::{
     bench::Bench,
@@ -14,7 +14,7 @@ const CALLERS: usize = 64;
 const CLIENTS: [usize; 5] = [1, 4, 16, 32, 64];
 const SLOW_COMMITS: [(&str, &str); 2] = [("commit_delay", "5000"), ("commit_siblings", "0")];
 const COMMITS: [(&str, &str); 2] = [("commit_delay", "DEFAULT"), ("commit_siblings", "DEFAULT")];
-/// Enough for every heist to steal as much as a heist can.
+/// Enough points for every heist to steal the maximum.
 const RICH: &str = r#"UPDATE "User" SET "monthlyPoints" = 2000000000 WHERE "id" = 1"#;
 
 pub async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! The first 50 of the board as random players see it, and what it costs to have more players.
+//! Latency of the first 50 entries for random viewers, and how it grows with the players.
 
 use crate::{
     bench::Bench,
@@ -30,8 +30,8 @@ pub async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
     growth(bench).await
 }
 
-/// Two fresh databases, so that they differ in nothing but their size; one caller, so that what
-/// is seen is the work and no waiting. The board above has seen all heists of the run so far.
+/// Two fresh databases that differ only in their size, and one caller, so that latencies hold no
+/// queueing. (The database above holds all heists of the run so far.)
 async fn growth(bench: &mut Bench<'_>) -> anyhow::Result<()> {
     let [few, many] = bench.effort.boards;
     let small = bench.load(few).await?;

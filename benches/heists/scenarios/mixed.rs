@@ -1,4 +1,4 @@
-//! Latency on an ordinary busy day: calls come as they come, and count from when they were due.
+//! Latency under ordinary load: an open loop of 100 heists and 500 reads per second.
 
 use crate::{
     bench::Bench,
@@ -8,7 +8,7 @@ use crate::{
     server,
 };
 
-/// How many of each a second: 100 heists beside 500 reads.
+/// Calls per second: 100 heists beside 500 reads.
 const CALLS: [(Call, f64); 5] = [
     (Call::Heist, 100.0),
     (Call::Balance, 125.0),

@@ -1,4 +1,4 @@
-//! The three small reads, each alone.
+//! Latency of the three small reads, each measured alone.
 
 use crate::{
     bench::Bench,

@@ -1,4 +1,4 @@
-//! Latency of one caller when nothing else happens.
+//! Latency of one caller without other load.
 
 use crate::{
     bench::Bench,

@@ -1,4 +1,4 @@
-//! An ordinary day, for long: nothing may grow. Not part of a run that does not name it:
+//! Ordinary load for a long time, to find leaks. Runs only if it is named:
 //!
 //! ```text
 //! cargo bench -- --only soak --soak-minutes 30
@@ -22,7 +22,7 @@ use crate::{
     streams,
 };
 
-/// How many of each a second: 1,000 heists a minute, and reads beside them.
+/// Calls per second: 1,000 heists a minute, and reads beside them.
 const CALLS: [(Call, f64); 5] = [
     (Call::Heist, 1000.0 / 60.0),
     (Call::Balance, 15.0),
@@ -30,10 +30,10 @@ const CALLS: [(Call, f64); 5] = [
     (Call::Eligibility, 15.0),
     (Call::Leaderboard, 15.0),
 ];
-/// Players who listen for notifications all the while, and boards that watch points.
+/// Open streams of notifications, and boards that watch points.
 const LISTENERS: i32 = 100;
 const WATCHERS: usize = 10;
-/// What one line of the table covers.
+/// The interval of one line of the table.
 const SAMPLE: Duration = Duration::from_secs(10);
 const TABLE: &str = "target/soak.csv";
 
@@ -88,7 +88,7 @@ fn line(
     Ok(line)
 }
 
-/// Of the server in the database.
+/// The server's sessions in PostgreSQL.
 async fn sessions(url: &str) -> anyhow::Result<i64> {
     let mut connection = PgConnection::connect(url).await?;
     let query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'heist'";

@@ -1,4 +1,4 @@
-//! Throughput: 64 callers, 100,000 players, any of them robs any other.
+//! Throughput: 64 callers, 100,000 players, uniformly chosen attackers and victims.
 
 use crate::{
     bench::Bench,
@@ -26,7 +26,7 @@ pub async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
         victims: Victims::Uniform,
     };
 
-    // Trying the numbers of clients also warms everything up.
+    // The trials also warm up caches and connections.
     let clients = raw.best_clients(&CLIENTS, effort.trial).await?;
     let mut raw_rounds = Vec::new();
     let mut rounds = Vec::new();

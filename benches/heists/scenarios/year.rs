@@ -1,7 +1,7 @@
-//! What a year of heists in the books costs the next one.
+//! Latency of a heist with a year of heists in the books, compared with empty books.
 //!
-//! Two fresh databases that differ in nothing but the year; one caller, so that what is seen is
-//! the work and no waiting.
+//! Two fresh databases that differ only in that year, and one caller, so that latencies hold no
+//! queueing.
 
 use crate::{
     bench::Bench,

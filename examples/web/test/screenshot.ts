@@ -9,7 +9,7 @@ import { signIn, startBrowser, startWeb } from "./harness.ts";
 const cleanup = new Cleanup();
 try {
   const database = await TestDatabase.create(cleanup);
-  await database.pool.query(readFileSync(new URL("src/embedded/demo_players.sql", repository), "utf8"));
+  await database.pool.query(readFileSync(new URL("src/demo/players.sql", repository), "utf8"));
   const heist = await Heist.start(cleanup, database);
   const client = createHeistClient({ addresses: heist.address });
   const idOf = async (name: string) => {

@@ -6,7 +6,7 @@ use sqlx::{PgConnection, query_file};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Statement as _, StoreError, count, players, tokens};
+use super::{ObservedExt as _, StoreError, count, players, tokens};
 use crate::domain::{
     adjustment::{Adjustment, AdjustmentFacts, AdjustmentOrder, AdjustmentOutcome},
     ids::{AdjustmentId, RequestId, UserId},
@@ -24,7 +24,7 @@ pub async fn load(
     orders: &[AdjustmentOrder],
 ) -> Result<AdjustmentFacts, StoreError> {
     let user_ids: Vec<UserId> = orders.iter().map(|order| order.user_id).collect();
-    let request_ids: Vec<Uuid> = orders.iter().map(|order| order.request_id.0).collect();
+    let request_ids: Vec<Uuid> = orders.iter().map(|order| order.request_id.get()).collect();
 
     players::lock(connection, &user_ids).await?;
     let accounts = tokens::accounts(&mut *connection, &user_ids).await?;
@@ -37,7 +37,11 @@ pub async fn load(
         now: facts.now,
         accounts,
         made,
-        fresh_ids: facts.fresh_ids.into_iter().map(AdjustmentId).collect(),
+        fresh_ids: facts
+            .fresh_ids
+            .into_iter()
+            .map(AdjustmentId::new)
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -69,17 +73,17 @@ pub async fn save(
     query_file!(
         "src/store/adjustments/save.sql",
         now,
-        &column(&account_ids, |user_id| user_id.0),
+        &column(&account_ids, |user_id| user_id.get()),
         &column(&accounts, |account| account.balance),
         &column(&accounts, |account| account.total_earned),
         &column(&accounts, |account| account.total_spent),
-        &column(&adjustments, |adjustment| adjustment.id.0),
-        &column(&adjustments, |adjustment| adjustment.user_id.0),
+        &column(&adjustments, |adjustment| adjustment.id.get()),
+        &column(&adjustments, |adjustment| adjustment.user_id.get()),
         &column(&adjustments, |adjustment| adjustment.delta),
         &column(&adjustments, |adjustment| adjustment.balance_after),
         &column(&adjustments, |adjustment| adjustment.actor.clone()),
         &column(&adjustments, |adjustment| adjustment.reason.clone()),
-        &column(&adjustments, |adjustment| adjustment.request_id.0),
+        &column(&adjustments, |adjustment| adjustment.request_id.get()),
     )
     .execute(connection)
     .observed("adjustments.save")
@@ -97,18 +101,18 @@ async fn find(
         .await?;
     let adjustments = rows.into_iter().map(|row| {
         let adjustment = Adjustment {
-            id: AdjustmentId(row.id),
-            user_id: UserId(row.user_id),
+            id: AdjustmentId::new(row.id)?,
+            user_id: UserId::new(row.user_id)?,
             delta: row.delta,
             balance_after: row.balance_after,
             actor: row.actor,
             reason: row.reason,
-            request_id: RequestId(row.request_id),
+            request_id: RequestId::new(row.request_id),
             created_at: row.created_at,
         };
-        (adjustment.request_id, adjustment)
+        Ok((adjustment.request_id, adjustment))
     });
-    Ok(adjustments.collect())
+    adjustments.collect()
 }
 
 fn column<T, C>(rows: &[T], value: impl Fn(&T) -> C) -> Vec<C> {

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use sqlx::{PgConnection, query_file};
 use time::OffsetDateTime;
 
-use super::{Statement as _, StoreError, count, emails::Mail, players, tokens};
+use super::{ObservedExt as _, StoreError, count, emails::EmailSchedule, players, tokens};
 use crate::domain::{
     award::{AwardFacts, AwardOrder, AwardOutcome, TOKENS_PER_REFERRAL},
-    ids::{AwardId, UserId},
+    ids::{AwardId, InvalidId, UserId},
 };
 
 /// Locks every referrer of the batch and reads what [`crate::domain::award::decide`] needs.
@@ -22,7 +22,7 @@ pub async fn load(
     orders: &[AwardOrder],
 ) -> Result<AwardFacts, StoreError> {
     let referrers: Vec<UserId> = orders.iter().map(|order| order.referrer).collect();
-    let referred: Vec<i32> = orders.iter().map(|order| order.referred.0).collect();
+    let referred: Vec<i32> = orders.iter().map(|order| order.referred.get()).collect();
 
     players::lock(connection, &referrers).await?;
     let accounts = tokens::accounts(&mut *connection, &referrers).await?;
@@ -38,9 +38,13 @@ pub async fn load(
     Ok(AwardFacts {
         now: facts.now,
         accounts,
-        referred: pairs(facts.referred_user_ids, facts.referred_by_ids),
-        awarded: pairs(facts.awarded_referred_ids, facts.awarded_referrer_ids),
-        fresh_ids: facts.fresh_ids.into_iter().map(AwardId).collect(),
+        referred: pairs(facts.referred_user_ids, facts.referred_by_ids)?,
+        awarded: pairs(facts.awarded_referred_ids, facts.awarded_referrer_ids)?,
+        fresh_ids: facts
+            .fresh_ids
+            .into_iter()
+            .map(AwardId::new)
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -54,7 +58,7 @@ pub async fn save(
     connection: &mut PgConnection,
     now: OffsetDateTime,
     outcomes: &[AwardOutcome],
-    mail: Option<Mail>,
+    mail: Option<EmailSchedule>,
 ) -> Result<(), StoreError> {
     let mut ids = Vec::new();
     let mut referrer_ids = Vec::new();
@@ -63,9 +67,9 @@ pub async fn save(
     let mut balances_after = Vec::new();
     for outcome in outcomes {
         if let AwardOutcome::Awarded { award, .. } = outcome {
-            ids.push(award.id.0);
-            referrer_ids.push(award.referrer.0);
-            referred_ids.push(award.referred.0);
+            ids.push(award.id.get());
+            referrer_ids.push(award.referrer.get());
+            referred_ids.push(award.referred.get());
             referred_names.push(award.referred_name.clone());
             balances_after.push(award.balance_after);
         }
@@ -89,9 +93,11 @@ pub async fn save(
     Ok(())
 }
 
-fn pairs(keys: Vec<i32>, values: Vec<Option<i32>>) -> HashMap<UserId, Option<UserId>> {
-    keys.into_iter()
-        .map(UserId)
-        .zip(values.into_iter().map(|value| value.map(UserId)))
+fn pairs(
+    keys: Vec<i32>,
+    values: Vec<Option<i32>>,
+) -> Result<HashMap<UserId, Option<UserId>>, InvalidId> {
+    (keys.into_iter().zip(values))
+        .map(|(key, value)| Ok((UserId::new(key)?, value.map(UserId::new).transpose()?)))
         .collect()
 }

@@ -9,10 +9,10 @@ use sqlx::{PgConnection, PgExecutor, PgPool, query_file, query_file_as, query_fi
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Statement as _, StoreError, count, emails::Mail, players};
+use super::{ObservedExt as _, StoreError, count, emails::EmailSchedule, players};
 use crate::domain::{
     heist::{Heist, HeistFacts, HeistOrder, HeistOutcome, HeistStats, Party},
-    ids::{HeistId, RequestId, UserId},
+    ids::{HeistId, InvalidId, RequestId, UserId},
 };
 
 /// Locks every player of the batch and reads what [`crate::domain::heist::decide`] needs.
@@ -25,14 +25,14 @@ pub async fn load(
     connection: &mut PgConnection,
     orders: &[HeistOrder],
 ) -> Result<HeistFacts, StoreError> {
-    let attackers: Vec<i32> = orders.iter().map(|order| order.attacker.0).collect();
+    let attackers: Vec<i32> = orders.iter().map(|order| order.attacker.get()).collect();
     // Each once: their robberies are looked up for each.
-    let victims: BTreeSet<i32> = orders.iter().map(|order| order.victim.0).collect();
+    let victims: BTreeSet<i32> = orders.iter().map(|order| order.victim.get()).collect();
     let victims: Vec<i32> = victims.into_iter().collect();
     let everybody: Vec<UserId> = (orders.iter())
         .flat_map(|order| [order.attacker, order.victim])
         .collect();
-    let request_ids: Vec<Uuid> = orders.iter().map(|order| order.request_id.0).collect();
+    let request_ids: Vec<Uuid> = orders.iter().map(|order| order.request_id.get()).collect();
     let robberies_to_know = orders
         .iter()
         .map(|order| order.rules.robberies_to_know())
@@ -57,7 +57,7 @@ pub async fn load(
         .zip(facts.account_balances)
         .zip(facts.account_last_spent_times);
     for ((user_id, balance), last_spent_at) in accounts {
-        if let Some(player) = players.get_mut(&UserId(user_id)) {
+        if let Some(player) = players.get_mut(&UserId::new(user_id)?) {
             player.tokens = balance;
             player.last_heist_at = last_spent_at;
         }
@@ -67,7 +67,7 @@ pub async fn load(
         .into_iter()
         .zip(facts.robbery_times)
     {
-        if let Some(player) = players.get_mut(&UserId(victim_id)) {
+        if let Some(player) = players.get_mut(&UserId::new(victim_id)?) {
             player.robbed_at.push(robbed_at);
         }
     }
@@ -83,7 +83,11 @@ pub async fn load(
         now: facts.now,
         players,
         executed,
-        fresh_ids: facts.fresh_ids.into_iter().map(HeistId).collect(),
+        fresh_ids: facts
+            .fresh_ids
+            .into_iter()
+            .map(HeistId::new)
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -99,7 +103,7 @@ pub async fn save(
     now: OffsetDateTime,
     orders: &[HeistOrder],
     outcomes: &[HeistOutcome],
-    mail: Option<Mail>,
+    mail: Option<EmailSchedule>,
 ) -> Result<(), StoreError> {
     let mut columns = Columns::default();
     for (order, outcome) in orders.iter().zip(outcomes) {
@@ -142,7 +146,7 @@ pub async fn save(
 ///
 /// Any [`StoreError`].
 pub async fn get(executor: impl PgExecutor<'_>, id: HeistId) -> Result<Option<Heist>, StoreError> {
-    Ok(find(executor, &[id.0], &[]).await?.pop())
+    Ok(find(executor, &[id.get()], &[]).await?.pop())
 }
 
 /// A player's heists on the given sides, newest first, `limit` at the most, all of them older
@@ -160,8 +164,8 @@ pub async fn page(
 ) -> Result<Vec<Heist>, StoreError> {
     let ids = query_file_scalar!(
         "src/store/heists/page_ids.sql",
-        user_id.0,
-        before.map_or(i64::MAX, |id| id.0),
+        user_id.get(),
+        before.map_or(i64::MAX, super::super::domain::ids::HeistId::get),
         limit,
         sides.attacker,
         sides.victim,
@@ -190,7 +194,7 @@ pub async fn stats(
     executor: impl PgExecutor<'_>,
     user_id: UserId,
 ) -> Result<HeistStats, StoreError> {
-    let stats = query_file_as!(HeistStats, "src/store/heists/stats.sql", user_id.0)
+    let stats = query_file_as!(HeistStats, "src/store/heists/stats.sql", user_id.get())
         .fetch_one(executor)
         .observed("heists.stats")
         .await?;
@@ -208,7 +212,7 @@ async fn find(
         .fetch_all(executor)
         .observed("heists.find")
         .await?;
-    Ok(rows.into_iter().map(HeistRow::into_heist).collect())
+    rows.into_iter().map(|row| Ok(row.into_heist()?)).collect()
 }
 
 /// A batch of heists as the arrays that `save.sql` takes.
@@ -235,15 +239,15 @@ impl Columns {
         heist: &Heist,
         protection_ends_at: Option<OffsetDateTime>,
     ) {
-        self.ids.push(heist.id.0);
-        self.attacker_ids.push(order.attacker.0);
-        self.victim_ids.push(order.victim.0);
+        self.ids.push(heist.id.get());
+        self.attacker_ids.push(order.attacker.get());
+        self.victim_ids.push(order.victim.get());
         self.points_stolen.push(heist.points_stolen);
         self.attacker_points_before
             .push(heist.attacker.points_before);
         self.victim_points_before.push(heist.victim.points_before);
         self.tokens_remaining.push(heist.tokens_remaining);
-        self.request_ids.push(heist.request_id.0);
+        self.request_ids.push(heist.request_id.get());
         self.ip_addresses
             .push(order.caller_address.map(|address| address.to_string()));
         self.gain_descriptions.push(heist.gain_description());
@@ -269,25 +273,25 @@ struct HeistRow {
 }
 
 impl HeistRow {
-    fn into_heist(self) -> Heist {
-        Heist {
-            id: HeistId(self.id),
+    fn into_heist(self) -> Result<Heist, InvalidId> {
+        Ok(Heist {
+            id: HeistId::new(self.id)?,
             attacker: Party {
-                id: self.attacker_id.map(UserId),
+                id: self.attacker_id.map(UserId::new).transpose()?,
                 name: self.attacker_name.unwrap_or_default(),
                 points_before: self.attacker_points_before,
                 points_after: self.attacker_points_after,
             },
             victim: Party {
-                id: self.victim_id.map(UserId),
+                id: self.victim_id.map(UserId::new).transpose()?,
                 name: self.victim_name.unwrap_or_default(),
                 points_before: self.victim_points_before,
                 points_after: self.victim_points_after,
             },
             points_stolen: self.points_stolen,
             tokens_remaining: self.tokens_remaining,
-            request_id: RequestId(self.request_id),
+            request_id: RequestId::new(self.request_id),
             created_at: self.created_at,
-        }
+        })
     }
 }

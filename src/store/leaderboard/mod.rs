@@ -5,9 +5,9 @@ mod ranks;
 use sqlx::{PgExecutor, query_file};
 
 pub use self::ranks::Ranks;
-use super::{Statement as _, StoreError};
+use super::{ObservedExt as _, StoreError};
 use crate::domain::{
-    ids::UserId,
+    ids::{InvalidId, UserId},
     leaderboard::{PageEnd, Place, Standing, rank},
 };
 
@@ -23,17 +23,20 @@ pub async fn page(
     limit: i64,
 ) -> Result<Vec<(Place, PageEnd)>, StoreError> {
     let (points, user_id) = behind.map_or((i32::MAX, i32::MAX), |end| {
-        (end.monthly_points, end.user_id.0)
+        (end.monthly_points, end.user_id.get())
     });
     let rows = query_file!("src/store/leaderboard/page.sql", limit, points, user_id)
         .fetch_all(executor)
         .observed("leaderboard.page")
         .await?;
-    let standings = rows.into_iter().map(|row| Standing {
-        user_id: UserId(row.user_id),
-        name: row.name,
-        monthly_points: row.monthly_points,
-        token_balance: row.token_balance,
+    let standings = rows.into_iter().map(|row| {
+        Ok(Standing {
+            user_id: UserId::new(row.user_id)?,
+            name: row.name,
+            monthly_points: row.monthly_points,
+            token_balance: row.token_balance,
+        })
     });
-    Ok(rank(standings.collect(), behind))
+    let standings: Result<_, InvalidId> = standings.collect();
+    Ok(rank(standings?, behind))
 }

@@ -15,7 +15,7 @@ use crate::{
         ids::UserId,
         leaderboard::{Distribution, Place, Standing},
     },
-    store::{Statement as _, reads::Reads},
+    store::{ObservedExt as _, reads::Reads},
 };
 
 /// Ranks up to this one are exact.
@@ -52,10 +52,14 @@ impl Ranks {
     ///
     /// Any [`StoreError`].
     pub async fn place(&self, pool: &PgPool, user_id: UserId) -> Result<Option<Place>, StoreError> {
-        let row = query_file!("src/store/leaderboard/standing.sql", user_id.0, EXACT_RANKS)
-            .fetch_optional(pool)
-            .observed("leaderboard.standing")
-            .await?;
+        let row = query_file!(
+            "src/store/leaderboard/standing.sql",
+            user_id.get(),
+            EXACT_RANKS
+        )
+        .fetch_optional(pool)
+        .observed("leaderboard.standing")
+        .await?;
         let Some(row) = row else {
             return Ok(None);
         };

@@ -3,9 +3,9 @@
 use sqlx::{PgConnection, PgExecutor, query_file, query_file_as, query_file_scalar};
 use time::OffsetDateTime;
 
-use super::{Statement as _, StoreError};
+use super::{ObservedExt as _, StoreError};
 use crate::domain::{
-    ids::{HeistId, NotificationId, UserId},
+    ids::{HeistId, InvalidId, NotificationId, UserId},
     notification::{Details, Notification},
 };
 
@@ -16,8 +16,8 @@ pub enum Range {
     Newest,
     /// The newest of those before this one.
     Before(NotificationId),
-    /// The oldest of those after this one.
-    After(NotificationId),
+    /// The oldest of those after this one; `None`: from the first.
+    After(Option<NotificationId>),
 }
 
 /// A player's notifications within a range, newest first, `limit` at the most.
@@ -34,13 +34,13 @@ pub async fn page(
 ) -> Result<Vec<Notification>, StoreError> {
     let (bound, is_after) = match range {
         Range::Newest => (i64::MAX, false),
-        Range::Before(id) => (id.0, false),
-        Range::After(id) => (id.0, true),
+        Range::Before(id) => (id.get(), false),
+        Range::After(id) => (id.map_or(0, NotificationId::get), true),
     };
     let rows = query_file_as!(
         NotificationRow,
         "src/store/notifications/page.sql",
-        user_id.0,
+        user_id.get(),
         unread_only,
         bound,
         limit,
@@ -49,31 +49,32 @@ pub async fn page(
     .fetch_all(executor)
     .observed("notifications.page")
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| row.into_notification(user_id))
-        .collect())
+    rows.into_iter()
+        .map(|row| Ok(row.into_notification(user_id)?))
+        .collect()
 }
 
-/// Of players whose newest notification is `known`, those who have a newer one, and it.
+/// Of players whose newest notification is `known` (`None`: none of theirs is), those with a newer
+/// notification, and its id.
 ///
 /// # Errors
 ///
 /// Any [`StoreError`].
 pub async fn newer(
     executor: impl PgExecutor<'_>,
-    known: &[(UserId, NotificationId)],
+    known: &[(UserId, Option<NotificationId>)],
 ) -> Result<Vec<(UserId, NotificationId)>, StoreError> {
-    let (user_ids, ids): (Vec<i32>, Vec<i64>) =
-        known.iter().map(|(user_id, id)| (user_id.0, id.0)).unzip();
+    let (user_ids, ids): (Vec<i32>, Vec<i64>) = known
+        .iter()
+        .map(|(user_id, id)| (user_id.get(), id.map_or(0, NotificationId::get)))
+        .unzip();
     let rows = query_file!("src/store/notifications/newer.sql", &user_ids, &ids)
         .fetch_all(executor)
         .observed("notifications.newer")
         .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| (UserId(row.user_id), NotificationId(row.id)))
-        .collect())
+    rows.into_iter()
+        .map(|row| Ok((UserId::new(row.user_id)?, NotificationId::new(row.id)?)))
+        .collect()
 }
 
 /// How many notifications a player has not read; `None` where there is no such player.
@@ -85,7 +86,7 @@ pub async fn unread_count(
     executor: impl PgExecutor<'_>,
     user_id: UserId,
 ) -> Result<Option<i32>, StoreError> {
-    let count = query_file_scalar!("src/store/notifications/unread_count.sql", user_id.0)
+    let count = query_file_scalar!("src/store/notifications/unread_count.sql", user_id.get())
         .fetch_optional(executor)
         .observed("notifications.count_unread")
         .await?;
@@ -104,12 +105,12 @@ pub async fn mark_read(
     ids: &[NotificationId],
     up_to: Option<NotificationId>,
 ) -> Result<u64, StoreError> {
-    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    let ids: Vec<i64> = ids.iter().map(|id| id.get()).collect();
     let done = query_file!(
         "src/store/notifications/mark_read.sql",
-        user_id.0,
+        user_id.get(),
         &ids,
-        up_to.map_or(0, |id| id.0),
+        up_to.map_or(0, super::super::domain::ids::NotificationId::get),
     )
     .execute(connection)
     .observed("notifications.mark_read")
@@ -142,9 +143,9 @@ pub(super) struct NotificationRow {
 }
 
 impl NotificationRow {
-    pub(super) fn into_notification(self, user_id: UserId) -> Notification {
-        let heist_id = HeistId(self.ledger_id);
-        let other = UserId(self.other_user_id);
+    pub(super) fn into_notification(self, user_id: UserId) -> Result<Notification, InvalidId> {
+        let heist_id = HeistId::new(self.ledger_id)?;
+        let other = UserId::new(self.other_user_id)?;
         let details = match self.notification_type {
             NotificationType::HeistSuccess => Details::HeistSuccess {
                 heist_id,
@@ -167,12 +168,12 @@ impl NotificationRow {
                 balance_after: self.after,
             },
         };
-        Notification {
-            id: NotificationId(self.id),
+        Ok(Notification {
+            id: NotificationId::new(self.id)?,
             user_id,
             details,
             read: self.read,
             created_at: self.created_at,
-        }
+        })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sqlx::{PgConnection, PgExecutor, query_file, query_scalar};
 
-use super::{Statement as _, StoreError, count};
+use super::{ObservedExt as _, StoreError, count};
 use crate::domain::{eligibility::Snapshot, ids::UserId, rules::Player};
 
 /// Locks players, in the order of their ids, until the transaction ends. Those who do not
@@ -17,13 +17,13 @@ pub async fn lock(
     connection: &mut PgConnection,
     user_ids: &[UserId],
 ) -> Result<HashMap<UserId, Player>, StoreError> {
-    let user_ids: Vec<i32> = user_ids.iter().map(|user_id| user_id.0).collect();
+    let user_ids: Vec<i32> = user_ids.iter().map(|user_id| user_id.get()).collect();
     let rows = query_file!("src/store/players/lock.sql", &user_ids)
         .fetch_all(connection)
         .observed("players.lock")
         .await?;
     let players = rows.into_iter().map(|row| {
-        let id = UserId(row.id);
+        let id = UserId::new(row.id)?;
         let player = Player {
             id,
             name: row.name,
@@ -32,9 +32,9 @@ pub async fn lock(
             last_heist_at: None,
             robbed_at: Vec::new(),
         };
-        (id, player)
+        Ok((id, player))
     });
-    Ok(players.collect())
+    players.collect()
 }
 
 /// Whether there is such a player.
@@ -45,7 +45,7 @@ pub async fn lock(
 pub async fn exists(executor: impl PgExecutor<'_>, user_id: UserId) -> Result<bool, StoreError> {
     let exists = query_scalar!(
         r#"SELECT EXISTS (SELECT FROM "User" WHERE "id" = $1) AS "exists!""#,
-        user_id.0
+        user_id.get()
     )
     .fetch_one(executor)
     .observed("players.exists")
@@ -64,7 +64,7 @@ pub async fn snapshot(
     user_ids: &[UserId],
     robberies_to_know: usize,
 ) -> Result<Snapshot, StoreError> {
-    let user_ids: Vec<i32> = user_ids.iter().map(|user_id| user_id.0).collect();
+    let user_ids: Vec<i32> = user_ids.iter().map(|user_id| user_id.get()).collect();
     let rows = query_file!(
         "src/store/players/snapshot.sql",
         &user_ids,
@@ -76,7 +76,7 @@ pub async fn snapshot(
     // There is always a row, if only to tell the time.
     let now = rows.first().ok_or(sqlx::Error::RowNotFound)?.now;
     let players = rows.into_iter().filter_map(|row| {
-        let id = UserId(row.id?);
+        let id = UserId::new(row.id?).ok()?;
         let player = Player {
             id,
             name: row.name.unwrap_or_default(),

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use sqlx::{PgExecutor, query_file, query_file_as};
 use time::OffsetDateTime;
 
-use super::{Statement as _, StoreError};
+use super::{ObservedExt as _, StoreError};
 use crate::domain::{
     award::TOKENS_PER_REFERRAL,
-    ids::{HeistId, UserId},
+    ids::{HeistId, InvalidId, UserId},
     tokens::{TokenAccount, TokenEvent, TokenSource},
 };
 
@@ -21,7 +21,7 @@ pub async fn accounts(
     executor: impl PgExecutor<'_>,
     user_ids: &[UserId],
 ) -> Result<HashMap<UserId, TokenAccount>, StoreError> {
-    let user_ids: Vec<i32> = user_ids.iter().map(|user_id| user_id.0).collect();
+    let user_ids: Vec<i32> = user_ids.iter().map(|user_id| user_id.get()).collect();
     let rows = query_file!("src/store/tokens/accounts.sql", &user_ids)
         .fetch_all(executor)
         .observed("tokens.accounts")
@@ -34,9 +34,9 @@ pub async fn accounts(
             last_earned_at: row.last_earned_at,
             last_spent_at: row.last_spent_at,
         };
-        (UserId(row.user_id), account)
+        Ok((UserId::new(row.user_id)?, account))
     });
-    Ok(accounts.collect())
+    accounts.collect()
 }
 
 /// A player's statement, newest first, `limit` lines at the most, all of them older than the
@@ -54,7 +54,7 @@ pub async fn statement(
     let rows = query_file_as!(
         EventRow,
         "src/store/tokens/statement.sql",
-        user_id.0,
+        user_id.get(),
         before.unwrap_or(i64::MAX),
         limit,
         TOKENS_PER_REFERRAL,
@@ -62,7 +62,9 @@ pub async fn statement(
     .fetch_all(executor)
     .observed("tokens.statement")
     .await?;
-    Ok(rows.into_iter().map(TokenEvent::from).collect())
+    rows.into_iter()
+        .map(|row| Ok(TokenEvent::try_from(row)?))
+        .collect()
 }
 
 struct EventRow {
@@ -76,24 +78,26 @@ struct EventRow {
     created_at: OffsetDateTime,
 }
 
-impl From<EventRow> for TokenEvent {
-    fn from(row: EventRow) -> Self {
+impl TryFrom<EventRow> for TokenEvent {
+    type Error = InvalidId;
+
+    fn try_from(row: EventRow) -> Result<Self, InvalidId> {
         let source = match (row.kind.as_str(), row.actor, row.reason) {
             ("heist", _, _) => TokenSource::Heist {
-                heist_id: HeistId(row.ledger_id),
+                heist_id: HeistId::new(row.ledger_id)?,
             },
             ("carried forward", _, _) => TokenSource::CarriedForward,
             (_, Some(actor), Some(reason)) => TokenSource::Adjustment { actor, reason },
             _ => TokenSource::Referral {
-                referred_id: row.referred_id.map(UserId),
+                referred_id: row.referred_id.map(UserId::new).transpose()?,
             },
         };
-        Self {
+        Ok(Self {
             ledger_id: row.ledger_id,
             delta: row.delta,
             balance_after: row.balance_after,
             source,
             created_at: row.created_at,
-        }
+        })
     }
 }

@@ -1,0 +1,7 @@
+//! Migrations, plans, numbers of statements, replicas for reads, and PgBouncer.
+
+pub mod migrations;
+mod plans;
+mod read_replica;
+mod statement_counts;
+mod through_pgbouncer;

@@ -1,0 +1,6 @@
+//! Lost connections, lost commits, deleted players and hostile callers.
+
+mod broken_connections;
+mod deleted_players;
+mod floods;
+mod lost_commits;

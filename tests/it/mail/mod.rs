@@ -1,0 +1,6 @@
+//! E-mail to players: delivery, providers that fail, and `heist emails`.
+
+mod command;
+mod emails;
+mod faults;
+mod smtp;

@@ -1,0 +1,7 @@
+//! Authentication, authorization, TLS and the audit.
+
+mod audit;
+mod authorization;
+mod bearer_tokens;
+mod security_settings;
+mod tls;
