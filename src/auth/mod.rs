@@ -1,4 +1,5 @@
-//! Authentication: bearer tokens, and the names in client certificates. Authorization is in `rpc`.
+//! Authentication: bearer tokens, and the names in client certificates. `rpc/methods.rs` says what a
+//! caller may do.
 
 mod caller;
 mod certificate;

@@ -127,7 +127,7 @@ async fn make_history(pool: &PgPool) -> Result<(), DemoError> {
         let order = HeistOrder {
             attacker: UserId::new(attacker)?,
             victim: UserId::new(victim)?,
-            request_id: RequestId::random(),
+            request_id: RequestId::new(uuid::Uuid::now_v7()),
             caller_address: None,
             rules: Arc::clone(&rules),
         };
