@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use tokio::{
+    sync::watch,
     task::JoinHandle,
     time::{sleep, timeout},
 };
@@ -46,7 +47,7 @@ const RISE: u32 = 2;
 
 /// Reports health until it is dropped.
 pub struct Health {
-    reporter: HealthReporter,
+    reporter: Reporter,
     /// Until it is withdrawn.
     following: Option<JoinHandle<()>>,
 }
@@ -58,10 +59,14 @@ impl Health {
     #[must_use]
     pub async fn start(database: PgConnectOptions) -> (Self, HealthServer<impl HealthService>) {
         let (reporter, service) = tonic_health::server::health_reporter();
-        report(&reporter, ServingStatus::Serving).await;
         reporter
             .set_service_status(LIVENESS, ServingStatus::Serving)
             .await;
+        let reporter = Reporter {
+            grpc: reporter,
+            ready: watch::channel(true).0,
+        };
+        reporter.report(true).await;
         let following = tokio::spawn(follow(reporter.clone(), pool::connect_lazy(database, 1)));
         let health = Self {
             reporter,
@@ -70,13 +75,19 @@ impl Health {
         (health, service)
     }
 
+    /// Whether the server is ready, now and later.
+    #[must_use]
+    pub fn readiness(&self) -> watch::Receiver<bool> {
+        self.reporter.ready.subscribe()
+    }
+
     /// Reports that this server is not ready, for good.
     pub async fn withdraw(&mut self) {
         if let Some(following) = self.following.take() {
             following.abort();
             // It must not have the last word.
             let _ = following.await;
-            report(&self.reporter, ServingStatus::NotServing).await;
+            self.reporter.report(false).await;
         }
     }
 }
@@ -89,13 +100,28 @@ impl Drop for Health {
     }
 }
 
-async fn report(reporter: &HealthReporter, status: ServingStatus) {
-    for service in SERVICES {
-        reporter.set_service_status(service, status).await;
+/// Reports readiness to the health service and to other readers in this process.
+#[derive(Clone)]
+struct Reporter {
+    grpc: HealthReporter,
+    ready: watch::Sender<bool>,
+}
+
+impl Reporter {
+    async fn report(&self, ready: bool) {
+        let status = if ready {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
+        for service in SERVICES {
+            self.grpc.set_service_status(service, status).await;
+        }
+        self.ready.send_replace(ready);
     }
 }
 
-async fn follow(reporter: HealthReporter, pool: PgPool) {
+async fn follow(reporter: Reporter, pool: PgPool) {
     let mut readiness = Readiness::new();
     loop {
         sleep(INTERVAL).await;
@@ -106,11 +132,11 @@ async fn follow(reporter: HealthReporter, pool: PgPool) {
         match found {
             Ok(()) => {
                 tracing::info!("ready again");
-                report(&reporter, ServingStatus::Serving).await;
+                reporter.report(true).await;
             }
             Err(error) => {
                 tracing::error!(%error, "not ready");
-                report(&reporter, ServingStatus::NotServing).await;
+                reporter.report(false).await;
             }
         }
     }

@@ -9,7 +9,7 @@ use std::{io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use rustls::ServerConfig;
 use tokio::{
-    sync::oneshot,
+    sync::{oneshot, watch},
     task::JoinHandle,
     time::{Instant, sleep, timeout_at},
 };
@@ -254,6 +254,12 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether it is ready, now and later.
+    #[must_use]
+    pub fn readiness(&self) -> watch::Receiver<bool> {
+        self.health.readiness()
     }
 
     /// Resolves when the server ends without having been told to.
