@@ -452,7 +452,7 @@ fn two_runs_at_a_time_exclude_each_other() {
         assert_eq!(second.code, Some(1));
         assert_eq!(
             second.complaint(),
-            "cannot archive: another run is at work on this database"
+            "cannot archive: another run works on this database"
         );
         deletion.rollback().await.unwrap();
         let ended = first.ended().await;
