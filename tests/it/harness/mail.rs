@@ -26,7 +26,7 @@ use tokio::{
 
 use tokio_rustls::TlsAcceptor;
 
-use super::{Player, World, connect, pki::Identity, process::Heist, until};
+use super::{World, connect, pki::Identity, process::Heist, until};
 
 pub const API_KEY: &str = "SG.hunter2";
 
@@ -68,6 +68,14 @@ pub enum Behaviour {
     Silent,
     /// Reads the request and answers with text that is not HTTP.
     Babble,
+}
+
+impl Behaviour {
+    /// Answers that SendGrid is unavailable, with SendGrid's own error document.
+    pub const UNAVAILABLE: Self = Self::Answer(
+        "503 Service Unavailable",
+        r#"{"errors":[{"message":"unavailable","field":null}]}"#,
+    );
 }
 
 /// A row of the queue.
@@ -150,8 +158,14 @@ impl Provider {
 
     pub fn options_with(&self, mailing: Mailing, timeout: Duration) -> mail::Options {
         let url = self.url.parse().unwrap();
-        let sendgrid =
-            SendGrid::new(url, &Authorities::default(), Secret::new(API_KEY), timeout).unwrap();
+        let sendgrid = SendGrid::new(
+            url,
+            &Authorities::default(),
+            None,
+            Secret::new(API_KEY),
+            timeout,
+        )
+        .unwrap();
         mail::Options {
             mailing,
             provider: mail::Provider::SendGrid(sendgrid),
@@ -270,8 +284,8 @@ pub fn mailing(world: &World, url: &str) -> Heist {
 }
 
 impl World {
-    /// Starts another server on the same database that sends e-mails. Also returns the world as seen
-    /// through that server.
+    /// Starts another server on the same database that sends e-mails. Also returns the world as
+    /// seen through that server.
     pub async fn mailing_replica(&self, mail: mail::Options) -> (Server, Self) {
         let settings = Settings {
             email_enabled: true,
@@ -285,6 +299,12 @@ impl World {
         let server = Server::start(options).await.expect("the server starts");
         let there = self.through(connect(server.address()).await);
         (server, there)
+    }
+
+    /// A replica that sends mail immediately through this provider.
+    pub async fn mailing_through(&self, provider: &Provider) -> (Server, Self) {
+        let options = provider.options(Mailing::immediate());
+        self.mailing_replica(options).await
     }
 
     /// All notifications with the states of their e-mails.
@@ -324,7 +344,7 @@ impl World {
 
     /// Changes the due time of all queued e-mails to this long ago, and ends pauses of providers.
     pub async fn queue_has_been_due_for(&self, seconds: i64) {
-        self.execute(format!(
+        self.execute(&format!(
             r#"
             UPDATE "HeistNotification" SET "emailAt" = now() - interval '{seconds} s'
             WHERE "emailState" = 'QUEUED';
@@ -349,20 +369,95 @@ impl World {
     pub async fn patience_is_over(&self) {
         self.execute(
             r#"UPDATE "HeistNotification" SET "emailUntil" = now()
-            WHERE "emailUntil" IS NOT NULL"#
-                .to_owned(),
+            WHERE "emailUntil" IS NOT NULL"#,
         )
         .await;
+    }
+
+    /// How long the provider stays paused.
+    pub async fn provider_pause(&self, provider: &str) -> Duration {
+        self.provider_wait("pausedUntil", provider).await
+    }
+
+    /// How long no mail may be claimed for this provider, because of its rate.
+    pub async fn provider_rate_wait(&self, provider: &str) -> Duration {
+        self.provider_wait("paidUntil", provider).await
+    }
+
+    async fn provider_wait(&self, column: &str, provider: &str) -> Duration {
+        let wait = format!(
+            r#"SELECT EXTRACT(EPOCH FROM "{column}" - now())::float8
+            FROM "HeistEmailProvider" WHERE "name" = $1"#
+        );
+        let seconds: f64 = sqlx::query_scalar(AssertSqlSafe(wait))
+            .bind(provider)
+            .fetch_one(&self.pool)
+            .await
+            .unwrap();
+        Duration::from_secs_f64(seconds)
+    }
+
+    /// Moves all mail back into the queue, in which it has been due for this time.
+    pub async fn all_emails_are_queued_since(&self, ago: Duration) {
+        self.execute(&format!(
+            r#"UPDATE "HeistNotification"
+            SET "emailState" = 'QUEUED', "emailAt" = now() - interval '{} s'"#,
+            ago.as_secs()
+        ))
+        .await;
+    }
+
+    /// Whether all queued mail is due in more than this time.
+    pub async fn queued_emails_wait_longer_than(&self, time: Duration) -> bool {
+        let query = r#"SELECT bool_and("emailAt" > now() + make_interval(secs => $1))
+            FROM "HeistNotification" WHERE "emailState" = 'QUEUED'"#;
+        sqlx::query_scalar(query)
+            .bind(time.as_secs_f64())
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
     }
 
     /// Changes the end of all claims to one second ago.
     pub async fn claims_have_ended(&self) {
         self.execute(
             r#"UPDATE "HeistNotification" SET "emailAt" = now() - interval '1 s'
-            WHERE "emailState" = 'SENDING'"#
-                .to_owned(),
+            WHERE "emailState" = 'SENDING'"#,
         )
         .await;
+    }
+
+    /// Ends the provider's failure and its pause.
+    pub async fn provider_works(&self) {
+        self.execute(
+            r#"UPDATE "HeistEmailProvider" SET "pausedUntil" = NULL, "trouble" = NULL"#,
+        )
+        .await;
+    }
+
+    /// Waits until the newest e-mail was attempted once, and forgets it. Returns its state and error.
+    pub async fn newest_attempt(&self) -> Email {
+        let email = until("the newest e-mail is attempted", async || {
+            let email = self.emails().await.pop()?;
+            let ended = email.state.as_deref().is_some_and(|it| it != "SENDING");
+            (ended && email.attempts == Some(1)).then_some(email)
+        })
+        .await;
+        self.execute(r#"UPDATE "HeistNotification" SET "emailState" = 'DROPPED'"#)
+            .await;
+        email
+    }
+
+    /// How long the provider pauses, in seconds.
+    pub async fn pause_s(&self, provider: &str) -> i64 {
+        sqlx::query_scalar(
+            r#"SELECT COALESCE(EXTRACT(EPOCH FROM "pausedUntil" - now())::bigint, 0)
+            FROM "HeistEmailProvider" WHERE "name" = $1"#,
+        )
+        .bind(provider)
+        .fetch_one(&self.pool)
+        .await
+        .unwrap()
     }
 
     /// Why the provider fails. `None`: it works.
@@ -372,25 +467,5 @@ impl World {
             .fetch_one(&self.pool)
             .await
             .unwrap()
-    }
-
-    async fn execute(&self, script: String) {
-        sqlx::raw_sql(AssertSqlSafe(script))
-            .execute(&self.pool)
-            .await
-            .unwrap();
-    }
-}
-
-impl Player {
-    /// Gives the player this address in the application's table.
-    pub async fn at(self, world: &World, address: &str) -> Self {
-        sqlx::query(r#"UPDATE "User" SET "email" = $2 WHERE "id" = $1"#)
-            .bind(self.id)
-            .bind(address)
-            .execute(&world.pool)
-            .await
-            .unwrap();
-        self
     }
 }

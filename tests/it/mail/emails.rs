@@ -18,36 +18,36 @@ use crate::harness::{
 
 /// A window that opened ten minutes ago.
 async fn open_window(world: &World) -> Mailing {
-    let now: OffsetDateTime = sqlx::query_scalar("SELECT now()")
-        .fetch_one(&world.pool)
-        .await
-        .unwrap();
+    let now: OffsetDateTime = world.database_time().await;
     let opens = now.time() - Duration::from_mins(10);
     let closes = now.time() + Duration::from_mins(30);
-    Mailing::Digest(Window::new(opens, closes).unwrap())
+    Mailing::digest(Window::new(opens, closes).unwrap())
 }
 
 /// A window that opens in 12 hours.
 async fn closed_window(world: &World) -> Mailing {
-    let now: OffsetDateTime = sqlx::query_scalar("SELECT now()")
-        .fetch_one(&world.pool)
-        .await
-        .unwrap();
+    let now: OffsetDateTime = world.database_time().await;
     let opens: Time = now.time() + Duration::from_hours(12);
-    Mailing::Digest(Window::new(opens, opens + Duration::from_hours(1)).unwrap())
+    Mailing::digest(Window::new(opens, opens + Duration::from_hours(1)).unwrap())
 }
 
 #[test]
 fn both_players_of_a_heist_receive_an_email() {
     World::run(async |world| {
         let provider = Provider::start().await;
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
+        let (server, there) = world.mailing_through(&provider).await;
+        let ada = world
+            .player("Ada")
+            .tokens(1)
+            .points(10)
+            .email("ada@example.com")
+            .await
+            .seen_by(&there);
+        let ben = world
+            .player("Ben <b>")
+            .points(1000)
+            .email("ben@example.com")
             .await;
-        let ada = world.player("Ada").tokens(1).points(10).await;
-        let ada = ada.at(world, "ada@example.com").await.seen_by(&there);
-        let ben = world.player("Ben <b>").points(1000).await;
-        let ben = ben.at(world, "ben@example.com").await;
 
         ada.robs(&ben).await.unwrap();
 
@@ -107,10 +107,8 @@ fn both_players_of_a_heist_receive_an_email() {
 fn an_award_sends_an_email_to_the_referrer() {
     World::run(async |world| {
         let provider = Provider::start().await;
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
-        let ada = world.player("Ada").await.at(world, "ada@example.com").await;
+        let (server, there) = world.mailing_through(&provider).await;
+        let ada = world.player("Ada").email("ada@example.com").await;
         let eve = world
             .player("Eve\r\nBcc: all@example.com")
             .referred_by(&ada)
@@ -134,11 +132,9 @@ fn an_award_sends_an_email_to_the_referrer() {
 fn a_player_without_an_address_is_skipped() {
     World::run(async |world| {
         let provider = Provider::start().await;
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
+        let (server, there) = world.mailing_through(&provider).await;
         let ada = world.player("Ada").tokens(1).await.seen_by(&there);
-        let ben = world.player("Ben").points(1000).await.at(world, " ").await;
+        let ben = world.player("Ben").points(1000).email(" ").await;
         ada.robs(&ben).await.unwrap();
         world.all_emails_are("SKIPPED").await;
         assert!(provider.received().is_empty());
@@ -150,26 +146,22 @@ fn a_player_without_an_address_is_skipped() {
 fn notifications_written_while_email_was_off_are_never_sent() {
     World::run(async |world| {
         let provider = Provider::start().await;
-        let ada = world
-            .player("Ada")
+        let ada = world.player("Ada").tokens(1).email("ada@example.com").await;
+        let ben = world
+            .player("Ben")
+            .points(1000)
             .tokens(1)
-            .await
-            .at(world, "ada@example.com")
+            .email("ben@example.com")
             .await;
-        let ben = world.player("Ben").points(1000).tokens(1).await;
-        let ben = ben.at(world, "ben@example.com").await;
         // The world's own server has e-mail switched off.
         ada.robs(&ben).await.unwrap();
         assert!(world.emails().await.iter().all(|it| it.state.is_none()));
 
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
+        let (server, there) = world.mailing_through(&provider).await;
         let eve = world
             .player("Eve")
             .points(1000)
-            .await
-            .at(world, "eve@example.com")
+            .email("eve@example.com")
             .await;
         ben.seen_by(&there).robs(&eve).await.unwrap();
         let received = provider.has_received(2).await;
@@ -190,18 +182,12 @@ fn a_digest_lists_a_day_in_one_email() {
         let provider = Provider::start().await;
         let mailing = open_window(world).await;
         let (server, there) = world.mailing_replica(provider.options(mailing)).await;
-        let ada = world
-            .player("Ada")
-            .tokens(4)
-            .await
-            .at(world, "ada@example.com")
-            .await;
+        let ada = world.player("Ada").tokens(4).email("ada@example.com").await;
         let ada = ada.seen_by(&there);
         let ben = world
             .player("Ben")
             .points(1000)
-            .await
-            .at(world, "ben@example.com")
+            .email("ben@example.com")
             .await;
         for _ in 0..3 {
             ada.robs(&ben).await.unwrap();
@@ -230,14 +216,11 @@ fn a_digest_lists_a_day_in_one_email() {
 
         // A notification from within the window is due tomorrow.
         ada.robs(&ben).await.unwrap();
-        let tomorrow: bool = sqlx::query_scalar(
-            r#"SELECT bool_and("emailAt" > now() + interval '23 hours')
-            FROM "HeistNotification" WHERE "emailState" = 'QUEUED'"#,
-        )
-        .fetch_one(&world.pool)
-        .await
-        .unwrap();
-        assert!(tomorrow);
+        assert!(
+            world
+                .queued_emails_wait_longer_than(Duration::from_hours(23))
+                .await
+        );
         server.stop(PATIENCE).await;
         assert_eq!(provider.received().len(), 2);
     });
@@ -249,17 +232,11 @@ fn a_digest_waits_for_its_window() {
         let provider = Provider::start().await;
         let mailing = closed_window(world).await;
         let (server, there) = world.mailing_replica(provider.options(mailing)).await;
-        let ada = world
-            .player("Ada")
-            .tokens(1)
-            .await
-            .at(world, "ada@example.com")
-            .await;
+        let ada = world.player("Ada").tokens(1).email("ada@example.com").await;
         let ben = world
             .player("Ben")
             .points(1000)
-            .await
-            .at(world, "ben@example.com")
+            .email("ben@example.com")
             .await;
         ada.seen_by(&there).robs(&ben).await.unwrap();
         world.queue_has_been_due_for(60).await;
@@ -284,15 +261,14 @@ fn a_digest_waits_for_its_window() {
 fn a_failed_digest_is_merged_into_the_next_one() {
     let setup = World::setup().rules(|rules| rules.cooldown = Duration::ZERO);
     setup.run(async |world| {
-        let provider = Provider::start_as(Behaviour::Answer("500 Oh", "")).await;
+        let provider = Provider::start_as(Behaviour::Answer("408 Request Timeout", "")).await;
         let mailing = open_window(world).await;
         let (server, there) = world.mailing_replica(provider.options(mailing)).await;
         let ada = world.player("Ada").tokens(2).await.seen_by(&there);
         let ben = world
             .player("Ben")
             .points(1000)
-            .await
-            .at(world, "ben@example.com")
+            .email("ben@example.com")
             .await;
         ada.robs(&ben).await.unwrap();
         world.queue_has_been_due_for(600).await;
@@ -318,12 +294,12 @@ fn a_failed_digest_is_merged_into_the_next_one() {
 fn emails_contain_an_unsubscribe_link() {
     World::run(async |world| {
         let provider = Provider::start().await;
-        let mut options = provider.options(Mailing::Immediate);
+        let mut options = provider.options(Mailing::immediate());
         let template = "https://app.example.com/unsubscribe?player={user_id}&proof={signature}";
         let key = Some(Secret::new("key"));
         options.presentation.unsubscribe = Some(Unsubscribe::new(template, key).unwrap());
         let (server, there) = world.mailing_replica(options).await;
-        let ada = world.player("Ada").await.at(world, "ada@example.com").await;
+        let ada = world.player("Ada").email("ada@example.com").await;
         let eve = world.player("Eve").referred_by(&ada).await;
         ada.seen_by(&there).earns_a_token_for(&eve).await.unwrap();
 
@@ -356,21 +332,15 @@ fn the_rate_limit_holds_for_all_replicas_together() {
     let setup = World::setup().rules(|rules| rules.cooldown = Duration::ZERO);
     setup.run(async |world| {
         let provider = Provider::start().await;
-        let mut options = provider.options(Mailing::Immediate);
+        let mut options = provider.options(Mailing::immediate());
         options.rate = Rate::per_minute(1);
         let (one, there) = world.mailing_replica(options.clone()).await;
         let (other, _) = world.mailing_replica(options).await;
-        let ada = world
-            .player("Ada")
-            .tokens(2)
-            .await
-            .at(world, "ada@example.com")
-            .await;
+        let ada = world.player("Ada").tokens(2).email("ada@example.com").await;
         let ben = world
             .player("Ben")
             .points(1000)
-            .await
-            .at(world, "ben@example.com")
+            .email("ben@example.com")
             .await;
         ada.seen_by(&there).robs(&ben).await.unwrap();
         provider.has_received(1).await;
@@ -378,14 +348,8 @@ fn the_rate_limit_holds_for_all_replicas_together() {
         one.stop(PATIENCE).await;
         other.stop(PATIENCE).await;
         assert_eq!(provider.received().len(), 1);
-        let paid_for: i64 = sqlx::query_scalar(
-            r#"SELECT EXTRACT(EPOCH FROM "paidUntil" - now())::bigint
-            FROM "HeistEmailProvider" WHERE "name" = 'sendgrid'"#,
-        )
-        .fetch_one(&world.pool)
-        .await
-        .unwrap();
-        assert!((30..=60).contains(&paid_for), "{paid_for}");
+        let wait = world.provider_rate_wait("sendgrid").await;
+        assert!((30..=60).contains(&wait.as_secs()), "{wait:?}");
     });
 }
 
@@ -395,26 +359,18 @@ fn a_deleted_player_receives_no_email() {
         let provider = Provider::start().await;
         let mailing = closed_window(world).await;
         let (server, there) = world.mailing_replica(provider.options(mailing)).await;
-        let ada = world
-            .player("Ada")
-            .tokens(1)
-            .await
-            .at(world, "ada@example.com")
-            .await;
+        let ada = world.player("Ada").tokens(1).email("ada@example.com").await;
         let ben = world
             .player("Ben")
             .points(1000)
-            .await
-            .at(world, "ben@example.com")
+            .email("ben@example.com")
             .await;
         ada.seen_by(&there).robs(&ben).await.unwrap();
         server.stop(PATIENCE).await;
         ben.leaves().await;
         world.queue_has_been_due_for(60).await;
 
-        let (server, _) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
+        let (server, _) = world.mailing_through(&provider).await;
         world.all_emails_are("SENT").await;
         server.stop(PATIENCE).await;
         let received = provider.received();
@@ -432,12 +388,13 @@ fn https_requires_a_trusted_certificate() {
     World::run(async |world| {
         let authority = Authority::new();
         let provider = Provider::start_with(&authority.issue(&["localhost"])).await;
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
+        let (server, there) = world.mailing_through(&provider).await;
         let ada = world.player("Ada").tokens(1).await.seen_by(&there);
-        let ben = world.player("Ben").points(1000).await;
-        let ben = ben.at(world, "ben@example.com").await;
+        let ben = world
+            .player("Ben")
+            .points(1000)
+            .email("ben@example.com")
+            .await;
         ada.robs(&ben).await.unwrap();
         until("the attempt fails", async || {
             let emails = world.emails().await;

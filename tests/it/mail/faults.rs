@@ -15,17 +15,11 @@ use crate::harness::{
 
 /// Ada and Ben have addresses, and Ada robs Ben.
 async fn one_robs_another(world: &World, there: &World) -> (Player, Player) {
-    let ada = world
-        .player("Ada")
-        .tokens(3)
-        .await
-        .at(world, "ada@example.com")
-        .await;
+    let ada = world.player("Ada").tokens(3).email("ada@example.com").await;
     let ben = world
         .player("Ben")
         .points(1000)
-        .await
-        .at(world, "ben@example.com")
+        .email("ben@example.com")
         .await;
     let ada = ada.seen_by(there);
     ada.robs(&ben).await.unwrap();
@@ -46,12 +40,12 @@ fn fm_2_email_service_unavailable() {
     World::run(async |world| {
         // A port on which no server listens.
         let place = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let provider = Provider::start_as(Behaviour::Answer("503 Service Unavailable", "")).await;
-        let mut options = provider.options(Mailing::Immediate);
+        let provider = Provider::start_as(Behaviour::UNAVAILABLE).await;
+        let mut options = provider.options(Mailing::immediate());
         let mut absent = Provider::start().await;
         absent.url = format!("http://{}", place.local_addr().unwrap());
         drop(place);
-        options.provider = absent.options(Mailing::Immediate).provider;
+        options.provider = absent.options(Mailing::immediate()).provider;
 
         // The heist succeeds and writes both notifications.
         let (server, there) = world.mailing_replica(options).await;
@@ -69,9 +63,7 @@ fn fm_2_email_service_unavailable() {
         server.stop(PATIENCE).await;
 
         // The provider answers 503, then works, and the e-mails are sent.
-        let (server, _) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
+        let (server, _) = world.mailing_through(&provider).await;
         world.queue_has_been_due_for(1).await;
         until("the provider receives a request", async || {
             (!provider.received().is_empty()).then_some(())
@@ -91,23 +83,20 @@ fn chaos_3_email_service_timeout() {
     let setup = World::setup().rules(|rules| rules.cooldown = Duration::ZERO);
     setup.run(async |world| {
         let provider = Provider::start_as(Behaviour::AcceptAfter(Duration::from_secs(30))).await;
-        let options = provider.options_with(Mailing::Immediate, Duration::from_millis(500));
+        let options = provider.options_with(Mailing::immediate(), Duration::from_millis(500));
         let (server, there) = world.mailing_replica(options).await;
         let ada = world
             .player("Ada")
             .tokens(60)
-            .await
-            .at(world, "ada@example.com")
+            .email("ada@example.com")
             .await;
         let mut with_mail = Vec::new();
         let mut without = Vec::new();
         // Alternates between both servers, so that load on the machine affects both. Each victim is
         // robbed once.
-        for victim in world.crowd("victim", 60).points(1000).await {
-            let victim = victim
-                .clone()
-                .at(world, &format!("{}@example.com", victim.id))
-                .await;
+        for number in 0..60 {
+            let address = format!("victim{number}@example.com");
+            let victim = world.player("Victim").points(1000).email(&address).await;
             let (through, times) = if victim.id % 2 == 0 {
                 (&there, &mut with_mail)
             } else {
@@ -161,23 +150,14 @@ fn a_rate_limit_of_the_provider_pauses_all_emails() {
     World::run(async |world| {
         let limit = Behaviour::Answer("429 Too Many Requests\r\nretry-after: 600", "");
         let provider = Provider::start_as(limit).await;
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
+        let (server, there) = world.mailing_through(&provider).await;
         let (ada, ben) = one_robs_another(world, &there).await;
         world.all_emails_wait_after(1).await;
-        let waits: bool = sqlx::query_scalar(
-            r#"SELECT "pausedUntil" > now() + interval '9 minutes'
-            FROM "HeistEmailProvider" WHERE "name" = 'sendgrid'"#,
-        )
-        .fetch_one(&world.pool)
-        .await
-        .unwrap();
-        assert!(waits);
+        assert!(world.provider_pause("sendgrid").await > Duration::from_mins(9));
 
         provider.does(Behaviour::Accept);
         world.all_heists_were(Duration::from_hours(1)).await;
-        ada.last_robbed_somebody(Duration::from_hours(25)).await;
+        ada.last_heist_was(Duration::from_hours(25)).await;
         ada.robs(&ben).await.unwrap();
         let asked = provider.received().len();
         world.queue_has_been_due_for(1).await;
@@ -191,9 +171,7 @@ fn a_rate_limit_of_the_provider_pauses_all_emails() {
 fn an_email_that_fails_for_a_day_is_parked() {
     World::run(async |world| {
         let provider = Provider::start_as(Behaviour::Answer("500 Oh", "")).await;
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
+        let (server, there) = world.mailing_through(&provider).await;
         one_robs_another(world, &there).await;
         world.all_emails_wait_after(1).await;
         world.queue_has_been_due_for(1).await;
@@ -204,7 +182,7 @@ fn an_email_that_fails_for_a_day_is_parked() {
         assert!(
             emails
                 .iter()
-                .all(|it| says(it, "HTTP 500") && it.attempts == Some(3))
+                .all(|it| says(it, "HTTP 408") && it.attempts == Some(3))
         );
         server.stop(PATIENCE).await;
         assert_eq!(provider.received().len(), 6);
@@ -215,21 +193,14 @@ fn an_email_that_fails_for_a_day_is_parked() {
 fn an_email_without_an_attempt_for_a_day_is_parked() {
     World::run(async |world| {
         let provider = Provider::start_as(Behaviour::Silent).await;
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
+        let (server, there) = world.mailing_through(&provider).await;
         one_robs_another(world, &there).await;
         server.stop(Duration::ZERO).await;
-        sqlx::query(
-            r#"UPDATE "HeistNotification" SET "emailState" = 'QUEUED', "emailAt" = now() - interval '25 hours'"#,
-        )
-        .execute(&world.pool)
-        .await
-        .unwrap();
-        provider.does(Behaviour::Accept);
-        let (server, _) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
+        world
+            .all_emails_are_queued_since(Duration::from_hours(25))
             .await;
+        provider.does(Behaviour::Accept);
+        let (server, _) = world.mailing_through(&provider).await;
         let emails = world.all_emails_are("FAILED").await;
         assert!(emails.iter().all(|it| says(it, "within the time limit")));
         server.stop(PATIENCE).await;
@@ -242,9 +213,7 @@ fn a_refused_email_is_parked_at_once() {
     World::run(async |world| {
         let body = r#"{"errors":[{"message":"ada@example.com","field":"personalizations.0.to"}]}"#;
         let provider = Provider::start_as(Behaviour::Answer("400 Bad Request", body)).await;
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
+        let (server, there) = world.mailing_through(&provider).await;
         one_robs_another(world, &there).await;
         let emails = world.all_emails_are("FAILED").await;
         for email in &emails {
@@ -263,13 +232,10 @@ fn a_refused_email_is_parked_at_once() {
 fn an_invalid_address_is_parked_at_once() {
     World::run(async |world| {
         let provider = Provider::start().await;
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
+        let (server, there) = world.mailing_through(&provider).await;
         let ada = world
             .player("Ada")
-            .await
-            .at(world, "ada\r\nBcc: all@example.com")
+            .email("ada\r\nBcc: all@example.com")
             .await;
         let eve = world.player("Eve").referred_by(&ada).await;
         ada.seen_by(&there).earns_a_token_for(&eve).await.unwrap();
@@ -289,9 +255,7 @@ fn a_rejected_key_loses_no_email() {
     ] {
         World::run(async |world| {
             let provider = Provider::start_as(Behaviour::Answer(head, "")).await;
-            let (server, there) = world
-                .mailing_replica(provider.options(Mailing::Immediate))
-                .await;
+            let (server, there) = world.mailing_through(&provider).await;
             one_robs_another(world, &there).await;
             let emails = world.all_emails_wait_after(1).await;
             assert!(
@@ -311,12 +275,15 @@ fn an_email_that_may_have_left_is_parked_and_never_retried() {
         Behaviour::HangUp,
         Behaviour::Babble,
         Behaviour::NeverAnswer,
+        Behaviour::Answer("500 Internal Server Error", ""),
         Behaviour::Answer("502 Bad Gateway", ""),
+        Behaviour::Answer("503 Service Unavailable", ""),
+        Behaviour::Answer("200 OK", ""),
         Behaviour::Answer("504 Gateway Timeout", ""),
     ] {
         World::run(async |world| {
             let provider = Provider::start_as(behaviour.clone()).await;
-            let options = provider.options_with(Mailing::Immediate, Duration::from_millis(500));
+            let options = provider.options_with(Mailing::immediate(), Duration::from_millis(500));
             let (server, there) = world.mailing_replica(options).await;
             one_robs_another(world, &there).await;
             let emails = world.all_emails_are("UNKNOWN").await;
@@ -327,9 +294,7 @@ fn an_email_that_may_have_left_is_parked_and_never_retried() {
             // Another server with a working provider does not send it either.
             provider.does(Behaviour::Accept);
             server.stop(PATIENCE).await;
-            let (server, _) = world
-                .mailing_replica(provider.options(Mailing::Immediate))
-                .await;
+            let (server, _) = world.mailing_through(&provider).await;
             world.queue_has_been_due_for(1).await;
             server.stop(PATIENCE).await;
             assert_eq!(world.emails().await, emails);
@@ -342,9 +307,7 @@ fn an_email_that_may_have_left_is_parked_and_never_retried() {
 fn a_truncated_body_after_status_202_means_sent() {
     World::run(async |world| {
         let provider = Provider::start_as(Behaviour::AcceptCutShort).await;
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
+        let (server, there) = world.mailing_through(&provider).await;
         one_robs_another(world, &there).await;
         world.all_emails_are("SENT").await;
         server.stop(PATIENCE).await;
@@ -361,14 +324,12 @@ fn two_processes_share_the_queue_and_send_each_email_once() {
         let ada = world
             .player("Ada")
             .tokens(40)
-            .await
-            .at(world, "ada@example.com")
+            .email("ada@example.com")
             .await;
         let ben = world
             .player("Ben")
             .points(100_000)
-            .await
-            .at(world, "ben@example.com")
+            .email("ben@example.com")
             .await;
         let (here, there) = (there(world, &one).await, there(world, &other).await);
         let heists = (0..40).map(|number| {
@@ -430,9 +391,7 @@ fn a_server_killed_between_send_and_record_sends_nothing_twice() {
 /// expire, then parks the e-mails, and sends `sent` e-mails itself.
 async fn claims_end_as_unknown(world: &World, sent: usize) {
     let works = Provider::start().await;
-    let (server, _) = world
-        .mailing_replica(works.options(Mailing::Immediate))
-        .await;
+    let (server, _) = world.mailing_through(&works).await;
     world.all_emails_are("SENDING").await;
     world.claims_have_ended().await;
     let emails = world.all_emails_are("UNKNOWN").await;
@@ -464,9 +423,7 @@ fn a_server_that_stops_releases_attempts_that_were_not_begun() {
         );
 
         let works = Provider::start().await;
-        let (server, _) = world
-            .mailing_replica(works.options(Mailing::Immediate))
-            .await;
+        let (server, _) = world.mailing_through(&works).await;
         world.all_emails_are("SENT").await;
         server.stop(PATIENCE).await;
         assert_eq!(works.received().len(), 2);

@@ -172,9 +172,10 @@ impl Handler for PostOffice {
 
 fn options(url: &str) -> mail::Options {
     mail::Options {
-        mailing: Mailing::Immediate,
+        mailing: Mailing::immediate(),
         provider: mail::Provider::Smtp(Smtp {
             server: SmtpServer::parse(url).unwrap(),
+            hello: "heist.example.com".to_owned(),
             authorities: Authorities::default(),
             timeout: Duration::from_secs(2),
         }),
@@ -185,7 +186,7 @@ fn options(url: &str) -> mail::Options {
 
 /// Ada, who has this address, earns a token for referring Zoë.
 async fn ada_earns_a_token(world: &World, there: &World, address: &str) {
-    let ada = world.player("Ada").await.at(world, address).await;
+    let ada = world.player("Ada").email(address).await;
     let zoe = world.player("Zoë").referred_by(&ada).await;
     ada.seen_by(there).earns_a_token_for(&zoe).await.unwrap();
 }
