@@ -6,6 +6,7 @@ mod certificate;
 mod crypto;
 mod keys;
 mod token;
+mod validity;
 
 pub use self::{
     caller::{Caller, Scope, Scopes, Who},

@@ -1,6 +1,6 @@
 //! `/metrics` for Prometheus, over HTTP/1.1.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, net::SocketAddr, time::Duration};
 
 use http::{Method, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -8,11 +8,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    task::JoinHandle,
     time::{sleep, timeout},
 };
 
-/// Connections at a time. A Prometheus keeps one open.
+/// Connections at a time. A further one takes the place of the oldest, so that silent connections do
+/// not block scrapes.
 const MAX_CONNECTIONS: usize = 32;
 /// How long a scraper may take to say what it wants, and between two scrapes.
 const HEADER_TIMEOUT: Duration = Duration::from_mins(2);
@@ -33,9 +34,8 @@ pub(super) async fn serve(
 }
 
 async fn accept(listener: TcpListener, registry: Registry) {
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections: VecDeque<AbortOnDrop> = VecDeque::new();
     loop {
-        let permit = Arc::clone(&connections).acquire_owned().await;
         let connection = match listener.accept().await {
             Ok((connection, _)) => connection,
             Err(error) => {
@@ -44,12 +44,24 @@ async fn accept(listener: TcpListener, registry: Registry) {
                 continue;
             }
         };
-        let registry = registry.clone();
-        tokio::spawn(async move {
-            let _permit = permit;
-            // A scraper that goes away or talks nonsense is its own concern.
-            let _ = timeout(CONNECTION_TIMEOUT, talk(connection, registry)).await;
-        });
+        connections.retain(|connection| !connection.0.is_finished());
+        if connections.len() >= MAX_CONNECTIONS {
+            connections.pop_front();
+        }
+        let talking = timeout(CONNECTION_TIMEOUT, talk(connection, registry.clone()));
+        connections.push_back(AbortOnDrop(tokio::spawn(async {
+            // An error means that the scraper has closed the connection or has not sent HTTP.
+            let _ = talking.await;
+        })));
+    }
+}
+
+/// A task that ends when this is dropped.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

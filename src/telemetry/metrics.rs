@@ -31,6 +31,7 @@ pub struct Metrics {
     call_errors: Counter<u64>,
 
     heists: Counter<u64>,
+    outcomes_unknown: Counter<u64>,
     points_stolen: Counter<u64>,
     awards: Counter<u64>,
     tokens_earned: Counter<u64>,
@@ -88,6 +89,11 @@ impl Metrics {
                 "heist.heists",
                 "{heist}",
                 "Heists that were decided, by what was decided",
+            ),
+            outcomes_unknown: counter(
+                "heist.outcomes.unknown",
+                "{order}",
+                "Orders whose callers were not told whether they were executed",
             ),
             points_stolen: counter(
                 "heist.points.stolen",
@@ -156,6 +162,7 @@ impl Metrics {
     /// A series that begins with its first event hides that event from `increase()`.
     fn start_at_zero(&self) {
         for operation in ["heist", "award", "adjustment"] {
+            self.outcome_unknown(0, operation);
             for outcome in ["committed", "empty", "rolled_back"] {
                 self.transactions(0, operation, outcome);
             }
@@ -211,6 +218,11 @@ impl Metrics {
 
     pub fn heists(&self, times: u64, outcome: &'static str) {
         self.heists.add(times, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    /// Orders that ended without a known outcome.
+    pub fn outcome_unknown(&self, times: u64, operation: &'static str) {
+        (self.outcomes_unknown).add(times, &[operation_label(operation)]);
     }
 
     pub fn points_stolen(&self, points: i32) {
