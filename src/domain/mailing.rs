@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use time::{OffsetDateTime, Time, UtcOffset};
+use time::{OffsetDateTime, Time, UtcOffset, macros::time};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -12,14 +12,31 @@ const SETTLING: Duration = Duration::from_mins(1);
 
 /// How notifications are sent by e-mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mailing {
-    /// One e-mail per notification, immediately after the commit.
-    Immediate,
-    /// One e-mail a day per player, within this window, with all notifications from before it.
-    Digest(Window),
+pub struct Mailing {
+    /// The mode for players without a preference.
+    pub default_mode: EmailMode,
+    /// The period in which digests are sent.
+    pub window: Window,
 }
 
-/// Returns the mode at this moment. `None`: e-mail is switched off.
+/// How the notifications of one player are grouped into e-mails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmailMode {
+    /// One e-mail per notification, immediately after the commit.
+    Immediate,
+    /// One e-mail a day with all notifications from before the window opened.
+    Digest,
+}
+
+/// A player's choice. A player without a choice has the service's default mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmailPreference {
+    Immediate,
+    Digest,
+    Never,
+}
+
+/// Returns the settings at this moment. `None`: e-mail is switched off.
 pub type MailingNow = Arc<dyn Fn() -> Option<Mailing> + Send + Sync>;
 
 /// A daily period in UTC, from 15 minutes to less than 24 hours long.
@@ -29,40 +46,93 @@ pub struct Window {
     length: Duration,
 }
 
+/// The digest of a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digest {
+    /// The most recent opening of the window. Notifications from before it are in the digest.
+    pub opened_at: OffsetDateTime,
+    /// When sending starts after that opening.
+    pub starts_at: OffsetDateTime,
+    /// Whether digests may be sent at the moment.
+    pub is_open: bool,
+    /// The next time that digests start.
+    pub next_start: OffsetDateTime,
+}
+
+/// A queued e-mail that is due, as far as its schedule depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    pub mode: EmailMode,
+    pub due_at: OffsetDateTime,
+    /// An attempt to send it was made.
+    pub attempted: bool,
+}
+
 impl Mailing {
-    /// When the e-mail of a notification that is written `now` is due.
+    /// One e-mail per notification, for players without a preference.
     #[must_use]
-    pub fn first_attempt(self, now: OffsetDateTime) -> OffsetDateTime {
-        match self {
-            Self::Immediate => now,
-            Self::Digest(window) => window.last_opening(now) + DAY,
+    pub fn immediate() -> Self {
+        Self {
+            default_mode: EmailMode::Immediate,
+            window: Window::DEFAULT,
         }
     }
 
-    /// Whether e-mails may be sent `now`.
+    /// One e-mail a day within the window, for players without a preference.
     #[must_use]
-    pub fn is_open(self, now: OffsetDateTime) -> bool {
-        match self {
-            Self::Immediate => true,
-            Self::Digest(window) => {
-                let open_for = now - window.last_opening(now);
-                open_for >= SETTLING && open_for < window.length
-            }
+    pub fn digest(window: Window) -> Self {
+        Self {
+            default_mode: EmailMode::Digest,
+            window,
+        }
+    }
+
+    /// The mode of a player with this preference. `None`: the player receives no e-mail.
+    #[must_use]
+    pub fn mode_of(self, preference: Option<EmailPreference>) -> Option<EmailMode> {
+        match preference {
+            None => Some(self.default_mode),
+            Some(EmailPreference::Immediate) => Some(EmailMode::Immediate),
+            Some(EmailPreference::Digest) => Some(EmailMode::Digest),
+            Some(EmailPreference::Never) => None,
         }
     }
 
     /// How long after its due time an e-mail is retried: 24 hours, or for a digest until the next
     /// day's window closes.
     #[must_use]
-    pub fn patience(self) -> Duration {
-        match self {
-            Self::Immediate => DAY,
-            Self::Digest(window) => DAY + window.length,
+    pub fn patience(self, mode: EmailMode) -> Duration {
+        match mode {
+            EmailMode::Immediate => DAY,
+            EmailMode::Digest => DAY + self.window.length,
+        }
+    }
+}
+
+impl Digest {
+    /// When an e-mail that is due now must be sent later instead. `None`: it may be sent now.
+    ///
+    /// A digest takes what was written before the window opened, what was deferred to this digest,
+    /// and what was attempted before. Everything else waits for the next digest, because a second
+    /// digest on the same day would follow.
+    #[must_use]
+    pub fn deferral(self, email: Due) -> Option<OffsetDateTime> {
+        let is_in_digest =
+            email.attempted || email.due_at <= self.opened_at || email.due_at == self.starts_at;
+        match email.mode {
+            EmailMode::Digest if !(self.is_open && is_in_digest) => Some(self.next_start),
+            _ => None,
         }
     }
 }
 
 impl Window {
+    /// From 18:00 to 20:00.
+    pub const DEFAULT: Self = Self {
+        opens: time!(18:00),
+        length: Duration::from_hours(2),
+    };
+
     const SHORTEST: Duration = Duration::from_mins(15);
 
     /// `None` if the period is shorter than 15 minutes. It may include midnight.
@@ -76,6 +146,23 @@ impl Window {
             difference.unsigned_abs()
         };
         (length >= Self::SHORTEST).then_some(Self { opens, length })
+    }
+
+    /// The digest at this moment.
+    #[must_use]
+    pub fn digest_at(self, now: OffsetDateTime) -> Digest {
+        let opened_at = self.last_opening(now);
+        let starts_at = opened_at + SETTLING;
+        Digest {
+            opened_at,
+            starts_at,
+            is_open: now >= starts_at && now < opened_at + self.length,
+            next_start: if now < starts_at {
+                starts_at
+            } else {
+                starts_at + DAY
+            },
+        }
     }
 
     /// The most recent opening, at or before `now`.
@@ -92,39 +179,99 @@ mod tests {
 
     use super::*;
 
-    fn daily(opens: Time, closes: Time) -> Mailing {
-        Mailing::Digest(Window::new(opens, closes).unwrap())
+    fn window(opens: Time, closes: Time) -> Window {
+        Window::new(opens, closes).unwrap()
     }
 
-    #[test]
-    fn immediate_means_now_and_retries_for_a_day() {
-        let now = datetime!(2026-11-23 17:59:59 UTC);
-        assert_eq!(Mailing::Immediate.first_attempt(now), now);
-        assert!(Mailing::Immediate.is_open(now));
-        assert_eq!(Mailing::Immediate.patience(), Duration::from_hours(24));
-    }
-
-    #[test]
-    fn notifications_from_before_the_opening_are_due_today_and_later_ones_tomorrow() {
-        let mailing = daily(time!(18:00), time!(20:00));
-        let today = datetime!(2026-11-23 18:00 UTC);
-        let tomorrow = datetime!(2026-11-24 18:00 UTC);
-        for (now, expected) in [
-            (datetime!(2026-11-23 00:00 UTC), today),
-            (datetime!(2026-11-23 17:59:59.999 UTC), today),
-            (datetime!(2026-11-23 18:00 UTC), tomorrow),
-            (datetime!(2026-11-23 19:00 UTC), tomorrow),
-            (datetime!(2026-11-23 23:59 UTC), tomorrow),
-            (datetime!(2026-11-23 18:59 +01:00), today),
-            (datetime!(2026-11-23 19:00 +01:00), tomorrow),
-        ] {
-            assert_eq!(mailing.first_attempt(now), expected, "{now}");
+    fn fresh(due_at: OffsetDateTime) -> Due {
+        Due {
+            mode: EmailMode::Digest,
+            due_at,
+            attempted: false,
         }
     }
 
     #[test]
+    fn an_immediate_email_is_never_deferred() {
+        let now = datetime!(2026-11-23 17:59:59 UTC);
+        let email = Due {
+            mode: EmailMode::Immediate,
+            ..fresh(now)
+        };
+        assert_eq!(Window::DEFAULT.digest_at(now).deferral(email), None);
+    }
+
+    #[test]
+    fn notifications_from_before_the_opening_are_in_todays_digest_and_later_ones_in_tomorrows() {
+        let today = datetime!(2026-11-23 18:01 UTC);
+        let tomorrow = datetime!(2026-11-24 18:01 UTC);
+        for (written_at, now, expected) in [
+            (
+                datetime!(2026-11-23 00:00 UTC),
+                datetime!(2026-11-23 00:00 UTC),
+                Some(today),
+            ),
+            (
+                datetime!(2026-11-23 17:59 UTC),
+                datetime!(2026-11-23 18:00:30 UTC),
+                Some(today),
+            ),
+            (
+                datetime!(2026-11-23 17:59 UTC),
+                datetime!(2026-11-23 18:01 UTC),
+                None,
+            ),
+            (
+                datetime!(2026-11-23 18:00 UTC),
+                datetime!(2026-11-23 19:00 UTC),
+                None,
+            ),
+            (
+                datetime!(2026-11-23 18:02 UTC),
+                datetime!(2026-11-23 19:00 UTC),
+                Some(tomorrow),
+            ),
+            (
+                datetime!(2026-11-23 17:59 UTC),
+                datetime!(2026-11-23 20:00 UTC),
+                Some(tomorrow),
+            ),
+            (
+                datetime!(2026-11-23 18:59 +01:00),
+                datetime!(2026-11-23 18:01 UTC),
+                None,
+            ),
+            // Deferred to today's digest.
+            (today, datetime!(2026-11-23 19:00 UTC), None),
+        ] {
+            let digest = Window::DEFAULT.digest_at(now);
+            assert_eq!(
+                digest.deferral(fresh(written_at)),
+                expected,
+                "{written_at} at {now}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_failed_digest_is_retried_within_the_window_and_then_on_the_next_day() {
+        let retry = Due {
+            attempted: true,
+            ..fresh(datetime!(2026-11-23 18:30 UTC))
+        };
+        let digest_at = |now| Window::DEFAULT.digest_at(now);
+        assert_eq!(
+            digest_at(datetime!(2026-11-23 19:59 UTC)).deferral(retry),
+            None
+        );
+        assert_eq!(
+            digest_at(datetime!(2026-11-23 20:00 UTC)).deferral(retry),
+            Some(datetime!(2026-11-24 18:01 UTC))
+        );
+    }
+
+    #[test]
     fn digests_are_sent_within_the_window_except_its_first_minute() {
-        let mailing = daily(time!(18:00), time!(20:00));
         for (now, expected) in [
             (datetime!(2026-11-23 17:59 UTC), false),
             (datetime!(2026-11-23 18:00:59 UTC), false),
@@ -132,26 +279,24 @@ mod tests {
             (datetime!(2026-11-23 19:59:59 UTC), true),
             (datetime!(2026-11-23 20:00 UTC), false),
         ] {
-            assert_eq!(mailing.is_open(now), expected, "{now}");
+            assert_eq!(Window::DEFAULT.digest_at(now).is_open, expected, "{now}");
         }
-        assert_eq!(mailing.patience(), Duration::from_hours(26));
+        let mailing = Mailing::digest(Window::DEFAULT);
+        assert_eq!(
+            mailing.patience(EmailMode::Digest),
+            Duration::from_hours(26)
+        );
+        assert_eq!(mailing.patience(EmailMode::Immediate), DAY);
     }
 
     #[test]
     fn a_window_may_include_midnight() {
-        let mailing = daily(time!(23:00), time!(01:00));
-        let opening = datetime!(2026-11-23 23:00 UTC);
-        assert_eq!(
-            mailing.first_attempt(datetime!(2026-11-23 12:00 UTC)),
-            opening
-        );
-        assert_eq!(
-            mailing.first_attempt(datetime!(2026-11-24 00:30 UTC)),
-            opening + DAY
-        );
-        assert!(mailing.is_open(datetime!(2026-11-24 00:59 UTC)));
-        assert!(!mailing.is_open(datetime!(2026-11-24 01:00 UTC)));
-        assert_eq!(mailing.patience(), Duration::from_hours(26));
+        let window = window(time!(23:00), time!(01:00));
+        let digest = window.digest_at(datetime!(2026-11-24 00:59 UTC));
+        assert!(digest.is_open);
+        assert_eq!(digest.opened_at, datetime!(2026-11-23 23:00 UTC));
+        assert_eq!(digest.next_start, datetime!(2026-11-24 23:01 UTC));
+        assert!(!window.digest_at(datetime!(2026-11-24 01:00 UTC)).is_open);
     }
 
     #[test]
@@ -160,5 +305,19 @@ mod tests {
         assert_eq!(Window::new(time!(18:00), time!(18:00)), None);
         assert!(Window::new(time!(18:00), time!(18:15)).is_some());
         assert!(Window::new(time!(18:00), time!(17:59)).is_some());
+        assert_eq!(window(time!(18:00), time!(20:00)), Window::DEFAULT);
+    }
+
+    #[test]
+    fn a_preference_overrides_the_default_mode() {
+        let mailing = Mailing::digest(Window::DEFAULT);
+        for (preference, expected) in [
+            (None, Some(EmailMode::Digest)),
+            (Some(EmailPreference::Immediate), Some(EmailMode::Immediate)),
+            (Some(EmailPreference::Digest), Some(EmailMode::Digest)),
+            (Some(EmailPreference::Never), None),
+        ] {
+            assert_eq!(mailing.mode_of(preference), expected);
+        }
     }
 }

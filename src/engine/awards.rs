@@ -31,7 +31,7 @@ impl Operation for Awards {
         let now = facts.now;
         let outcomes = decide(orders, facts);
         if outcomes.iter().any(Self::wrote) {
-            let mail = mailing.map(|mailing| queue::mail(mailing, now));
+            let mail = mailing.map(|_| queue::mail(now));
             awards::save(connection, now, &outcomes, mail).await?;
         }
         Ok(outcomes)

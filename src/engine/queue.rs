@@ -87,10 +87,11 @@ pub(super) trait Operation: 'static {
     fn reconcile(earlier: Self::Outcome, again: Self::Outcome) -> Self::Outcome;
 }
 
-/// How those whom the current batch notifies `now` are mailed.
-pub(super) fn mail(mailing: Mailing, now: OffsetDateTime) -> EmailSchedule {
+/// The e-mails of notifications that are written `now` are due at once. The worker schedules them by
+/// the mode of each player.
+pub(super) fn mail(now: OffsetDateTime) -> EmailSchedule {
     EmailSchedule {
-        due_at: mailing.first_attempt(now),
+        due_at: now,
         trace_parent: traces::parent_to_keep(),
     }
 }

@@ -2,10 +2,6 @@
 
 use std::sync::Arc;
 
-use lettre::transport::smtp::{
-    self,
-    client::{Certificate, TlsParameters},
-};
 use tokio_rustls::{
     TlsConnector,
     rustls::{
@@ -40,7 +36,7 @@ impl Authorities {
         Ok(Self(certificates))
     }
 
-    pub(super) fn for_http(&self) -> TlsConnector {
+    pub(super) fn connector(&self) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         roots.add_parsable_certificates(self.0.iter().cloned());
@@ -50,14 +46,5 @@ impl Authorities {
             .with_root_certificates(roots)
             .with_no_client_auth();
         TlsConnector::from(Arc::new(config))
-    }
-
-    pub(super) fn for_smtp(&self, host: &str) -> Result<TlsParameters, smtp::Error> {
-        let mut parameters = TlsParameters::builder(host.to_owned());
-        for certificate in &self.0 {
-            let certificate = Certificate::from_der(certificate.to_vec())?;
-            parameters = parameters.add_root_certificate(certificate);
-        }
-        parameters.build_rustls()
     }
 }

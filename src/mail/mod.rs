@@ -8,9 +8,13 @@
 //!
 //! The worker reads an address when it claims the e-mail. Addresses never appear in logs or errors.
 
+mod address;
+mod attempt;
 mod authorities;
+mod claim;
 mod http;
 mod outcome;
+mod proxy;
 mod rate;
 mod render;
 mod secret;
@@ -28,6 +32,7 @@ use url::Url;
 
 pub use self::{
     authorities::Authorities,
+    proxy::Proxy,
     rate::Rate,
     secret::Secret,
     sendgrid::SendGrid,

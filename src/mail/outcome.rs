@@ -97,6 +97,17 @@ impl Outcome {
         }
     }
 
+    /// Whether the provider answered without a failure of the provider.
+    pub(super) fn proves_that_the_provider_works(&self) -> bool {
+        match self {
+            Self::Sent | Self::Refused { .. } => true,
+            Self::NotSent {
+                provider_failure, ..
+            } => provider_failure.is_none(),
+            Self::Unknown { .. } | Self::NoAddress | Self::Released => false,
+        }
+    }
+
     pub(super) fn provider_failure(&self) -> Option<ProviderFailure> {
         match self {
             Self::NotSent {

@@ -1,11 +1,11 @@
 //! Renders notifications as the subject, the plain text and the HTML of an e-mail.
 
 use askama::Template;
-use lettre::Address;
 use time::OffsetDateTime;
 
 use super::{
     Presentation,
+    address::EmailAddress,
     unsubscribe::{Unsubscribe, UnsubscribeLink},
 };
 use crate::{
@@ -19,7 +19,7 @@ const MAX_LISTED: usize = 50;
 /// An e-mail to one player, ready to be sent.
 #[derive(Clone, Debug)]
 pub(super) struct RenderedEmail {
-    pub(super) to: Address,
+    pub(super) to: EmailAddress,
     pub(super) subject: String,
     pub(super) text: String,
     pub(super) html: String,
@@ -61,7 +61,7 @@ struct Item {
 impl RenderedEmail {
     pub(super) fn render(
         email: &ClaimedEmail,
-        to: Address,
+        to: EmailAddress,
         presentation: &Presentation,
     ) -> Result<Self, askama::Error> {
         let unsubscribe_link = (presentation.unsubscribe.as_ref())
@@ -161,13 +161,36 @@ fn link(email: &ClaimedEmail, presentation: &Presentation) -> Option<String> {
 }
 
 /// Replaces control characters and line breaks in a player's name by spaces, so that a name cannot
-/// add lines to an e-mail.
+/// add lines to an e-mail, and removes invisible and direction-changing characters.
 fn on_one_line(text: &str) -> String {
     let spaces = text.replace(
         |it: char| it.is_control() || "\u{2028}\u{2029}".contains(it),
         " ",
     );
-    spaces.trim().to_owned()
+    spaces.replace(is_invisible, "").trim().to_owned()
+}
+
+/// Characters without a glyph, and those that change the direction of the text around them.
+fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'
+            | '\u{1160}'
+            | '\u{17b4}'
+            | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 /// Formats a time for players: to the minute, in UTC.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{
-    Authorities, Secret,
+    Authorities, Proxy, Secret,
     http::{Answer, Endpoint, Failure},
     outcome::{Outcome, ProviderFailure},
     render::RenderedEmail,
@@ -50,13 +50,14 @@ impl SendGrid {
     pub fn new(
         mut base_url: Url,
         authorities: &Authorities,
+        proxy: Option<Proxy>,
         key: Secret,
         timeout: Duration,
     ) -> Result<Self, String> {
         let path = format!("{}{PATH}", base_url.path().trim_end_matches('/'));
         base_url.set_path(&path);
         Ok(Self {
-            endpoint: Endpoint::new(base_url, authorities)?,
+            endpoint: Endpoint::new(base_url, authorities, proxy)?,
             key,
             timeout,
         })
@@ -77,6 +78,7 @@ impl SendGrid {
         match answer {
             Ok(answer) => outcome(&answer),
             Err(Failure::NotSent(why)) => Outcome::unreachable(why),
+            Err(Failure::Misconfigured(why)) => Outcome::misconfigured(why),
             Err(Failure::NoAnswer(why)) => Outcome::no_answer(why),
             Err(Failure::Stopping) => Outcome::Released,
         }
@@ -92,7 +94,7 @@ fn body(from: &Mailbox, email: &RenderedEmail) -> Value {
         .map(|(name, value)| (name.to_owned(), json!(value)))
         .collect();
     json!({
-        "personalizations": [{ "to": [{ "email": email.to.to_string() }] }],
+        "personalizations": [{ "to": [{ "email": email.to.to_text() }] }],
         "from": sender,
         "subject": email.subject,
         "content": [
@@ -106,41 +108,45 @@ fn body(from: &Mailbox, email: &RenderedEmail) -> Value {
     })
 }
 
+/// The outcome for each status. Statuses that a server or a gateway may also give after it passed the
+/// request on mean that the e-mail may have left.
 fn outcome(answer: &Answer) -> Outcome {
-    let reason = || describe(answer);
-    match answer.status {
-        status if status.is_success() => Outcome::Sent,
-        StatusCode::TOO_MANY_REQUESTS => Outcome::NotSent {
-            reason: reason(),
-            provider_failure: Some(ProviderFailure {
-                pause: pause(&answer.headers),
-            }),
-        },
-        StatusCode::UNAUTHORIZED
-        | StatusCode::FORBIDDEN
-        | StatusCode::NOT_FOUND
-        | StatusCode::METHOD_NOT_ALLOWED => Outcome::misconfigured(reason()),
-        status if status.is_redirection() => Outcome::misconfigured(reason()),
-        StatusCode::BAD_REQUEST if refuses_the_sender(answer) => Outcome::misconfigured(reason()),
-        StatusCode::REQUEST_TIMEOUT => Outcome::NotSent {
-            reason: reason(),
-            provider_failure: None,
-        },
-        // A gateway answers instead of a server that may have accepted the e-mail.
-        StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Outcome::Unknown {
-            reason: reason(),
-            provider_failure: Some(ProviderFailure::UNREACHABLE),
-        },
-        StatusCode::SERVICE_UNAVAILABLE => Outcome::NotSent {
-            reason: reason(),
-            provider_failure: Some(ProviderFailure::UNREACHABLE),
-        },
-        status if status.is_server_error() => Outcome::NotSent {
-            reason: reason(),
-            provider_failure: None,
-        },
-        _ => Outcome::Refused { reason: reason() },
+    let reason = describe(answer);
+    let not_sent = |reason, provider_failure| Outcome::NotSent {
+        reason,
+        provider_failure,
+    };
+    let unknown = |reason, failure| Outcome::Unknown {
+        reason,
+        provider_failure: Some(failure),
+    };
+    match answer.status.as_u16() {
+        202 => Outcome::Sent,
+        429 => {
+            let pause = pause(&answer.headers);
+            not_sent(reason, Some(ProviderFailure { pause }))
+        }
+        // Rejected by SendGrid or a proxy before the request was processed.
+        401 | 403 | 404 | 405 | 407 | 501 | 505 | 511 => Outcome::misconfigured(reason),
+        400 if refuses_the_sender(answer) => Outcome::misconfigured(reason),
+        300..=302 | 307 | 308 => Outcome::misconfigured(reason),
+        408 | 425 => not_sent(reason, None),
+        400..500 => Outcome::Refused { reason },
+        _ if !answer.body_sent => not_sent(reason, Some(ProviderFailure::UNREACHABLE)),
+        // SendGrid itself says that it does not process requests. From a gateway, 503 also means that
+        // the connection to the server was lost after the request.
+        503 if is_from_sendgrid(answer) => not_sent(reason, Some(ProviderFailure::UNREACHABLE)),
+        500..600 => unknown(reason, ProviderFailure::UNREACHABLE),
+        // Another success or redirect: something else than SendGrid's API answers, or the account is
+        // in sandbox mode.
+        _ => unknown(reason, ProviderFailure::MISCONFIGURED),
     }
+}
+
+/// Whether the body has the form of SendGrid's errors.
+fn is_from_sendgrid(answer: &Answer) -> bool {
+    let body: Option<ErrorBody> = serde_json::from_slice(&answer.body).ok();
+    body.is_some_and(|body| !body.errors.is_empty())
 }
 
 fn refuses_the_sender(answer: &Answer) -> bool {
@@ -189,6 +195,8 @@ fn pause(headers: &HeaderMap) -> Duration {
 mod tests {
     use super::*;
 
+    const OWN_ERROR: &str = r#"{"errors":[{"message":"unavailable","field":null}]}"#;
+
     fn answers(status: u16, retry_after: Option<&str>, body: &'static str) -> Outcome {
         let mut headers = HeaderMap::new();
         if let Some(value) = retry_after {
@@ -197,40 +205,78 @@ mod tests {
         outcome(&Answer {
             status: StatusCode::from_u16(status).unwrap(),
             headers,
+            body_sent: true,
             body: body.into(),
         })
     }
 
     #[test]
-    fn success_means_sent_whatever_the_body_says() {
-        for status in [200, 202, 204] {
-            assert_eq!(answers(status, None, "nonsense"), Outcome::Sent);
+    fn only_202_means_sent() {
+        assert_eq!(answers(202, None, "nonsense"), Outcome::Sent);
+        for status in [200, 201, 203, 204, 206, 303, 304] {
+            let outcome = answers(status, None, "");
+            assert!(matches!(outcome, Outcome::Unknown { .. }), "{status}");
+            let failure = outcome.provider_failure();
+            assert_eq!(failure, Some(ProviderFailure::MISCONFIGURED), "{status}");
         }
     }
 
     #[test]
     fn statuses_that_prove_that_nothing_left_cause_a_retry() {
-        for (status, trouble) in [
-            (408, None),
-            (500, None),
-            (501, None),
-            (503, Some(ProviderFailure::UNREACHABLE)),
-            (301, Some(ProviderFailure::MISCONFIGURED)),
-            (401, Some(ProviderFailure::MISCONFIGURED)),
-            (403, Some(ProviderFailure::MISCONFIGURED)),
-            (404, Some(ProviderFailure::MISCONFIGURED)),
+        const UNREACHABLE: Option<ProviderFailure> = Some(ProviderFailure::UNREACHABLE);
+        const MISCONFIGURED: Option<ProviderFailure> = Some(ProviderFailure::MISCONFIGURED);
+        for (status, body, failure) in [
+            (408, "", None),
+            (425, "", None),
+            (503, OWN_ERROR, UNREACHABLE),
+            (301, "", MISCONFIGURED),
+            (302, "", MISCONFIGURED),
+            (307, "", MISCONFIGURED),
+            (401, "", MISCONFIGURED),
+            (403, "", MISCONFIGURED),
+            (404, "", MISCONFIGURED),
+            (405, "", MISCONFIGURED),
+            (407, "", MISCONFIGURED),
+            (501, "", MISCONFIGURED),
+            (505, "", MISCONFIGURED),
+            (511, "", MISCONFIGURED),
         ] {
-            let outcome = answers(status, None, "");
+            let outcome = answers(status, None, body);
             assert!(matches!(outcome, Outcome::NotSent { .. }), "{status}");
-            assert_eq!(outcome.provider_failure(), trouble, "{status}");
+            assert_eq!(outcome.provider_failure(), failure, "{status}");
         }
     }
 
     #[test]
-    fn statuses_of_a_gateway_mean_unknown() {
-        for status in [502, 504] {
-            let outcome = answers(status, None, "");
+    fn errors_that_a_gateway_may_give_after_it_passed_the_request_on_mean_unknown() {
+        for (status, body) in [
+            (500, ""),
+            (500, OWN_ERROR),
+            (502, ""),
+            (503, ""),
+            (
+                503,
+                "upstream connect error or disconnect/reset before headers",
+            ),
+            (504, ""),
+            (520, ""),
+            (599, ""),
+        ] {
+            let outcome = answers(status, None, body);
             assert!(matches!(outcome, Outcome::Unknown { .. }), "{status}");
+        }
+    }
+
+    #[test]
+    fn an_answer_before_the_body_was_sent_proves_that_nothing_left() {
+        for status in [200, 500, 502, 503, 504] {
+            let outcome = outcome(&Answer {
+                status: StatusCode::from_u16(status).unwrap(),
+                headers: HeaderMap::new(),
+                body_sent: false,
+                body: "".into(),
+            });
+            assert!(matches!(outcome, Outcome::NotSent { .. }), "{status}");
         }
     }
 

@@ -11,6 +11,8 @@ use crate::domain::ids::UserId;
 
 const USER_ID: &str = "{user_id}";
 const SIGNATURE: &str = "{signature}";
+/// Keeps the header `List-Unsubscribe` below the 998 characters of RFC 5322.
+const MAX_URL_BYTES: usize = 900;
 
 /// The template of unsubscribe links: a page of the application, or a `mailto:` address.
 #[derive(Clone, Debug)]
@@ -55,14 +57,25 @@ impl Unsubscribe {
     ///
     /// Returns the expected form.
     pub fn check(template: &str) -> Result<String, String> {
-        let filled = template.replace(USER_ID, "1").replace(SIGNATURE, "00");
+        let longest_id = i32::MAX.to_string();
+        let filled = (template.replace(USER_ID, &longest_id)).replace(SIGNATURE, &"0".repeat(64));
+        let is_printable = filled.bytes().all(|it| it.is_ascii_graphic());
+        if is_printable && filled.len() > MAX_URL_BYTES {
+            return Err(format!(
+                "expected a URL of at most {MAX_URL_BYTES} characters"
+            ));
+        }
         Url::parse(&filled)
             .ok()
-            .filter(|url| matches!(url.scheme(), "https" | "http" | "mailto"))
-            .filter(|_| !filled.contains(['{', '}', '<', '>', ' ']))
+            .filter(|url| match url.scheme() {
+                "https" | "http" => template.contains(USER_ID),
+                scheme => scheme == "mailto",
+            })
+            .filter(|_| is_printable && !filled.contains(['{', '}', '<', '>']))
             .map(|_| template.to_owned())
             .ok_or_else(|| {
-                "expected a URL such as https://app.example.com/unsubscribe?player={user_id} \
+                "expected a URL in ASCII such as \
+                 https://app.example.com/unsubscribe?player={user_id} \
                  or mailto:unsubscribe@example.com"
                     .to_owned()
             })
@@ -139,8 +152,18 @@ mod tests {
             "ftp://a.example",
             "https://a.example/{name}",
             "javascript:x",
+            "https://a.example/unsubscribe",
+            "https://a.example/{user_id}\r\nBcc: all@example.com",
+            "https://a.example/{user_id}?ü",
+            "https://a.example/{user_id} ",
         ] {
             assert!(Unsubscribe::check(bad).is_err(), "{bad}");
         }
+        let long = format!("https://a.example/{{user_id}}/{}", "x".repeat(900));
+        assert!(
+            Unsubscribe::check(&long)
+                .unwrap_err()
+                .contains("at most 900")
+        );
     }
 }

@@ -7,31 +7,25 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lettre::Address;
 use tokio::{
     sync::Notify,
-    task::JoinSet,
-    time::{Instant, sleep_until},
+    task::{JoinError, JoinSet},
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Options,
-    outcome::{Outcome, ProviderFailure},
-    render::RenderedEmail,
-};
+use super::{Options, attempt::Attempt, claim};
 use crate::{
     domain::mailing::{Mailing, MailingNow},
     store::{
-        ObservedExt as _, PgPool, StoreError,
-        emails::{self, ClaimRequest, ClaimedEmail, EmailState, Settlement, StateChange},
-        pool,
+        PgConnection, PgPool, StoreError,
+        emails::{self, ClaimedEmail, Settlement},
     },
-    telemetry::{metrics::METRICS, traces},
+    telemetry::metrics::METRICS,
 };
 
 /// E-mails that this replica sends concurrently.
-const MAX_IN_FLIGHT: usize = 8;
+pub(super) const MAX_IN_FLIGHT: usize = 8;
 /// Interval between polls of the queue. Polling finds e-mails that other replicas queued, and
 /// retries that became due.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
@@ -41,11 +35,8 @@ const MIN_POLL_INTERVAL: Duration = Duration::from_millis(100);
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
 /// Interval between counts of the queue for the metrics. It matches the usual scrape interval.
 const COUNT_INTERVAL: Duration = Duration::from_secs(15);
-/// Part of a claim's duration that is reserved for recording the outcome after the attempt.
-const TIME_TO_SETTLE: Duration = Duration::from_mins(1);
-/// An attempt that has not begun this long after its claim is released, because the claim may
-/// expire during the attempt. This happens when the process was suspended.
-const TIME_TO_BEGIN: Duration = Duration::from_secs(30);
+/// Time limit of all database calls between two waits. A connection that exceeds it is discarded.
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(15);
 
 pub(super) struct Worker {
     pool: PgPool,
@@ -62,13 +53,6 @@ pub(super) struct Worker {
     next_poll: Instant,
     next_expiry: Instant,
     next_count: Instant,
-}
-
-/// A claimed e-mail and the outcome of the attempt to send it.
-struct Attempt {
-    email: ClaimedEmail,
-    outcome: Outcome,
-    took: Duration,
 }
 
 impl Worker {
@@ -99,7 +83,7 @@ impl Worker {
     pub(super) async fn run(mut self) {
         while !self.is_finished() {
             self.wait().await;
-            if let Err(error) = self.work().await {
+            if let Err(error) = self.work_in_time().await {
                 tracing::warn!(event = "EMAILS_WAIT", %error, "the e-mail worker waits for the database");
                 self.next_poll = Instant::now() + POLL_INTERVAL;
                 self.next_count = Instant::now() + COUNT_INTERVAL;
@@ -132,7 +116,7 @@ impl Worker {
         }
     }
 
-    fn collect(&mut self, ended: Result<Attempt, tokio::task::JoinError>) {
+    fn collect(&mut self, ended: Result<Attempt, JoinError>) {
         match ended {
             Ok(attempt) => self.unrecorded.push(attempt),
             // Its claim expires, and then the e-mail becomes UNKNOWN.
@@ -140,45 +124,70 @@ impl Worker {
         }
     }
 
-    /// Records outcomes, then claims further e-claimed.
-    async fn work(&mut self) -> Result<(), StoreError> {
-        self.settle().await?;
+    /// Works with one connection, within a time limit. When the limit is exceeded the connection is
+    /// closed instead of returned to the pool, because its state is unknown.
+    async fn work_in_time(&mut self) -> Result<(), StoreError> {
+        let now = Instant::now();
+        let is_idle = self.unrecorded.is_empty()
+            && (self.stopping.is_cancelled() || [self.next_count, self.next_poll] > [now, now]);
+        if is_idle {
+            return Ok(());
+        }
+        let mut connection = self.pool.acquire().await?;
+        match timeout(DATABASE_TIMEOUT, self.work(&mut connection)).await {
+            Ok(result) => result,
+            Err(_elapsed) => {
+                drop(connection.detach());
+                Err(StoreError::timed_out())
+            }
+        }
+    }
+
+    /// Records outcomes, then claims further e-mails.
+    async fn work(&mut self, connection: &mut PgConnection) -> Result<(), StoreError> {
+        self.settle(connection).await?;
         if self.stopping.is_cancelled() {
             return Ok(());
         }
         if self.next_count <= Instant::now() {
-            self.count().await?;
+            count(connection).await?;
             self.next_count = Instant::now() + COUNT_INTERVAL;
         }
         if self.next_expiry <= Instant::now() {
-            self.expire().await?;
+            claim::expire(connection).await?;
             self.next_expiry = Instant::now() + EXPIRY_INTERVAL;
         }
         if self.next_poll <= Instant::now() && self.in_flight.len() < MAX_IN_FLIGHT {
             self.last_poll = Instant::now();
-            self.next_poll = self.last_poll + self.claim().await?;
+            self.next_poll = self.last_poll + self.poll(connection).await?;
         }
         Ok(())
     }
 
-    async fn settle(&mut self) -> Result<(), StoreError> {
+    async fn settle(&mut self, connection: &mut PgConnection) -> Result<(), StoreError> {
         if self.unrecorded.is_empty() {
             return Ok(());
         }
         // The pause is recorded first, so that no replica claims one of these e-mails before it.
-        self.record_provider_state().await?;
+        self.record_provider_state(connection).await?;
         let settlements: Vec<(&ClaimedEmail, Settlement<'_>)> = (self.unrecorded.iter())
             .map(|it| (&it.email, it.outcome.settlement(&it.email, rand::random())))
             .collect();
-        let changes = emails::settle(&self.pool, &settlements).await?;
-        for attempt in self.unrecorded.drain(..) {
-            attempt.report(&changes);
+        let settled = emails::settle(connection, &settlements).await?;
+        self.unrecorded.retain(|attempt| !attempt.report(&settled));
+        if !self.unrecorded.is_empty() {
+            // Another transaction holds their rows.
+            self.next_poll = Instant::now() + MIN_POLL_INTERVAL;
         }
         Ok(())
     }
 
-    /// Records for all replicas whether the provider works.
-    async fn record_provider_state(&mut self) -> Result<(), StoreError> {
+    /// Records for all replicas whether the provider works. Any answer of the provider that is not a
+    /// failure of the provider shows that it works.
+    async fn record_provider_state(
+        &mut self,
+        connection: &mut PgConnection,
+    ) -> Result<(), StoreError> {
         let provider = self.options.provider.name();
         let failures = (self.unrecorded.iter())
             .filter_map(|it| Some((it.outcome.provider_failure()?, it.outcome.reason()?)));
@@ -191,12 +200,12 @@ impl Worker {
                 pause_s = failure.pause.as_secs(),
                 "sending e-mails pauses: the provider fails"
             );
-            emails::pause(&self.pool, provider, failure.pause, reason).await?;
+            emails::pause(connection, provider, failure.pause, reason).await?;
             self.provider_fails = true;
         } else if self.provider_fails
-            && self.unrecorded.iter().any(|it| it.outcome == Outcome::Sent)
+            && (self.unrecorded.iter()).any(|it| it.outcome.proves_that_the_provider_works())
         {
-            if emails::works(&self.pool, provider).await? {
+            if emails::works(connection, provider).await? {
                 tracing::info!(
                     event = "EMAILS_RESUMED",
                     email.provider = provider,
@@ -208,194 +217,57 @@ impl Worker {
         Ok(())
     }
 
-    async fn expire(&mut self) -> Result<(), StoreError> {
-        for change in emails::expire(&self.pool, self.options.mailing.patience()).await? {
-            let outcome = outcome_name(change.state);
-            METRICS.emails(1, outcome);
-            tracing::error!(
-                event = "EMAIL_PARKED",
-                email.outcome = outcome,
-                email.mail = format!("{}/{}", change.user_id, change.id),
-                "an e-mail was parked: its claim or its time limit expired"
-            );
-        }
-        Ok(())
-    }
-
-    /// Updates the metrics of the queue, which all replicas share.
-    async fn count(&self) -> Result<(), StoreError> {
-        let counts = emails::queue_counts(&self.pool).await?;
-        for (count, state) in [
-            (counts.waiting, "waiting"),
-            (counts.due, "due"),
-            (counts.sending, "sending"),
-            (counts.failed, "failed"),
-            (counts.unknown, "unknown"),
-        ] {
-            METRICS.emails_queued(count, state);
-        }
-        METRICS.emails_oldest_due(counts.oldest_due);
-        Ok(())
-    }
-
-    /// Claims e-mails that can be sent now and starts sending them. Returns the time until the next
-    /// poll.
-    async fn claim(&mut self) -> Result<Duration, StoreError> {
-        let Options {
-            mailing,
-            provider,
-            rate,
-            ..
-        } = &*self.options;
-        if (self.now)().is_none() {
+    /// Sets aside what cannot be sent, claims e-mails that can, and starts sending them. Returns the
+    /// time until the next poll.
+    async fn poll(&mut self, connection: &mut PgConnection) -> Result<Duration, StoreError> {
+        let Some(mailing) = (self.now)() else {
             return Ok(POLL_INTERVAL);
-        }
-        let mut transaction = pool::begin(&self.pool).await?;
-        let Some(turn) = emails::take_turn(&mut transaction, provider.name()).await? else {
-            transaction.rollback().await?;
-            return Ok(MIN_POLL_INTERVAL);
         };
-        self.provider_fails = turn.provider_fails;
+        if claim::set_aside(connection, mailing).await? {
+            return Ok(Duration::ZERO);
+        }
+        self.claim(connection, mailing).await
+    }
+
+    async fn claim(
+        &mut self,
+        connection: &mut PgConnection,
+        mailing: Mailing,
+    ) -> Result<Duration, StoreError> {
         let free = MAX_IN_FLIGHT - self.in_flight.len();
-        // One attempt is enough to find out whether the provider works again.
-        let most = if turn.provider_fails { 1 } else { free };
-        let limit = most.min(rate.allowance(turn.ahead));
-        if turn.paused || !mailing.is_open(turn.now) {
-            transaction.rollback().await?;
-            return Ok(POLL_INTERVAL);
-        }
-        if limit == 0 {
-            transaction.rollback().await?;
-            return Ok(rate.cost(1).clamp(MIN_POLL_INTERVAL, POLL_INTERVAL));
-        }
-        let claim = ClaimRequest {
-            limit,
-            one_email_per_player: matches!(mailing, Mailing::Digest(_)),
-            lasts: provider.timeout() + TIME_TO_BEGIN + TIME_TO_SETTLE,
-            patience: mailing.patience(),
+        let claim = match claim::claim(connection, &self.options, mailing, free).await? {
+            claim::Poll::Claimed(claim) => claim,
+            claim::Poll::Taken => return Ok(MIN_POLL_INTERVAL),
+            claim::Poll::Nothing => return Ok(POLL_INTERVAL),
+            claim::Poll::RateReached(wait) => {
+                return Ok(wait.clamp(MIN_POLL_INTERVAL, POLL_INTERVAL));
+            }
         };
-        let claimed = emails::claim(&mut transaction, claim).await?;
-        if claimed.is_empty() {
-            transaction.rollback().await?;
-            return Ok(POLL_INTERVAL);
-        }
-        let pause = if turn.provider_fails {
-            ProviderFailure::UNREACHABLE.pause
-        } else {
-            Duration::ZERO
-        };
-        emails::end_turn(
-            &mut transaction,
-            provider.name(),
-            rate.cost(claimed.len()),
-            pause,
-        )
-        .await?;
-        transaction.commit().observed("commit").await?;
-
+        self.provider_fails = claim.provider_fails;
         let claimed_at = Instant::now();
-        for email in claimed {
+        for (email, rendered) in claim.sendable {
             let options = Arc::clone(&self.options);
             let stopping = self.stopping.clone();
-            self.in_flight.spawn(async move {
-                let span = traces::mail(options.provider.name(), &email.trace_parents);
-                let outcome = attempt(&options, &email, claimed_at, &stopping).await;
-                traces::end_mail(span, outcome.reason().is_some());
-                Attempt {
-                    email,
-                    outcome,
-                    took: claimed_at.elapsed(),
-                }
-            });
+            self.in_flight.spawn(Attempt::make(
+                options, email, rendered, claimed_at, stopping,
+            ));
         }
         Ok(Duration::ZERO)
     }
 }
 
-async fn attempt(
-    options: &Options,
-    email: &ClaimedEmail,
-    claimed_at: Instant,
-    stopping: &CancellationToken,
-) -> Outcome {
-    let address = email.address.as_deref().map(str::trim).unwrap_or_default();
-    if address.is_empty() {
-        return Outcome::NoAddress;
+/// Updates the metrics of the queue, which all replicas share.
+async fn count(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let counts = emails::queue_counts(connection).await?;
+    for (count, state) in [
+        (counts.waiting, "waiting"),
+        (counts.due, "due"),
+        (counts.sending, "sending"),
+        (counts.failed, "failed"),
+        (counts.unknown, "unknown"),
+    ] {
+        METRICS.emails_queued(count, state);
     }
-    let Ok(to) = address.parse::<Address>() else {
-        return Outcome::Refused {
-            reason: "the player's address is invalid".to_owned(),
-        };
-    };
-    let rendered = match RenderedEmail::render(email, to, &options.presentation) {
-        Ok(rendered) => rendered,
-        Err(error) => {
-            let reason = format!("the templates failed: {error}");
-            return Outcome::Refused { reason };
-        }
-    };
-    if claimed_at.elapsed() > TIME_TO_BEGIN {
-        return Outcome::Released;
-    }
-    let from = &options.presentation.from;
-    options.provider.send(from, &rendered, stopping).await
-}
-
-impl Attempt {
-    /// Logs and counts the recorded outcome of an attempt.
-    fn report(&self, changes: &[StateChange]) {
-        let first_id = self.email.first_id();
-        let state = (changes.iter())
-            .find(|it| it.user_id == self.email.user_id.get() && it.id == first_id.get())
-            .map(|it| it.state);
-        let mail = self.email.reference();
-        let notifications = self.email.notifications.len();
-        let attempts = self.email.attempts;
-        let reason = self.outcome.reason();
-        let duration_ms = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
-        let outcome = state.map_or("taken_over", outcome_name);
-        METRICS.emails(1, outcome);
-        match state {
-            Some(EmailState::Sent | EmailState::Skipped) => tracing::info!(
-                event = "EMAIL_DONE",
-                email.outcome = outcome,
-                email.mail = mail,
-                email.notifications = notifications,
-                email.attempts = attempts,
-                duration_ms,
-                "an e-mail is finished"
-            ),
-            Some(EmailState::Queued) => tracing::warn!(
-                event = "EMAIL_DELAYED",
-                email.outcome = outcome,
-                email.mail = mail,
-                email.notifications = notifications,
-                email.attempts = attempts,
-                email.reason = reason,
-                duration_ms,
-                "an e-mail is retried later"
-            ),
-            _ => tracing::error!(
-                event = "EMAIL_PARKED",
-                email.outcome = outcome,
-                email.mail = mail,
-                email.notifications = notifications,
-                email.attempts = attempts,
-                email.reason = reason,
-                duration_ms,
-                "an e-mail was parked"
-            ),
-        }
-    }
-}
-
-fn outcome_name(state: EmailState) -> &'static str {
-    match state {
-        EmailState::Sent => "sent",
-        EmailState::Skipped => "skipped",
-        EmailState::Queued => "retried",
-        EmailState::Failed => "failed",
-        EmailState::Unknown => "unknown",
-        EmailState::Sending | EmailState::Dropped => "taken_over",
-    }
+    METRICS.emails_oldest_due(counts.oldest_due);
+    Ok(())
 }

@@ -31,6 +31,12 @@ const RACED_KEYS: [&str; 4] = [
 ];
 
 impl StoreError {
+    /// The database did not answer within a time limit.
+    #[must_use]
+    pub fn timed_out() -> Self {
+        sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()).into()
+    }
+
     /// In one word, for logs and metrics.
     #[must_use]
     pub fn cause(&self) -> &'static str {

@@ -137,12 +137,29 @@ pub async fn warm(pool: &PgPool, connections: u32) -> Result<(), StoreError> {
 /// [`StoreError::Unavailable`] where no connection could be had, or only one to a standby.
 pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, StoreError> {
     let begun = pool.begin_with(BEGIN).observed("begin").await;
-    begun.map_err(|error| match error.as_database_error() {
+    begun.map_err(sort_begin_error)
+}
+
+/// Begins a transaction that writes on a connection. As for [`begin`], a connection whose `BEGIN` was
+/// cut short must not return to the pool.
+///
+/// # Errors
+///
+/// [`StoreError::Unavailable`] where the connection is lost or leads to a standby.
+pub async fn begin_on(
+    connection: &mut PgConnection,
+) -> Result<Transaction<'_, Postgres>, StoreError> {
+    let begun = connection.begin_with(BEGIN).observed("begin").await;
+    begun.map_err(sort_begin_error)
+}
+
+fn sort_begin_error(error: sqlx::Error) -> StoreError {
+    match error.as_database_error() {
         Some(refusal) if refusal.code().as_deref() == Some(READ_WRITE_ON_STANDBY) => {
             StoreError::Unavailable(error)
         }
         _ => error.into(),
-    })
+    }
 }
 
 /// Where the database is, and how to log in there.

@@ -15,14 +15,14 @@ use tokio::{
 /// Connections at a time. A further one takes the place of the oldest, so that silent connections do
 /// not block scrapes.
 const MAX_CONNECTIONS: usize = 32;
-/// How long a scraper may take to say what it wants, and between two scrapes.
+/// How long a client may take to send a request, and between two requests.
 const HEADER_TIMEOUT: Duration = Duration::from_mins(2);
-/// A connection is closed after this, whatever goes on.
+/// The maximum age of a connection.
 const CONNECTION_TIMEOUT: Duration = Duration::from_hours(1);
-/// Before the next attempt where a connection cannot be accepted.
+/// The pause after a connection cannot be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers for as long as the process lives, in the background. Where it listens.
+/// Serves `/metrics` in the background until the process ends. Returns the address.
 pub(super) async fn serve(
     address: SocketAddr,
     registry: Registry,
@@ -48,7 +48,10 @@ async fn accept(listener: TcpListener, registry: Registry) {
         if connections.len() >= MAX_CONNECTIONS {
             connections.pop_front();
         }
-        let talking = timeout(CONNECTION_TIMEOUT, talk(connection, registry.clone()));
+        let talking = timeout(
+            CONNECTION_TIMEOUT,
+            serve_connection(connection, registry.clone()),
+        );
         connections.push_back(AbortOnDrop(tokio::spawn(async {
             // An error means that the scraper has closed the connection or has not sent HTTP.
             let _ = talking.await;
@@ -65,7 +68,7 @@ impl Drop for AbortOnDrop {
     }
 }
 
-async fn talk(connection: TcpStream, registry: Registry) -> Result<(), hyper::Error> {
+async fn serve_connection(connection: TcpStream, registry: Registry) -> Result<(), hyper::Error> {
     let answer = service_fn(move |request| {
         let response = answer(&request, &registry);
         async move { Ok::<_, Infallible>(response) }
@@ -83,7 +86,7 @@ fn answer(request: &Request<Incoming>, registry: &Registry) -> Response<String> 
         {
             Ok(text) => (StatusCode::OK, text),
             Err(error) => {
-                tracing::error!(%error, "cannot write down the metrics");
+                tracing::error!(%error, "cannot encode the metrics");
                 (StatusCode::INTERNAL_SERVER_ERROR, String::new())
             }
         },

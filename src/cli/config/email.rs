@@ -1,17 +1,22 @@
 //! E-mail settings of the process.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    env, fs,
+    net::{Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::ValueEnum;
-use lettre::message::Mailbox;
-use time::{Time, macros::time};
+use lettre::{Address, message::Mailbox};
+use time::Time;
 use url::Url;
 
 use crate::{
-    domain::mailing::{Mailing, Window},
+    domain::mailing::{EmailMode, Mailing, Window},
     mail::{
-        Authorities, Options, Presentation, Provider, Rate, Secret, SendGrid, Smtp, SmtpServer,
-        Unsubscribe,
+        Authorities, Options, Presentation, Provider, Proxy, Rate, Secret, SendGrid, Smtp,
+        SmtpServer, Unsubscribe,
     },
     settings::parse,
 };
@@ -20,7 +25,7 @@ use crate::{
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "E-mail")]
 pub struct EmailConfig {
-    /// `immediate`: one e-mail per notification; `digest`: one e-mail per player and day
+    /// Mode of players without a preference: `immediate` is one e-mail per notification, `digest` one a day
     #[arg(long, env = "HEIST_EMAIL_MODE", value_name = "MODE", default_value = "immediate", value_parser = mode)]
     email_mode: Mode,
 
@@ -68,9 +73,27 @@ pub struct EmailConfig {
     #[arg(long, env = "SENDGRID_BASE_URL", value_name = "URL", default_value = "https://api.sendgrid.com", value_parser = web_url)]
     sendgrid_base_url: Url,
 
+    /// HTTP proxy for connections to SendGrid, such as `http://proxy.example.com:3128`
+    #[arg(
+        long,
+        env = "HTTPS_PROXY",
+        value_name = "URL",
+        hide_env_values = true,
+        default_value = ""
+    )]
+    https_proxy: String,
+
+    /// Hosts that are reached without the proxy, separated by commas; `*` for all
+    #[arg(long, env = "NO_PROXY", value_name = "HOSTS", default_value = "")]
+    no_proxy: String,
+
     /// SMTP server, such as `smtps://user:password@host` (TLS) or `smtp://user:password@host` (STARTTLS)
     #[arg(long, env = "HEIST_EMAIL_SMTP_URL", value_name = "URL", hide_env_values = true, value_parser = SmtpServer::parse)]
     email_smtp_url: Option<SmtpServer>,
+
+    /// Name of this client in SMTP's EHLO; default: the domain of the sender
+    #[arg(long, env = "HEIST_EMAIL_SMTP_HELLO", value_name = "NAME", value_parser = host_name)]
+    email_smtp_hello: Option<String>,
 
     /// Time limit of an attempt over SMTP
     #[arg(long, env = "HEIST_EMAIL_SMTP_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = timeout)]
@@ -90,15 +113,15 @@ enum ProviderName {
     Smtp,
 }
 
-const DEFAULT_WINDOW: (Time, Time) = (time!(18:00), time!(20:00));
-
 impl EmailConfig {
     /// # Errors
     ///
     /// Names the missing setting, or the settings that contradict each other.
     pub fn options(self) -> Result<Options, String> {
-        let mailing = self.mailing()?;
-        let provider = self.provider()?;
+        let mailing = self.mailing();
+        let from = (self.email_from.clone())
+            .ok_or("HEIST_EMAIL_FROM is not set, and HEIST_EMAIL_ENABLED=true needs it")?;
+        let provider = self.provider(&from)?;
         let unsubscribe = match (self.email_unsubscribe_url, self.email_unsubscribe_key) {
             (Some(url), key) => Some(
                 Unsubscribe::new(&url, key)
@@ -111,9 +134,6 @@ impl EmailConfig {
             }
             (None, None) => None,
         };
-        let from = self
-            .email_from
-            .ok_or("HEIST_EMAIL_FROM is not set, and HEIST_EMAIL_ENABLED=true needs it")?;
         Ok(Options {
             mailing,
             provider,
@@ -126,22 +146,32 @@ impl EmailConfig {
         })
     }
 
-    fn mailing(&self) -> Result<Mailing, String> {
-        match (self.email_mode, self.email_digest_window) {
-            (Mode::Immediate, None) => Ok(Mailing::Immediate),
-            (Mode::Immediate, Some(_)) => {
-                Err("HEIST_EMAIL_DIGEST_WINDOW needs HEIST_EMAIL_MODE=digest".to_owned())
-            }
-            (Mode::Digest, window) => {
-                let (opens, closes) = DEFAULT_WINDOW;
-                let default =
-                    Window::new(opens, closes).expect("the default window is long enough");
-                Ok(Mailing::Digest(window.unwrap_or(default)))
-            }
+    fn mailing(&self) -> Mailing {
+        let default_mode = match self.email_mode {
+            Mode::Immediate => EmailMode::Immediate,
+            Mode::Digest => EmailMode::Digest,
+        };
+        Mailing {
+            default_mode,
+            window: self.email_digest_window.unwrap_or(Window::DEFAULT),
         }
     }
 
-    fn provider(&self) -> Result<Provider, String> {
+    /// An empty value means no proxy, as for other programs. They also read the names in lower case.
+    fn proxy_for(&self, host: &str) -> Result<Option<Proxy>, String> {
+        let lower_case = |value: &str, name| match value {
+            "" => env::var(name).unwrap_or_default(),
+            value => value.to_owned(),
+        };
+        let url = lower_case(&self.https_proxy, "https_proxy");
+        let excluded = lower_case(&self.no_proxy, "no_proxy");
+        if url.is_empty() || Proxy::is_excluded(&excluded, host) {
+            return Ok(None);
+        }
+        (Proxy::parse(&url).map(Some)).map_err(|error| format!("HTTPS_PROXY: {error}"))
+    }
+
+    fn provider(&self, from: &Mailbox) -> Result<Provider, String> {
         let named = match (
             self.email_provider,
             &self.sendgrid_api_key,
@@ -172,7 +202,9 @@ impl EmailConfig {
                 let key = (self.sendgrid_api_key.clone())
                     .ok_or("HEIST_EMAIL_PROVIDER=sendgrid needs SENDGRID_API_KEY")?;
                 let base_url = self.sendgrid_base_url.clone();
-                SendGrid::new(base_url, &authorities, key, self.sendgrid_timeout)
+                let host = base_url.host_str().unwrap_or_default();
+                let proxy = self.proxy_for(host)?;
+                SendGrid::new(base_url, &authorities, proxy, key, self.sendgrid_timeout)
                     .map(Provider::SendGrid)
                     .map_err(|error| format!("SENDGRID_BASE_URL: {error}"))
             }
@@ -180,8 +212,10 @@ impl EmailConfig {
                 let server = (self.email_smtp_url.clone())
                     .ok_or("HEIST_EMAIL_PROVIDER=smtp needs HEIST_EMAIL_SMTP_URL")?;
                 let timeout = self.email_smtp_timeout;
+                let hello = self.email_smtp_hello.clone();
                 Ok(Provider::Smtp(Smtp {
                     server,
+                    hello: hello.unwrap_or_else(|| from.email.domain().to_owned()),
                     authorities,
                     timeout,
                 }))
@@ -217,10 +251,34 @@ fn time_of_day(value: &str) -> Option<Time> {
     Time::from_hms(number(hour)?, number(minute)?, 0).ok()
 }
 
+/// The domain is converted to ASCII (IDNA), so that message ids and EHLO are ASCII.
 fn sender(value: &str) -> Result<Mailbox, String> {
-    value.parse().map_err(|_| {
-        "expected an address such as heists@example.com or Heists <heists@example.com>".to_owned()
-    })
+    let parsed: Option<Mailbox> = value.parse().ok();
+    parsed
+        .and_then(|mailbox| {
+            let domain = idna::domain_to_ascii(mailbox.email.domain()).ok()?;
+            let address = Address::new(mailbox.email.user(), domain).ok()?;
+            Some(Mailbox::new(mailbox.name, address))
+        })
+        .ok_or_else(|| {
+            "expected an address such as heists@example.com or Heists <heists@example.com>"
+                .to_owned()
+        })
+}
+
+fn host_name(value: &str) -> Result<String, String> {
+    let is_name = |name: &str| {
+        let is_character = |it: u8| it.is_ascii_alphanumeric() || b".-".contains(&it);
+        (1..=253).contains(&name.len()) && name.bytes().all(is_character)
+    };
+    let literal = (value.strip_prefix('[')).and_then(|it| it.strip_suffix(']'));
+    let is_literal = literal.is_some_and(|it| {
+        it.parse::<Ipv4Addr>().is_ok()
+            || (it.strip_prefix("IPv6:")).is_some_and(|it| it.parse::<Ipv6Addr>().is_ok())
+    });
+    (is_name(value) || is_literal)
+        .then(|| value.to_owned())
+        .ok_or_else(|| "expected a host name such as heist.example.com, or [192.0.2.1]".to_owned())
 }
 
 fn web_url(value: &str) -> Result<Url, String> {

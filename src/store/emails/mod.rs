@@ -3,6 +3,7 @@
 //! The columns `"email…"` of a notification's row are its entry in the queue. A claim is committed
 //! before the e-mail is sent, so that no two replicas send the same e-mail, also after a crash.
 
+mod due;
 mod operators;
 
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use sqlx::{PgConnection, PgExecutor, query, query_file, query_file_as};
 use time::OffsetDateTime;
 
+pub use self::due::{DueEmail, SetAside, due, reschedule, set_aside};
 pub use self::operators::{
     Entry, QueueCounts, Selection, drop, failing_providers, list, queue_counts, resend,
 };
@@ -19,6 +21,7 @@ use super::{
 };
 use crate::domain::{
     ids::{NotificationId, UserId},
+    mailing::{Digest, EmailMode, Mailing},
     notification::Notification,
 };
 
@@ -48,12 +51,11 @@ pub struct Turn {
 pub struct ClaimRequest {
     /// Maximum number of e-mails.
     pub limit: usize,
-    /// Whether all due notifications of a player form one e-mail.
-    pub one_email_per_player: bool,
+    pub mailing: Mailing,
+    /// The digest at the database's time.
+    pub digest: Digest,
     /// Duration of the claim. Until it ends, no other replica claims the e-mail.
     pub lasts: Duration,
-    /// How long after it was first due an e-mail is retried.
-    pub patience: Duration,
 }
 
 /// An e-mail that this replica has claimed, with the facts that it reports.
@@ -117,6 +119,15 @@ pub struct StateChange {
     pub state: EmailState,
 }
 
+/// The state of a notification's e-mail after its outcome was recorded. `None`: another transaction
+/// holds the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    pub user_id: i32,
+    pub id: i64,
+    pub state: Option<EmailState>,
+}
+
 /// Takes the turn to claim e-mails for a provider. `None`: another replica has it.
 ///
 /// # Errors
@@ -147,12 +158,22 @@ pub async fn claim(
     connection: &mut PgConnection,
     request: ClaimRequest,
 ) -> Result<Vec<ClaimedEmail>, StoreError> {
+    let ClaimRequest {
+        limit,
+        mailing,
+        digest,
+        lasts,
+    } = request;
     let rows = query_file!(
         "src/store/emails/claim.sql",
-        count(request.limit),
-        request.one_email_per_player,
-        request.lasts.as_secs_f64(),
-        request.patience.as_secs_f64(),
+        count(limit),
+        lasts.as_secs_f64(),
+        mailing.default_mode == EmailMode::Digest,
+        digest.is_open,
+        digest.opened_at,
+        digest.starts_at,
+        mailing.patience(EmailMode::Immediate).as_secs_f64(),
+        mailing.patience(EmailMode::Digest).as_secs_f64(),
     )
     .fetch_all(connection)
     .observed("emails.claim")
@@ -175,7 +196,7 @@ pub async fn claim(
         }
         .into_notification(user_id)?;
         match emails.last_mut() {
-            Some(email) if request.one_email_per_player && email.user_id == user_id => {
+            Some(email) if row.digest && email.user_id == user_id => {
                 email.notifications.push(notification);
                 email.attempts = email.attempts.max(attempts);
                 email.trace_parents.extend(row.trace_parent);
@@ -268,9 +289,10 @@ pub async fn works(executor: impl PgExecutor<'_>, provider: &str) -> Result<bool
     Ok(done.rows_affected() > 0)
 }
 
-/// Records the outcomes of claimed e-mails. Returns the notifications whose state changed. A retry
-/// beyond the time limit becomes `FAILED`. A notification is missing from the result if its claim
-/// was lost, for example because an operator resent it.
+/// Records the outcomes of claimed e-mails. Returns the new state of each notification. A retry beyond
+/// the time limit becomes `FAILED`. The state is `None` while another transaction holds the row: the
+/// outcome has to be recorded again later. A notification is missing from the result if its claim was
+/// lost, for example because an operator resent it.
 ///
 /// # Errors
 ///
@@ -278,7 +300,7 @@ pub async fn works(executor: impl PgExecutor<'_>, provider: &str) -> Result<bool
 pub async fn settle(
     executor: impl PgExecutor<'_>,
     settlements: &[(&ClaimedEmail, Settlement<'_>)],
-) -> Result<Vec<StateChange>, StoreError> {
+) -> Result<Vec<Settled>, StoreError> {
     let mut user_ids = Vec::new();
     let mut ids = Vec::new();
     let mut claim_ends_at = Vec::new();
@@ -302,8 +324,8 @@ pub async fn settle(
             errors.push(error.map(str::to_owned));
         }
     }
-    let changes = query_file_as!(
-        StateChange,
+    let settled = query_file_as!(
+        Settled,
         "src/store/emails/settle.sql",
         &user_ids,
         &ids,
@@ -315,7 +337,7 @@ pub async fn settle(
     .fetch_all(executor)
     .observed("emails.settle")
     .await?;
-    Ok(changes)
+    Ok(settled)
 }
 
 /// Parks e-mails with expired claims as `UNKNOWN`, and e-mails that no attempt reached within

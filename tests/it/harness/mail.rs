@@ -70,6 +70,14 @@ pub enum Behaviour {
     Babble,
 }
 
+impl Behaviour {
+    /// Answers that SendGrid is unavailable, with SendGrid's own error document.
+    pub const UNAVAILABLE: Self = Self::Answer(
+        "503 Service Unavailable",
+        r#"{"errors":[{"message":"unavailable","field":null}]}"#,
+    );
+}
+
 /// A row of the queue.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct Email {
@@ -150,8 +158,14 @@ impl Provider {
 
     pub fn options_with(&self, mailing: Mailing, timeout: Duration) -> mail::Options {
         let url = self.url.parse().unwrap();
-        let sendgrid =
-            SendGrid::new(url, &Authorities::default(), Secret::new(API_KEY), timeout).unwrap();
+        let sendgrid = SendGrid::new(
+            url,
+            &Authorities::default(),
+            None,
+            Secret::new(API_KEY),
+            timeout,
+        )
+        .unwrap();
         mail::Options {
             mailing,
             provider: mail::Provider::SendGrid(sendgrid),
@@ -270,8 +284,8 @@ pub fn mailing(world: &World, url: &str) -> Heist {
 }
 
 impl World {
-    /// Starts another server on the same database that sends e-mails. Also returns the world as seen
-    /// through that server.
+    /// Starts another server on the same database that sends e-mails. Also returns the world as
+    /// seen through that server.
     pub async fn mailing_replica(&self, mail: mail::Options) -> (Server, Self) {
         let settings = Settings {
             email_enabled: true,
@@ -289,7 +303,7 @@ impl World {
 
     /// A replica that sends mail immediately through this provider.
     pub async fn mailing_through(&self, provider: &Provider) -> (Server, Self) {
-        let options = provider.options(Mailing::Immediate);
+        let options = provider.options(Mailing::immediate());
         self.mailing_replica(options).await
     }
 
@@ -411,6 +425,37 @@ impl World {
             WHERE "emailState" = 'SENDING'"#,
         )
         .await;
+    }
+
+    /// Ends the provider's failure and its pause.
+    pub async fn provider_works(&self) {
+        self.execute(r#"UPDATE "HeistEmailProvider" SET "pausedUntil" = NULL, "trouble" = NULL"#)
+            .await;
+    }
+
+    /// Waits until the newest e-mail was attempted once, and forgets it. Returns its state and error.
+    pub async fn newest_attempt(&self) -> Email {
+        let email = until("the newest e-mail is attempted", async || {
+            let email = self.emails().await.pop()?;
+            let ended = email.state.as_deref().is_some_and(|it| it != "SENDING");
+            (ended && email.attempts == Some(1)).then_some(email)
+        })
+        .await;
+        self.execute(r#"UPDATE "HeistNotification" SET "emailState" = 'DROPPED'"#)
+            .await;
+        email
+    }
+
+    /// How long the provider pauses, in seconds.
+    pub async fn pause_s(&self, provider: &str) -> i64 {
+        sqlx::query_scalar(
+            r#"SELECT COALESCE(EXTRACT(EPOCH FROM "pausedUntil" - now())::bigint, 0)
+            FROM "HeistEmailProvider" WHERE "name" = $1"#,
+        )
+        .bind(provider)
+        .fetch_one(&self.pool)
+        .await
+        .unwrap()
     }
 
     /// Why the provider fails. `None`: it works.

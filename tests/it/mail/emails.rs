@@ -21,14 +21,14 @@ async fn open_window(world: &World) -> Mailing {
     let now: OffsetDateTime = world.database_time().await;
     let opens = now.time() - Duration::from_mins(10);
     let closes = now.time() + Duration::from_mins(30);
-    Mailing::Digest(Window::new(opens, closes).unwrap())
+    Mailing::digest(Window::new(opens, closes).unwrap())
 }
 
 /// A window that opens in 12 hours.
 async fn closed_window(world: &World) -> Mailing {
     let now: OffsetDateTime = world.database_time().await;
     let opens: Time = now.time() + Duration::from_hours(12);
-    Mailing::Digest(Window::new(opens, opens + Duration::from_hours(1)).unwrap())
+    Mailing::digest(Window::new(opens, opens + Duration::from_hours(1)).unwrap())
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_digest_waits_for_its_window() {
 fn a_failed_digest_is_merged_into_the_next_one() {
     let setup = World::setup().rules(|rules| rules.cooldown = Duration::ZERO);
     setup.run(async |world| {
-        let provider = Provider::start_as(Behaviour::Answer("500 Oh", "")).await;
+        let provider = Provider::start_as(Behaviour::Answer("408 Request Timeout", "")).await;
         let mailing = open_window(world).await;
         let (server, there) = world.mailing_replica(provider.options(mailing)).await;
         let ada = world.player("Ada").tokens(2).await.seen_by(&there);
@@ -294,7 +294,7 @@ fn a_failed_digest_is_merged_into_the_next_one() {
 fn emails_contain_an_unsubscribe_link() {
     World::run(async |world| {
         let provider = Provider::start().await;
-        let mut options = provider.options(Mailing::Immediate);
+        let mut options = provider.options(Mailing::immediate());
         let template = "https://app.example.com/unsubscribe?player={user_id}&proof={signature}";
         let key = Some(Secret::new("key"));
         options.presentation.unsubscribe = Some(Unsubscribe::new(template, key).unwrap());
@@ -332,7 +332,7 @@ fn the_rate_limit_holds_for_all_replicas_together() {
     let setup = World::setup().rules(|rules| rules.cooldown = Duration::ZERO);
     setup.run(async |world| {
         let provider = Provider::start().await;
-        let mut options = provider.options(Mailing::Immediate);
+        let mut options = provider.options(Mailing::immediate());
         options.rate = Rate::per_minute(1);
         let (one, there) = world.mailing_replica(options.clone()).await;
         let (other, _) = world.mailing_replica(options).await;

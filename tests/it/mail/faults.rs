@@ -40,12 +40,12 @@ fn fm_2_email_service_unavailable() {
     World::run(async |world| {
         // A port on which no server listens.
         let place = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let provider = Provider::start_as(Behaviour::Answer("503 Service Unavailable", "")).await;
-        let mut options = provider.options(Mailing::Immediate);
+        let provider = Provider::start_as(Behaviour::UNAVAILABLE).await;
+        let mut options = provider.options(Mailing::immediate());
         let mut absent = Provider::start().await;
         absent.url = format!("http://{}", place.local_addr().unwrap());
         drop(place);
-        options.provider = absent.options(Mailing::Immediate).provider;
+        options.provider = absent.options(Mailing::immediate()).provider;
 
         // The heist succeeds and writes both notifications.
         let (server, there) = world.mailing_replica(options).await;
@@ -83,7 +83,7 @@ fn chaos_3_email_service_timeout() {
     let setup = World::setup().rules(|rules| rules.cooldown = Duration::ZERO);
     setup.run(async |world| {
         let provider = Provider::start_as(Behaviour::AcceptAfter(Duration::from_secs(30))).await;
-        let options = provider.options_with(Mailing::Immediate, Duration::from_millis(500));
+        let options = provider.options_with(Mailing::immediate(), Duration::from_millis(500));
         let (server, there) = world.mailing_replica(options).await;
         let ada = world
             .player("Ada")
@@ -157,7 +157,7 @@ fn a_rate_limit_of_the_provider_pauses_all_emails() {
 
         provider.does(Behaviour::Accept);
         world.all_heists_were(Duration::from_hours(1)).await;
-        ada.last_robbed_somebody(Duration::from_hours(25)).await;
+        ada.last_heist_was(Duration::from_hours(25)).await;
         ada.robs(&ben).await.unwrap();
         let asked = provider.received().len();
         world.queue_has_been_due_for(1).await;
@@ -170,7 +170,7 @@ fn a_rate_limit_of_the_provider_pauses_all_emails() {
 #[test]
 fn an_email_that_fails_for_a_day_is_parked() {
     World::run(async |world| {
-        let provider = Provider::start_as(Behaviour::Answer("500 Oh", "")).await;
+        let provider = Provider::start_as(Behaviour::Answer("408 Request Timeout", "")).await;
         let (server, there) = world.mailing_through(&provider).await;
         one_robs_another(world, &there).await;
         world.all_emails_wait_after(1).await;
@@ -182,7 +182,7 @@ fn an_email_that_fails_for_a_day_is_parked() {
         assert!(
             emails
                 .iter()
-                .all(|it| says(it, "HTTP 500") && it.attempts == Some(3))
+                .all(|it| says(it, "HTTP 408") && it.attempts == Some(3))
         );
         server.stop(PATIENCE).await;
         assert_eq!(provider.received().len(), 6);
@@ -275,12 +275,15 @@ fn an_email_that_may_have_left_is_parked_and_never_retried() {
         Behaviour::HangUp,
         Behaviour::Babble,
         Behaviour::NeverAnswer,
+        Behaviour::Answer("500 Internal Server Error", ""),
         Behaviour::Answer("502 Bad Gateway", ""),
+        Behaviour::Answer("503 Service Unavailable", ""),
+        Behaviour::Answer("200 OK", ""),
         Behaviour::Answer("504 Gateway Timeout", ""),
     ] {
         World::run(async |world| {
             let provider = Provider::start_as(behaviour.clone()).await;
-            let options = provider.options_with(Mailing::Immediate, Duration::from_millis(500));
+            let options = provider.options_with(Mailing::immediate(), Duration::from_millis(500));
             let (server, there) = world.mailing_replica(options).await;
             one_robs_another(world, &there).await;
             let emails = world.all_emails_are("UNKNOWN").await;

@@ -172,9 +172,10 @@ impl Handler for PostOffice {
 
 fn options(url: &str) -> mail::Options {
     mail::Options {
-        mailing: Mailing::Immediate,
+        mailing: Mailing::immediate(),
         provider: mail::Provider::Smtp(Smtp {
             server: SmtpServer::parse(url).unwrap(),
+            hello: "heist.example.com".to_owned(),
             authorities: Authorities::default(),
             timeout: Duration::from_secs(2),
         }),
