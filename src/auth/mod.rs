@@ -10,6 +10,7 @@ mod keys;
 mod live_keys;
 mod provider;
 mod token;
+mod validity;
 
 pub use self::{
     caller::{Caller, Scope, Scopes, Who},
