@@ -205,7 +205,10 @@ fn what_is_no_token_is_refused() {
                 "must be one bearer token",
             );
         }
-        is_refused(knock_with(&channel, &[]).await, "A bearer token is required");
+        is_refused(
+            knock_with(&channel, &[]).await,
+            "A bearer token is required",
+        );
         server.stop(PATIENCE).await;
     });
 }
@@ -392,7 +395,9 @@ fn keys_follow_a_symlink_and_survive_a_bad_file() {
         let [first, second] = [new_secret(), new_secret()];
         let link = folder.path("secret");
         swap_symlink(&link, &folder.file("1", &first));
-        let (server, channel) = world.guarded(jwt(KeyFile::Secret(link.clone().into()))).await;
+        let (server, channel) = world
+            .guarded(jwt(KeyFile::Secret(link.clone().into())))
+            .await;
         let claims = with(&json!({"scope": "heist.read"}));
         let token = |secret: &str| hs256(&json!({"alg": "HS256"}), &claims, secret.as_bytes());
         knock(&channel, &token(&first)).await.unwrap();
