@@ -218,8 +218,7 @@ impl<T, P: FnMut(&[Vec<u8>]) -> Result<T, String>> Watcher<T, P> {
             Some(source.unreadable(cause.clone()))
         });
         let parse_error = self.parse_error.as_ref();
-        let problem =
-            unreadable.or_else(|| Some(WatchedError::Unusable(parse_error?.to_string())));
+        let problem = unreadable.or_else(|| Some(WatchedError::Unusable(parse_error?.to_string())));
         if problem == self.logged {
             return;
         }

@@ -29,7 +29,7 @@ use crate::{
     rpc::{Api, PageTokenKey, StreamReads, Traffic, TrafficLimits, layers},
     settings::LiveSettings,
     store::{
-        PgPool, StoreError,
+        PgPool, StoreError, emails,
         leaderboard::Ranks,
         pool::{self, DatabaseUrl},
         reads::Reads,
@@ -157,6 +157,10 @@ impl Server {
             Some(files) => Some(tls::open(files).await?),
             None => None,
         };
+        let mail = match options.mail {
+            Some(mail) => Some((mail.templates.open().await?, mail)),
+            None => None,
+        };
         let connect_options = options.database.connect_options();
         let pool = pool::connect_lazy_to_primary(connect_options.clone(), options.max_connections);
         pool::watch(&pool);
@@ -164,6 +168,11 @@ impl Server {
         let page_token_key = once_available(async || {
             schema::check(connect_options).await?;
             pool::warm(&pool, warm).await?;
+            if let Some((_, mail)) = &mail
+                && let Some(column) = &mail.templates.language_column
+            {
+                emails::check_language_column(&pool, column).await?;
+            }
             Ok(PageTokenKey::new(&secrets::page_token_key(&pool).await?))
         })
         .await?;
@@ -176,9 +185,10 @@ impl Server {
 
         let (events, event_tasks) = Events::start(pool.clone(), listen_options);
         let mailing =
-            (options.mail.as_ref()).map(|mail| as_switched(mail.mailing, options.settings.clone()));
-        let mailer = (options.mail.zip(mailing.clone()))
-            .map(|(mail, mailing)| Mailer::start(pool.clone(), mail, mailing));
+            (mail.as_ref()).map(|(_, mail)| as_switched(mail.mailing, options.settings.clone()));
+        let mailer = (mail.zip(mailing.clone())).map(|((templates, mail), mailing)| {
+            Mailer::start(pool.clone(), mail, templates, mailing)
+        });
         let on_commit = tell(events.clone(), mailer.as_ref());
         let (engine, workers) = Engine::start(pool.clone(), options.limits, mailing, on_commit);
         let traffic = Arc::new(Traffic::new(options.traffic));

@@ -240,8 +240,6 @@ pub(crate) mod parse {
         humantime::parse_duration(value)
             .ok()
             .filter(|duration| *duration <= MAX_DURATION)
-            .ok_or_else(|| {
-                "expected a duration such as 90s, 24h or 7d, at most a year".to_owned()
-            })
+            .ok_or_else(|| "expected a duration such as 90s, 24h or 7d, at most a year".to_owned())
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::{domain::rules::Rules, settings::{default_window, parse}};
+use crate::{
+    domain::rules::Rules,
+    settings::{default_window, parse},
+};
 
 /// The configuration of `heist archive`.
 #[derive(Clone, Debug, clap::Args)]

@@ -201,7 +201,9 @@ fn a_file_that_is_wrong_or_gone_changes_nothing_and_is_logged() {
             .await;
         assert_eq!(stolen(&ada, &ben).await, 10);
         fs::create_dir(map.file()).unwrap();
-        server.says("cannot read it: it is not a regular file").await;
+        server
+            .says("cannot read it: it is not a regular file")
+            .await;
         assert_eq!(stolen(&ada, &ben).await, 10);
 
         // It comes back.
