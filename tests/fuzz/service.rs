@@ -1,5 +1,4 @@
-//! The services themselves, in this process, on a database that nobody is at: a request that
-//! is fine gets as far as that.
+//! The services in this process, with an unreachable database: a valid request fails only there.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +27,7 @@ use tonic::{
     codegen::{Service as _, http},
 };
 
-const NOBODY_THERE: &str = "postgres://nobody@127.0.0.1:1/nothing";
+const UNREACHABLE_DATABASE: &str = "postgres://app@127.0.0.1:1/nothing";
 /// No answer takes longer than the deadline that the calls set.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Many clients take no larger headers, and a status travels in them.
@@ -44,7 +43,7 @@ impl Service {
     pub fn start() -> Self {
         let runtime = Runtime::new().expect("a runtime");
         let inside = runtime.enter();
-        let database = DatabaseUrl::parse(NOBODY_THERE).expect("a URL");
+        let database = DatabaseUrl::parse(UNREACHABLE_DATABASE).expect("a URL");
         let connect_options = database.connect_options();
         let pool = pool::connect_lazy(connect_options.clone(), 2);
         let on_commit: OnCommit = Arc::new(|_changes| {});

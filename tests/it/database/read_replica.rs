@@ -217,7 +217,7 @@ async fn robs_and_sees_it(stage: &Stage, robber: &Player, victim: &Player, times
 }
 
 #[test]
-fn reads_go_to_the_replica_and_see_what_was_just_answered() {
+fn reads_on_the_replica_see_answered_writes() {
     Stage::run(async |stage| {
         let (ada, rich) = stage.players().await;
         robs_and_sees_it(stage, &ada, &rich, 30).await;
@@ -250,7 +250,7 @@ fn a_replica_that_lags_is_not_read_until_it_has_caught_up() {
 }
 
 #[test]
-fn a_replica_that_freezes_costs_a_moment_and_no_answer() {
+fn a_frozen_replica_delays_reads_and_fails_none() {
     Stage::run(async |stage| {
         let (ada, rich) = stage.players().await;
         stage.signal_replica("STOP");
@@ -269,7 +269,7 @@ fn a_replica_that_freezes_costs_a_moment_and_no_answer() {
 }
 
 #[test]
-fn a_replica_that_dies_costs_nobody_an_answer_and_is_read_again_when_it_is_back() {
+fn a_dead_replica_fails_no_read_and_is_used_again_when_it_is_back() {
     Stage::run(async |stage| {
         let (ada, rich) = stage.players().await;
         let world = stage.world.clone();
@@ -300,7 +300,7 @@ fn a_replica_that_dies_costs_nobody_an_answer_and_is_read_again_when_it_is_back(
 }
 
 #[test]
-fn a_server_that_is_no_replica_is_never_read() {
+fn a_read_url_of_a_primary_is_not_used() {
     Stage::run(async |stage| {
         let ada = stage.world.player("Ada").tokens(5).await;
         let rich = stage.world.player("Rich").points(1000).await;

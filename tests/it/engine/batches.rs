@@ -1,4 +1,4 @@
-//! Orders that are executed together: each gets its own answer, as if it had been alone.
+//! Orders in one batch: each gets the answer that it would get alone.
 
 use std::{
     pin::Pin,
@@ -43,14 +43,14 @@ fn order(world: &World, attacker: &Player, victim: &Player) -> HeistOrder {
     }
 }
 
-/// Executes all orders in one batch: they queue behind one that is made to wait.
+/// Executes all orders in one batch, by queueing them behind an order that waits for a lock.
 async fn in_one_batch(world: &World, orders: Vec<HeistOrder>) -> Vec<Result<HeistOutcome, Fault>> {
     let limits = Limits {
         workers: 1,
         ..Limits::default()
     };
-    let nobody_listens: OnCommit = Arc::new(|_| ());
-    let (engine, workers) = Engine::start(world.pool.clone(), limits, None, nobody_listens);
+    let no_listener: OnCommit = Arc::new(|_| ());
+    let (engine, workers) = Engine::start(world.pool.clone(), limits, None, no_listener);
     let deadline = Instant::now() + PATIENCE;
 
     let bystander = world.player("Bystander").tokens(1).await;
@@ -58,7 +58,7 @@ async fn in_one_batch(world: &World, orders: Vec<HeistOrder>) -> Vec<Result<Heis
     let first = order(world, &bystander, &bystander);
     let mut first: Answer<'_> = Box::pin(engine.execute_heist(first, deadline));
     queue(&mut first);
-    world.somebody_waits_for_a_lock().await;
+    world.a_session_waits_for_a_lock().await;
 
     let mut answers: Vec<Answer<'_>> = (orders.into_iter())
         .map(|order| Box::pin(engine.execute_heist(order, deadline)) as Answer<'_>)
@@ -108,7 +108,7 @@ fn ten_attackers_in_one_batch_see_the_points_as_if_they_had_come_alone() {
 }
 
 #[test]
-fn a_poisoned_heist_in_a_batch_of_fifty_fails_alone() {
+fn one_failing_heist_in_a_batch_of_fifty_fails_alone() {
     one_at_a_time().run(async |world| {
         let victims = world.crowd("Victim", 50).points(1000).await;
         let attackers = world.crowd("Attacker", 50).tokens(1).await;
@@ -148,7 +148,7 @@ fn a_poisoned_heist_in_a_batch_of_fifty_fails_alone() {
 }
 
 #[test]
-fn refusals_in_a_batch_cost_the_others_nothing() {
+fn refusals_in_a_batch_do_not_affect_other_orders() {
     one_at_a_time().run(async |world| {
         let rich = world.player("Rich").points(1000).await;
         let poor = world.player("Poor").points(19).await;
@@ -169,7 +169,7 @@ fn refusals_in_a_batch_cost_the_others_nothing() {
 }
 
 #[test]
-fn a_full_queue_refuses_while_the_others_still_wait() {
+fn a_full_queue_refuses_while_queued_calls_wait() {
     let setup = one_at_a_time().limits(|limits| {
         limits.queue = 1;
         limits.batch = 1;
@@ -179,7 +179,7 @@ fn a_full_queue_refuses_while_the_others_still_wait() {
         let attackers = world.crowd("Attacker", 3).tokens(1).await;
         let held = victim.locked().await;
         let running = tokio::spawn(attackers[0].robs(&victim));
-        world.somebody_waits_for_a_lock().await;
+        world.a_session_waits_for_a_lock().await;
 
         // One of the two waits in the queue; there is no room for the other.
         let mut one = tokio::spawn(attackers[1].robs(&victim));
@@ -200,13 +200,13 @@ fn a_full_queue_refuses_while_the_others_still_wait() {
 }
 
 #[test]
-fn whose_deadline_passes_in_the_queue_is_not_executed() {
+fn an_order_whose_deadline_passes_in_the_queue_is_not_executed() {
     one_at_a_time().run(async |world| {
         let victim = world.player("Victim").points(1000).await;
         let attackers = world.crowd("Attacker", 2).tokens(1).await;
         let held = victim.locked().await;
         let running = tokio::spawn(attackers[0].robs(&victim));
-        world.somebody_waits_for_a_lock().await;
+        world.a_session_waits_for_a_lock().await;
 
         let mut request = tonic::Request::new(heist::pb::ExecuteHeistRequest {
             attacker_id: attackers[1].id,
@@ -226,7 +226,7 @@ fn whose_deadline_passes_in_the_queue_is_not_executed() {
 }
 
 #[test]
-fn a_deadlock_with_the_application_is_not_the_callers_business() {
+fn a_deadlock_with_the_application_is_retried() {
     one_at_a_time().run(async |world| {
         let attacker = world.player("Attacker").tokens(1).await;
         let victim = world.player("Victim").points(1000).await;
@@ -235,7 +235,7 @@ fn a_deadlock_with_the_application_is_not_the_callers_business() {
         let patient = "SET LOCAL deadlock_timeout = '1min'";
         application.execute(patient).await;
         let heist = tokio::spawn(attacker.robs(&victim));
-        world.somebody_waits_for_a_lock().await;
+        world.a_session_waits_for_a_lock().await;
         application.renames(&attacker, "Renamed").await;
         application.commit().await;
         let heist = heist.await.unwrap().unwrap().heist.unwrap();

@@ -301,8 +301,8 @@ pub fn mailing(world: &World, url: &str) -> Heist {
 }
 
 impl World {
-    /// Starts another server on the same database that sends e-mails. Also returns the world as seen
-    /// through that server.
+    /// Starts another server on the same database that sends e-mails. Also returns the world as
+    /// seen through that server.
     pub async fn mailing_replica(&self, mail: mail::Options) -> (Server, Self) {
         let settings = Settings {
             email_enabled: true,

@@ -174,12 +174,13 @@ impl World {
         .unwrap();
     }
 
-    pub async fn somebody_waits_for_a_lock(&self) {
-        self.so_many_wait_for_a_lock(1).await;
+    /// Waits until a session of this database waits for a lock.
+    pub async fn a_session_waits_for_a_lock(&self) {
+        self.sessions_wait_for_a_lock(1).await;
     }
 
-    pub async fn so_many_wait_for_a_lock(&self, sessions: i64) {
-        until("so many wait for a lock", async || {
+    pub async fn sessions_wait_for_a_lock(&self, sessions: i64) {
+        until("sessions wait for a lock", async || {
             let waiting = r"
                 SELECT count(*) FROM pg_stat_activity
                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
@@ -446,7 +447,7 @@ impl Player {
     }
 
     /// Moves this player's last heist to so long ago, as their cooldown counts it.
-    pub async fn last_robbed_somebody(&self, ago: Duration) {
+    pub async fn last_heist_was(&self, ago: Duration) {
         let moved = sqlx::query(
             r#"UPDATE "HeistToken"
             SET "lastSpentAt" = clock_timestamp() - make_interval(secs => $2)

@@ -187,7 +187,7 @@ async fn start_pgbouncer(program: PathBuf, postgres: &PrivatePostgres) -> PgBoun
 /// killed too left behind is removed by the next test process.
 pub struct Directory {
     pub path: PathBuf,
-    /// Locked for as long as somebody needs the folder.
+    /// Locked for as long as the folder is in use.
     _lock: File,
     /// Its standard input is the pipe that tells it of our end.
     _undertaker: Child,
@@ -209,7 +209,7 @@ impl Directory {
         let lock_path = path.with_extension("lock");
         let lock = loop {
             let lock = File::create(&lock_path).expect("the folder can be written");
-            lock.lock().expect("nobody else has our process id");
+            lock.lock().expect("no other process has this process id");
             // Another process may have taken it for a leftover before it was locked.
             if lock_path.exists() {
                 break lock;

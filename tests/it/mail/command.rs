@@ -88,23 +88,23 @@ fn resend_queues_a_parked_email_again() {
             provider.does(Behaviour::Accept);
             assert_eq!(
                 succeeds(world, &["resend", &ada]).await,
-                "1 mail is queued to be sent again.\n"
+                "1 e-mail was queued again.\n"
             );
             // The e-mail is no longer parked.
             assert_eq!(emails(world, &["resend", &ada]).await.code, Some(1));
             assert!(
                 succeeds(world, &["status"])
                     .await
-                    .contains("due             1  the oldest for")
+                    .contains("due             1  the oldest since")
             );
             assert_eq!(
                 succeeds(world, &["drop", "--state", "failed"]).await,
-                "1 mail is given up.\n"
+                "1 e-mail was dropped.\n"
             );
             assert_eq!(emails(world, &["resend", &ben]).await.code, Some(1));
 
             let before = provider.received().len();
-            let (server, _) = world.mailing_through(provider).await;
+            let (server, _) = world.mailing_through(&provider).await;
             provider.has_received(before + 1).await;
             server.stop(PATIENCE).await;
             let states: Vec<_> = (world.emails().await.into_iter())
@@ -123,9 +123,9 @@ fn an_unknown_email_is_sent_again_only_by_resend() {
         let player = ben.split('/').next().unwrap();
         assert_eq!(
             succeeds(world, &["resend", "--state", "unknown", "--player", player]).await,
-            "1 mail is queued to be sent again.\n"
+            "1 e-mail was queued again.\n"
         );
-        let (server, _) = world.mailing_through(provider).await;
+        let (server, _) = world.mailing_through(&provider).await;
         provider.has_received(3).await;
         server.stop(PATIENCE).await;
         assert_eq!(provider.received()[2].to(), "ben@example.com");
@@ -148,7 +148,7 @@ fn status_shows_a_failing_provider() {
         server.stop(PATIENCE).await;
         let status = succeeds(world, &["status"]).await;
         assert!(
-            status.contains("sendgrid does not work, next attempt after 2"),
+            status.contains("sendgrid fails, next attempt after 2"),
             "{status}"
         );
         assert!(status.contains("HTTP 401"), "{status}");

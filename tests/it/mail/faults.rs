@@ -157,7 +157,7 @@ fn a_rate_limit_of_the_provider_pauses_all_emails() {
 
         provider.does(Behaviour::Accept);
         world.all_heists_were(Duration::from_hours(1)).await;
-        ada.last_robbed_somebody(Duration::from_hours(25)).await;
+        ada.last_heist_was(Duration::from_hours(25)).await;
         ada.robs(&ben).await.unwrap();
         let asked = provider.received().len();
         world.queue_has_been_due_for(1).await;

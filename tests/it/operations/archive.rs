@@ -145,7 +145,7 @@ async fn stats(world: &World, player: &Player) -> pb::GetHeistStatsResponse {
 }
 
 #[test]
-fn old_heists_and_read_notifications_move_to_files_and_nothing_else_does() {
+fn only_old_heists_and_read_notifications_are_archived() {
     lawless().run(async |world| {
         let folder = Directory::create();
         let (ada, rich) = robberies(world, 5).await;
@@ -170,7 +170,7 @@ fn old_heists_and_read_notifications_move_to_files_and_nothing_else_does() {
         let archived = archived_rows(world, &folder.path, "notifications").await;
         assert!(archived.values().all(|row| row["read"] == true));
         let left = rows_in(world, "HeistNotification").await;
-        // Two of the young heist, and two that nobody has read.
+        // Two of the young heist, and two unread ones.
         assert_eq!(left.len(), 4);
         assert_eq!(by_id(archived.into_values().chain(left.into_values())), notifications);
         books_are_in_order(world).await;
@@ -181,7 +181,7 @@ fn old_heists_and_read_notifications_move_to_files_and_nothing_else_does() {
 }
 
 #[test]
-fn what_players_ask_for_still_adds_up() {
+fn reads_after_archiving_still_add_up() {
     lawless().run(async |world| {
         let folder = Directory::create();
         let (ada, rich) = robberies(world, 6).await;
@@ -274,7 +274,7 @@ fn a_request_id_is_remembered_until_its_heist_is_archived() {
 }
 
 #[test]
-fn a_faulty_book_is_still_found_after_archiving() {
+fn wrong_books_are_found_after_archiving() {
     lawless().run(async |world| {
         let folder = Directory::create();
         let (ada, rich) = robberies(world, 4).await;
@@ -292,7 +292,7 @@ fn a_faulty_book_is_still_found_after_archiving() {
             r#"UPDATE "HeistArchiveTotal" SET "pointsLost" = "pointsLost" + 1 WHERE "lastSpendId" IS NULL"#,
             r#"UPDATE "HeistArchiveTotal" SET "lastSpendTokensAfter" = "lastSpendTokensAfter" + 1 WHERE "lastSpendId" IS NOT NULL"#,
             r#"DELETE FROM "HeistArchiveTotal" WHERE "lastSpendId" IS NOT NULL"#,
-            // The only old one that is left: nobody had read it.
+            // The only old one that is left, because it is unread.
             r#"DELETE FROM "HeistNotification" WHERE "createdAt" < now() - interval '90 days'"#,
             r#"DELETE FROM "HeistNotification" WHERE "createdAt" > now() - interval '90 days'"#,
             r#"DELETE FROM "Heist""#,
@@ -310,7 +310,7 @@ fn a_faulty_book_is_still_found_after_archiving() {
 }
 
 #[test]
-fn every_column_is_in_the_files_but_the_address_of_the_caller() {
+fn files_hold_every_column_except_the_callers_address() {
     lawless().run(async |world| {
         let folder = Directory::create();
         robberies(world, 1).await;
@@ -337,7 +337,7 @@ fn every_column_is_in_the_files_but_the_address_of_the_caller() {
 }
 
 #[test]
-fn a_run_killed_at_any_moment_loses_and_doubles_nothing() {
+fn a_killed_run_loses_and_duplicates_nothing() {
     lawless().run(async |world| {
         let folder = Directory::create();
         robberies(world, 60).await;
@@ -403,7 +403,7 @@ async fn nothing_is_lost_or_doubled(
     }
 }
 
-/// A run that waits for a player who is being deleted, with its file verified.
+/// A run that has verified its file and waits for the lock on a player.
 async fn a_run_in_the_midst(
     world: &World,
     folder: &Path,
@@ -411,12 +411,12 @@ async fn a_run_in_the_midst(
 ) -> (Running, Application) {
     let deletion = player.locked().await;
     let process = archive(world, folder, &[]).spawn();
-    world.somebody_waits_for_a_lock().await;
+    world.a_session_waits_for_a_lock().await;
     (process, deletion)
 }
 
 #[test]
-fn two_runs_at_a_time_exclude_each_other() {
+fn a_second_run_is_refused() {
     lawless().run(async |world| {
         let folder = Directory::create();
         let (ada, _) = robberies(world, 3).await;
@@ -466,7 +466,7 @@ fn a_verified_file_that_is_missing_or_exchanged_stops_the_next_run() {
 }
 
 #[test]
-fn a_row_that_is_not_as_its_file_says_stays() {
+fn a_row_that_differs_from_its_file_is_not_removed() {
     lawless().run(async |world| {
         let folder = Directory::create();
         let (ada, _) = robberies(world, 3).await;
@@ -517,7 +517,7 @@ fn players_are_deleted_and_robbed_while_the_archive_works() {
 }
 
 #[test]
-fn notifications_whose_mail_is_queued_or_parked_stay() {
+fn notifications_with_queued_or_parked_mail_are_not_archived() {
     lawless().run(async |world| {
         let folder = Directory::create();
         robberies(world, 2).await;
@@ -565,24 +565,24 @@ fn a_dry_run_changes_nothing() {
 }
 
 #[test]
-fn what_the_rules_look_back_on_is_not_archived() {
+fn rows_that_the_rules_still_need_are_not_archived() {
     World::run(async |world| {
         let folder = Directory::create();
         for (arguments, variable, reason) in [
             (
                 ["--older-than", "6d"],
                 ("HEIST_COOLDOWN", "24h"),
-                "callers may repeat a request for so long",
+                "callers may repeat a request within this time",
             ),
             (
                 ["--older-than", "10d"],
                 ("HEIST_COOLDOWN", "11d"),
-                "HEIST_COOLDOWN looks back so far",
+                "it is HEIST_COOLDOWN",
             ),
             (
                 ["--older-than", "10d"],
                 ("HEIST_PROTECTION_WINDOW", "11d"),
-                "HEIST_PROTECTION_WINDOW looks back so far",
+                "it is HEIST_PROTECTION_WINDOW",
             ),
         ] {
             let command = archive(world, &folder.path, &arguments).env(variable.0, variable.1);
@@ -594,7 +594,7 @@ fn what_the_rules_look_back_on_is_not_archived() {
 }
 
 #[test]
-fn verify_tells_a_whole_file_from_every_other() {
+fn verify_accepts_only_intact_files() {
     lawless().run(async |world| {
         let folder = Directory::create();
         robberies(world, 20).await;

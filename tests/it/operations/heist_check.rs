@@ -105,7 +105,7 @@ fn books_without_an_entry_are_in_order() {
 }
 
 #[test]
-fn books_in_order_are_called_so_and_stay_as_they_are() {
+fn correct_books_pass_the_check_unchanged() {
     World::run(async |world| {
         let story = story(world).await;
         story.ben.leaves().await;
@@ -308,7 +308,7 @@ fn a_missing_notification_is_found() {
 }
 
 #[test]
-fn a_notification_told_twice_is_found() {
+fn a_duplicate_notification_is_found() {
     World::run(async |world| {
         let Story {
             ada, heist, award, ..
@@ -342,7 +342,7 @@ fn a_notification_of_something_that_never_happened_is_found() {
         for (player, kind, ledger_id) in [
             (&ada, "HEIST_SUCCESS", 999_999),
             (&ada, "TOKEN_EARNED", 999_999),
-            // Of something that happened to somebody else, or is something else.
+            // Of another player's event, or of another kind.
             (&ben, "HEIST_SUCCESS", heist),
             (&ada, "HEIST_VICTIM", heist),
             (&ada, "TOKEN_EARNED", heist),
@@ -458,7 +458,7 @@ fn points_below_zero_are_found() {
 }
 
 #[test]
-fn everything_that_is_wrong_is_told_and_counted() {
+fn every_finding_is_printed_and_counted() {
     World::run(async |world| {
         let debtors = world.crowd("Debtor", 3).await;
         for debtor in &debtors {
@@ -483,7 +483,7 @@ fn everything_that_is_wrong_is_told_and_counted() {
 }
 
 #[test]
-fn a_check_waits_for_no_lock_and_holds_nobody_up() {
+fn a_check_waits_for_no_lock_and_blocks_no_session() {
     World::run(async |world| {
         story(world).await;
         let mut transaction = world.application().await;

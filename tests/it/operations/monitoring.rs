@@ -176,8 +176,8 @@ async fn play(world: &World, there: &World) {
         };
         there.adjust_balance(adjustment).await.unwrap();
         there.get_balance(robbers[2].id).await.unwrap();
-        let nobody = CheckEligibilityRequest::default();
-        there.check_eligibility(nobody).await.unwrap_err();
+        let malformed = CheckEligibilityRequest::default();
+        there.check_eligibility(malformed).await.unwrap_err();
         round += 1;
     }
 }
@@ -204,7 +204,7 @@ fn selectors(query: &str) -> Vec<String> {
         }
         rest = after;
     }
-    // Nobody has run into a fault of the service, it is to be hoped.
+    // A healthy server has none of these series.
     found.retain(|selector| !selector.contains("UNKNOWN|"));
     found
 }

@@ -15,7 +15,7 @@ fn server(world: &World) -> Heist {
 }
 
 #[test]
-fn a_server_that_stops_is_first_not_ready_then_accepts_nothing_then_finishes_and_exits_with_zero() {
+fn a_shutdown_is_not_ready_then_refuses_then_drains_then_exits_with_zero() {
     World::run(async |world| {
         let server = server(world)
             .env("HEIST_SHUTDOWN_DELAY", "2s")
@@ -28,7 +28,7 @@ fn a_server_that_stops_is_first_not_ready_then_accepts_nothing_then_finishes_and
         let watcher = there.watch_points().await;
         let application = ben.locked().await;
         let in_progress = tokio::spawn(ada.robs(&ben));
-        world.somebody_waits_for_a_lock().await;
+        world.a_session_waits_for_a_lock().await;
 
         let told = Instant::now();
         server.signal("TERM").await;
@@ -64,7 +64,7 @@ fn a_server_that_stops_is_first_not_ready_then_accepts_nothing_then_finishes_and
 }
 
 #[test]
-fn what_outlasts_the_grace_period_is_cut_off() {
+fn calls_beyond_the_grace_period_are_cut_off() {
     World::run(async |world| {
         let server = server(world)
             .env("HEIST_SHUTDOWN_GRACE", "1s")
@@ -75,7 +75,7 @@ fn what_outlasts_the_grace_period_is_cut_off() {
         let ben = world.player("Ben").points(1000).await;
         let application = ben.locked().await;
         let in_progress = tokio::spawn(ada.robs(&ben));
-        world.somebody_waits_for_a_lock().await;
+        world.a_session_waits_for_a_lock().await;
 
         let told = Instant::now();
         let ended = server.stopped_by("TERM").await;

@@ -1,4 +1,4 @@
-//! Which bearer tokens count, and how keys are replaced while the server runs.
+//! Verification of bearer tokens, and the replacement of keys while the server runs.
 
 use std::fs;
 
@@ -67,7 +67,7 @@ fn signed(private_key: &str) -> String {
 }
 
 #[test]
-fn a_token_has_to_be_signed_current_and_for_us() {
+fn a_token_must_be_signed_current_and_for_this_audience() {
     World::run(async |world| {
         let issuer = Issuer::new();
         let (server, channel) = world.guarded(issuer.options()).await;
@@ -130,7 +130,7 @@ fn a_token_has_to_be_signed_current_and_for_us() {
 }
 
 #[test]
-fn what_is_no_token_is_refused() {
+fn malformed_tokens_are_refused() {
     World::run(async |world| {
         let issuer = Issuer::new();
         let (server, channel) = world.guarded(issuer.options()).await;
@@ -214,7 +214,7 @@ fn what_is_no_token_is_refused() {
 }
 
 #[test]
-fn each_kind_of_key_verifies_its_own_algorithm_alone() {
+fn each_key_verifies_only_its_algorithm() {
     World::run(async |world| {
         let folder = Folder::new();
         let ed25519 = KeyPair::generate_for(&PKCS_ED25519).unwrap();
@@ -244,7 +244,7 @@ fn each_kind_of_key_verifies_its_own_algorithm_alone() {
                     is_refused(knock(&channel, &token).await, "not valid");
                 }
             }
-            // A key in the token itself is nobody's.
+            // A key in the token itself is not used.
             let header = json!({"alg": "HS256", "jwk": {"kty": "oct", "k": "c2VjcmV0"}});
             let token = hs256(&header, &claims, b"secret");
             is_refused(knock(&channel, &token).await, "not valid");
@@ -267,7 +267,7 @@ fn ed25519_jwk(key: &KeyPair, kid: &str) -> Value {
 }
 
 #[test]
-fn keys_of_a_set_are_chosen_by_their_name() {
+fn keys_of_a_set_are_chosen_by_kid() {
     World::run(async |world| {
         let folder = Folder::new();
         let old = KeyPair::generate_for(&PKCS_ED25519).unwrap();
@@ -312,7 +312,7 @@ fn keys_of_a_set_are_chosen_by_their_name() {
 }
 
 #[test]
-fn files_that_hold_no_good_key_stop_the_start() {
+fn files_without_a_valid_key_stop_the_start() {
     World::run(async |world| {
         let folder = Folder::new();
         let p384 = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
@@ -473,7 +473,7 @@ fn health_and_reflection_need_no_token() {
 }
 
 #[test]
-fn strangers_are_not_even_read() {
+fn unauthenticated_bodies_are_not_read() {
     World::run(async |world| {
         let (server, channel) = world.guarded(Issuer::new().options()).await;
         for method in crate::harness::wire::methods_of_the_contract() {

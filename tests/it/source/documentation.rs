@@ -49,7 +49,7 @@ fn default<'a>(help: &'a str, flag: &str) -> Option<&'a str> {
 }
 
 #[test]
-fn every_setting_is_documented_and_every_documented_setting_is_there() {
+fn settings_match_their_documentation() {
     let help = help();
     let settings = read("docs/settings.md");
     let email = read("docs/email.md");

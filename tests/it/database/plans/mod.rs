@@ -26,7 +26,7 @@ const READ_EVERYTHING: [&str; 3] = [
     "leaderboard/distribution.sql",
 ];
 
-/// The largest batch of orders, and of players in one request with the one who asks.
+/// The largest batch of orders, and the most players in one request, the viewer included.
 const LARGEST_BATCH: i32 = 128;
 const LARGEST_REQUEST: i32 = 201;
 /// A page of the largest size, and a row more.
@@ -289,7 +289,7 @@ async fn plans(
     plans.into_iter()
 }
 
-/// Where a plan reads back through everybody's rows to find the newest of one player.
+/// Places where a plan scans the rows of all players backwards to find the newest of one player.
 fn searched_backwards(plan: &str) -> Vec<&str> {
     let lines: Vec<&str> = plan.lines().map(str::trim).collect();
     (lines.windows(3))
