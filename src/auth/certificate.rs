@@ -1,11 +1,18 @@
 //! The names in client certificates, and the scopes of the services that they name.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 
-use super::caller::{Caller, Scope, Scopes, Who};
+use super::{
+    caller::{Caller, Scope, Scopes, Who},
+    validity,
+};
 
 /// A certificate that TLS has verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +20,7 @@ pub struct ClientCertificate {
     /// Its subject alternative names of the kinds DNS and URI, in this order. The common name is
     /// ignored, because its meaning is undefined (RFC 9525).
     names: Vec<String>,
+    valid_until: SystemTime,
 }
 
 /// The scopes of services, by a name in their certificate.
@@ -31,7 +39,15 @@ impl ClientCertificate {
         });
         Self {
             names: names.unwrap_or_default(),
+            // A certificate that TLS has verified has an end.
+            valid_until: validity::end(der).unwrap_or(SystemTime::UNIX_EPOCH),
         }
+    }
+
+    /// The time until the certificate expires.
+    #[must_use]
+    pub fn time_left(&self, now: SystemTime) -> Duration {
+        (self.valid_until.duration_since(now)).unwrap_or_default()
     }
 }
 
@@ -100,6 +116,7 @@ mod tests {
     fn certificate(names: &[&str]) -> ClientCertificate {
         ClientCertificate {
             names: names.iter().map(|name| (*name).to_owned()).collect(),
+            valid_until: SystemTime::UNIX_EPOCH,
         }
     }
 

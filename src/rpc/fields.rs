@@ -54,11 +54,14 @@ impl Fields {
         if value.is_empty() {
             return None;
         }
-        let Ok(uuid) = Uuid::try_parse(value) else {
-            self.violate(field, "must be a UUID, or empty");
-            return None;
-        };
-        Some(RequestId::new(uuid))
+        match Uuid::try_parse(value) {
+            // Clients that forget to fill in an id send the nil UUID, all of them the same.
+            Ok(uuid) if !uuid.is_nil() => Some(RequestId::new(uuid)),
+            _ => {
+                self.violate(field, "must be a UUID other than nil, or empty");
+                None
+            }
+        }
     }
 
     /// Text for people, trimmed; `None` where there is none.

@@ -199,6 +199,18 @@ pub(super) fn heist_refused(refusal: &Refusal, now: OffsetDateTime) -> Status {
         Refusal::TargetProtected { ends_at } => {
             refuse_until(reason, &message, ("protection_end_time", *ends_at), now)
         }
+        Refusal::PointsLimitReached {
+            points,
+            points_at_stake,
+        } => refuse(
+            Code::FailedPrecondition,
+            reason,
+            &message,
+            &[
+                ("attacker_points", points.to_string()),
+                ("points_at_stake", points_at_stake.to_string()),
+            ],
+        ),
     }
 }
 
@@ -278,9 +290,31 @@ pub(super) fn stream_too_old() -> Status {
     )
 }
 
-/// A request whose bytes do not come.
+/// The request did not arrive in time.
 pub(super) fn request_too_late() -> Status {
     Status::deadline_exceeded("The request took too long to arrive.")
+}
+
+/// The request announces a message that is larger than the method allows.
+pub(super) fn message_too_large(bytes: usize, limit: usize) -> Status {
+    Status::out_of_range(format!(
+        "The message has {bytes} bytes, and {limit} are allowed."
+    ))
+}
+
+/// The request has more than one message.
+pub(super) fn second_message() -> Status {
+    refuse(
+        Code::InvalidArgument,
+        "INVALID_REQUEST",
+        "The call has more than one message.",
+        &[],
+    )
+}
+
+/// The caller did not read the answer in time.
+pub(super) fn unread_answer() -> Status {
+    Status::aborted("The answer was not read.")
 }
 
 /// A stream of notifications that ends because its reader does not keep up.

@@ -7,7 +7,7 @@ use rustls::{
     RootCertStore, ServerConfig,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    server::WebPkiClientVerifier,
+    server::{NoServerSessionStorage, WebPkiClientVerifier},
     version::{TLS12, TLS13},
 };
 use tokio::{
@@ -17,7 +17,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 
-use super::{connection::Connection, guard::Guarded};
+use super::{connection::Connection, connections::LimitedConnection};
 use crate::watched::{Watched, WatchedError, WatchedFile};
 
 /// How long a handshake may take.
@@ -78,6 +78,12 @@ fn server_config(contents: &[Vec<u8>], names: &[String]) -> Result<ServerConfig,
         format!("{certificate} and {key} cannot be used together: {error}")
     })?;
     config.alpn_protocols = vec![HTTP_2.to_vec()];
+    if contents.len() > 2 {
+        // A resumed session would not verify the client certificate again, which may have expired
+        // or lost its root since.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     Ok(config)
 }
 
@@ -113,7 +119,7 @@ fn roots_of(pem: &[u8]) -> Result<RootCertStore, String> {
 /// Connections whose handshake is done. Each is shaken hands with in a task of its own, by the
 /// certificates of that moment, so that nobody waits for one who is slow.
 pub(super) fn handshakes(
-    mut incoming: impl Stream<Item = io::Result<Guarded>> + Send + Unpin + 'static,
+    mut incoming: impl Stream<Item = io::Result<LimitedConnection>> + Send + Unpin + 'static,
     certificates: Watched<ServerConfig>,
 ) -> ReceiverStream<io::Result<Connection>> {
     let (ready, connections) = mpsc::channel(BACKLOG);

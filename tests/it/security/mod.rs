@@ -1,5 +1,6 @@
 //! Authentication, authorization, TLS and the audit.
 
+mod attacks;
 mod audit;
 mod authorization;
 mod bearer_tokens;
