@@ -103,6 +103,7 @@ impl Serve {
                 return Ok(());
             }
         };
+        exporters.report_readiness(server.readiness());
         let address = server.address();
         let startup_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let metrics_address = exporters.metrics_address().map(tracing::field::display);

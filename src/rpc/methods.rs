@@ -168,6 +168,10 @@ methods! {
             NotificationRead, own(user_id), Other(user_id), no;
         MarkNotificationsRead(MarkNotificationsReadRequest):
             NotificationWrite, own(user_id), Other(user_id), no;
+        GetPreferences(GetPreferencesRequest):
+            NotificationRead, own(user_id), Other(user_id), no;
+        UpdatePreferences(UpdatePreferencesRequest):
+            NotificationWrite, own(user_id), Other(user_id), no;
         // Counted once, when the stream opens.
         StreamNotifications(StreamNotificationsRequest):
             NotificationRead, own(user_id), Other(user_id), no, stream;

@@ -132,6 +132,7 @@ fn refusal_reason(refusal: &Refusal) -> pb::RefusalReason {
         Refusal::CooldownActive { .. } => pb::RefusalReason::CooldownActive,
         Refusal::InsufficientPoints { .. } => pb::RefusalReason::InsufficientPoints,
         Refusal::TargetProtected { .. } => pb::RefusalReason::TargetProtected,
+        Refusal::PointsLimitReached { .. } => pb::RefusalReason::PointsLimitReached,
     }
 }
 
@@ -218,6 +219,13 @@ pub(super) fn refusal_message(refusal: &Refusal) -> String {
         Refusal::TargetProtected { ends_at } => {
             format!("The victim is protected until {}.", for_people(*ends_at))
         }
+        Refusal::PointsLimitReached {
+            points,
+            points_at_stake,
+        } => format!(
+            "The attacker has {points} points and cannot hold {points_at_stake} more: points range from 0 to {}.",
+            i32::MAX
+        ),
     }
 }
 

@@ -199,6 +199,18 @@ pub(super) fn heist_refused(refusal: &Refusal, now: OffsetDateTime) -> Status {
         Refusal::TargetProtected { ends_at } => {
             refuse_until(reason, &message, ("protection_end_time", *ends_at), now)
         }
+        Refusal::PointsLimitReached {
+            points,
+            points_at_stake,
+        } => refuse(
+            Code::FailedPrecondition,
+            reason,
+            &message,
+            &[
+                ("attacker_points", points.to_string()),
+                ("points_at_stake", points_at_stake.to_string()),
+            ],
+        ),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 use tonic::service::Routes;
 
 use super::{
@@ -21,7 +21,7 @@ use crate::{
     rpc::{Api, PageTokenKey, StreamReads, Traffic, layers},
     settings::LiveSettings,
     store::{
-        PgPool, StoreError,
+        PgPool, StoreError, emails,
         leaderboard::Ranks,
         pool,
         reads::Reads,
@@ -65,6 +65,10 @@ impl Server {
             Some(files) => Some(tls::open(files).await?),
             None => None,
         };
+        let mail = match options.mail {
+            Some(mail) => Some((mail.templates.open().await?, mail)),
+            None => None,
+        };
         let connect_options = options.database.connect_options();
         let pool = pool::connect_lazy_to_primary(connect_options.clone(), options.max_connections);
         pool::watch(&pool);
@@ -72,6 +76,11 @@ impl Server {
         let page_token_key = once_available(async || {
             schema::check(connect_options).await?;
             pool::warm(&pool, warm).await?;
+            if let Some((_, mail)) = &mail
+                && let Some(column) = &mail.templates.language_column
+            {
+                emails::check_language_column(&pool, column).await?;
+            }
             Ok(PageTokenKey::new(&secrets::page_token_key(&pool).await?))
         })
         .await?;
@@ -79,10 +88,11 @@ impl Server {
         let (incoming, address) = listener::listen(options.listen)?;
 
         let (events, event_tasks) = Events::start(pool.clone(), listen_options);
-        let mailing = (options.mail.as_ref())
-            .map(|mail| while_enabled(mail.mailing, options.settings.clone()));
-        let mailer = (options.mail.zip(mailing.clone()))
-            .map(|(mail, mailing)| Mailer::start(pool.clone(), mail, mailing));
+        let mailing = (mail.as_ref())
+            .map(|(_, mail)| while_enabled(mail.mailing, options.settings.clone()));
+        let mailer = (mail.zip(mailing.clone())).map(|((templates, mail), mailing)| {
+            Mailer::start(pool.clone(), mail, templates, mailing)
+        });
         let on_commit = on_commit(events.clone(), mailer.as_ref());
         let (engine, workers) = Engine::start(pool.clone(), options.limits, mailing, on_commit);
         let traffic = Arc::new(Traffic::new(options.traffic));
@@ -132,6 +142,12 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether the server is ready, now and later.
+    #[must_use]
+    pub fn readiness(&self) -> watch::Receiver<bool> {
+        self.health.readiness()
     }
 
     /// Resolves when the server ends without [`Server::stop`].

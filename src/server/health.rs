@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use tokio::{
+    sync::watch,
     task::JoinHandle,
     time::{sleep, timeout},
 };
@@ -46,7 +47,7 @@ const RISE: u32 = 2;
 
 /// Reports health until it is dropped.
 pub struct Health {
-    reporter: HealthReporter,
+    reporter: Reporter,
     /// `None` after [`Health::withdraw`].
     following: Option<JoinHandle<()>>,
 }
@@ -57,10 +58,14 @@ impl Health {
     #[must_use]
     pub async fn start(database: PgConnectOptions) -> (Self, HealthServer<impl HealthService>) {
         let (reporter, service) = tonic_health::server::health_reporter();
-        report(&reporter, ServingStatus::Serving).await;
         reporter
             .set_service_status(LIVENESS, ServingStatus::Serving)
             .await;
+        let reporter = Reporter {
+            grpc: reporter,
+            ready: watch::channel(true).0,
+        };
+        reporter.report(true).await;
         let following = tokio::spawn(follow(reporter.clone(), database));
         let health = Self {
             reporter,
@@ -69,13 +74,19 @@ impl Health {
         (health, service)
     }
 
+    /// Whether the server is ready, now and later.
+    #[must_use]
+    pub fn readiness(&self) -> watch::Receiver<bool> {
+        self.reporter.ready.subscribe()
+    }
+
     /// Reports this server as not ready until it ends.
     pub async fn withdraw(&mut self) {
         if let Some(following) = self.following.take() {
             following.abort();
             // The task must not report anything after this.
             let _ = following.await;
-            report(&self.reporter, ServingStatus::NotServing).await;
+            self.reporter.report(false).await;
         }
     }
 }
@@ -88,13 +99,28 @@ impl Drop for Health {
     }
 }
 
-async fn report(reporter: &HealthReporter, status: ServingStatus) {
-    for service in SERVICES {
-        reporter.set_service_status(service, status).await;
+/// Reports readiness to the health service and to other readers in this process.
+#[derive(Clone)]
+struct Reporter {
+    grpc: HealthReporter,
+    ready: watch::Sender<bool>,
+}
+
+impl Reporter {
+    async fn report(&self, ready: bool) {
+        let status = if ready {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
+        for service in SERVICES {
+            self.grpc.set_service_status(service, status).await;
+        }
+        self.ready.send_replace(ready);
     }
 }
 
-async fn follow(reporter: HealthReporter, database: PgConnectOptions) {
+async fn follow(reporter: Reporter, database: PgConnectOptions) {
     let connect = || pool::connect_lazy(database.clone(), 1);
     let mut pool = connect();
     let mut readiness = Readiness::new();
@@ -111,11 +137,11 @@ async fn follow(reporter: HealthReporter, database: PgConnectOptions) {
         match found {
             Ok(()) => {
                 tracing::info!("ready again");
-                report(&reporter, ServingStatus::Serving).await;
+                reporter.report(true).await;
             }
             Err(error) => {
                 tracing::error!(%error, "not ready");
-                report(&reporter, ServingStatus::NotServing).await;
+                reporter.report(false).await;
             }
         }
     }

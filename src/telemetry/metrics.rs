@@ -350,6 +350,31 @@ pub fn watch_pool(max: u32, count: impl Fn() -> (u64, u64) + Send + Sync + 'stat
         .build();
 }
 
+/// Observes the dropped lines of the log. `dropped` returns the audit lines and the others.
+pub(super) fn watch_log(dropped: impl Fn() -> (u64, u64) + Send + Sync + 'static) {
+    let kind = |kind| [KeyValue::new("kind", kind)];
+    meter()
+        .u64_observable_counter("heist.log.dropped")
+        .with_unit("{line}")
+        .with_description("Lines of the log that were dropped because it is read too slowly")
+        .with_callback(move |counter| {
+            let (audit, other) = dropped();
+            counter.observe(audit, &kind("audit"));
+            counter.observe(other, &kind("other"));
+        })
+        .build();
+}
+
+/// Observes the age of the identity provider's keys.
+pub fn watch_keys(age: impl Fn() -> Duration + Send + Sync + 'static) {
+    meter()
+        .f64_observable_gauge("heist.auth.keys.age")
+        .with_unit("s")
+        .with_description("Time since the identity provider's keys were last fetched")
+        .with_callback(move |gauge| gauge.observe(age().as_secs_f64(), &[]))
+        .build();
+}
+
 fn meter() -> Meter {
     global::meter("heist")
 }

@@ -14,7 +14,7 @@ use std::{
 
 pub use self::{
     archive::ArchiveConfig,
-    email::EmailConfig,
+    email::{EmailConfig, TemplateConfig},
     security::{JwtConfig, SecurityConfig},
     telemetry::TelemetryConfig,
 };

@@ -36,10 +36,6 @@ async fn execute(
         HeistOutcome::Replayed(heist) => Ok(respond(&heist, &order.rules, true)),
         HeistOutcome::Refused { refusal, at } => Err(status::heist_refused(&refusal, at)),
         HeistOutcome::RequestIdReused => Err(status::request_id_reused()),
-        HeistOutcome::PointsOutOfRange => Err(status::internal(
-            "the attacker's points would be out of range",
-            "executing a heist",
-        )),
     }
 }
 
