@@ -19,6 +19,7 @@ pub use self::{
     keys::KeyFile,
     provider::{Location, Provider},
     token::{Grant, MAX_TOKEN_BYTES, SigningKey, TokenError},
+    validity::end as certificate_end,
 };
 use self::{keys::KeySet, live_keys::Keys, provider::ProviderKeys, token::TokenVerifier};
 use crate::watched::{Watched, WatchedError};

@@ -11,7 +11,8 @@ const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
 /// When a certificate in DER expires; `None` if it is malformed.
-pub(super) fn end(der: &[u8]) -> Option<SystemTime> {
+#[must_use]
+pub fn end(der: &[u8]) -> Option<SystemTime> {
     let (_, certificate, _) = element(der)?;
     let (tag, mut rest, _) = element(certificate)?;
     if tag != SEQUENCE {

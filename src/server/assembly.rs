@@ -88,8 +88,8 @@ impl Server {
         let (incoming, address) = listener::listen(options.listen)?;
 
         let (events, event_tasks) = Events::start(pool.clone(), listen_options);
-        let mailing = (mail.as_ref())
-            .map(|(_, mail)| while_enabled(mail.mailing, options.settings.clone()));
+        let mailing =
+            (mail.as_ref()).map(|(_, mail)| while_enabled(mail.mailing, options.settings.clone()));
         let mailer = (mail.zip(mailing.clone())).map(|((templates, mail), mailing)| {
             Mailer::start(pool.clone(), mail, templates, mailing)
         });

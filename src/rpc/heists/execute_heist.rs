@@ -50,7 +50,7 @@ fn parse(api: &Api, request: &Request<ExecuteHeistRequest>) -> Result<HeistOrder
     Ok(HeistOrder {
         attacker,
         victim,
-        // An id of our own lets the engine find the heist again, should the commit be lost.
+        // With a generated id the engine can look the heist up after a lost commit.
         request_id: request_id.unwrap_or_else(|| RequestId::new(uuid::Uuid::now_v7())),
         caller_address,
         rules: api.settings.now().rules,

@@ -8,7 +8,7 @@ use crate::{
     rpc::{Api, audit::Attempt, fields::Fields, render, status},
 };
 
-/// The longest name that a signup may give, in characters.
+/// The longest name of a signup, in characters.
 const MAX_NAME_CHARS: usize = 200;
 
 pub(super) async fn handle(

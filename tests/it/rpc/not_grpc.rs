@@ -27,7 +27,9 @@ async fn send(
         request = request.header("content-type", *content_type);
     }
     let mut client = client.ready().await.unwrap();
-    let (answer, mut sent) = client.send_request(request.body(()).unwrap(), false).unwrap();
+    let (answer, mut sent) = client
+        .send_request(request.body(()).unwrap(), false)
+        .unwrap();
     // The server may refuse the call before it has the body.
     let _ = sent.send_data(Bytes::from(body), true);
     let answer = answer.await.unwrap();
@@ -62,7 +64,11 @@ fn other_content_types_are_refused_and_execute_nothing() {
         ] {
             let body = heist(&ada, &ben);
             let (http, grpc) = send(world, Method::POST, content_types, body).await;
-            assert_eq!(http, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{content_types:?}");
+            assert_eq!(
+                http,
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "{content_types:?}"
+            );
             assert!(grpc.is_none());
         }
         let body = heist(&ada, &ben);

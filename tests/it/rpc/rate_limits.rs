@@ -128,12 +128,21 @@ fn every_call_of_a_player_counts_for_them_whatever_it_names() {
     let issuer = Issuer::new();
     World::setup().rates(once_a_minute()).run(async |world| {
         let (server, channel) = world.guarded(issuer.options()).await;
-        for (id, path) in ["GetHeist", "GetLeaderboard", "GetBalance", "BatchGetBalances"]
-            .into_iter()
-            .enumerate()
+        for (id, path) in [
+            "GetHeist",
+            "GetLeaderboard",
+            "GetBalance",
+            "BatchGetBalances",
+        ]
+        .into_iter()
+        .enumerate()
         {
             let token = issuer.player(i32::try_from(id).unwrap() + 1);
-            let service = if path.contains("Balance") { "TokenService" } else { "HeistService" };
+            let service = if path.contains("Balance") {
+                "TokenService"
+            } else {
+                "HeistService"
+            };
             let method = Method::named(&format!("/heist.v1.{service}/{path}"));
             // The request names no player, and some are malformed.
             let ask = || call_as(&channel, Some(&token), &method, Vec::new());
@@ -144,7 +153,9 @@ fn every_call_of_a_player_counts_for_them_whatever_it_names() {
         let token = issuer.service("heist.read");
         let method = Method::named("/heist.v1.HeistService/GetLeaderboard");
         for _ in 0..3 {
-            call_as(&channel, Some(&token), &method, Vec::new()).await.unwrap();
+            call_as(&channel, Some(&token), &method, Vec::new())
+                .await
+                .unwrap();
         }
         server.stop(PATIENCE).await;
     });

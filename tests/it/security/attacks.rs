@@ -318,7 +318,7 @@ fn silent_connections() {
         loop {
             silent.push(TcpStream::connect(target.address).await);
             if silent.len() > 1000 {
-                silent.remove(0);
+                drop(silent.remove(0));
             }
         }
     });
@@ -333,7 +333,7 @@ fn silent_scrapers() {
             loop {
                 silent.push(TcpStream::connect(target.metrics).await);
                 if silent.len() > 200 {
-                    silent.remove(0);
+                    drop(silent.remove(0));
                 }
                 sleep(Duration::from_millis(1)).await;
             }

@@ -282,15 +282,18 @@ fn an_expired_client_certificate_ends_its_connections_and_is_not_resumed() {
             let again = Client(client.0.clone());
             let channel = client.connect(server.address()).await.unwrap();
             read_board(&channel, None).await.unwrap();
-            until("the connection ends, and no session is resumed", async || {
-                let again = Client(again.0.clone()).connect(server.address()).await;
-                let resumed = match again {
-                    Ok(channel) => read_board(&channel, None).await.is_ok(),
-                    Err(_) => false,
-                };
-                let stands = read_board(&channel, None).await.is_ok();
-                (!resumed && !stands).then_some(())
-            })
+            until(
+                "the connection ends, and no session is resumed",
+                async || {
+                    let again = Client(again.0.clone()).connect(server.address()).await;
+                    let resumed = match again {
+                        Ok(channel) => read_board(&channel, None).await.is_ok(),
+                        Err(_) => false,
+                    };
+                    let stands = read_board(&channel, None).await.is_ok();
+                    (!resumed && !stands).then_some(())
+                },
+            )
             .await;
         }
         server.stop(PATIENCE).await;
