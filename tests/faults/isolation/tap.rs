@@ -19,7 +19,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// A statement of a batch's transaction.
+/// A statement of a batch's transaction, or the one that sends signals to other replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     Begin,
@@ -27,6 +27,7 @@ pub enum Phase {
     Load,
     Save,
     Commit,
+    Notify,
 }
 
 /// How a connection falls silent. Its socket to the server stays open.
@@ -91,7 +92,7 @@ impl Tap {
         })
     }
 
-    /// Silences the first connection that reaches this phase of a batch.
+    /// Silences the first connection that reaches this phase.
     pub fn arm(&self, phase: Phase, silence: Silence) {
         *self.shared.armed.lock().expect("no holder panics") = Some((phase, silence));
     }
@@ -243,6 +244,7 @@ enum Statement {
     Save,
     Commit,
     Listen,
+    Notify,
     Other,
 }
 
@@ -255,6 +257,8 @@ impl Statement {
             Self::Commit
         } else if text.starts_with("LISTEN") {
             Self::Listen
+        } else if text.contains("pg_notify(") {
+            Self::Notify
         } else if text.contains("INSERT INTO \"Heist\" (") {
             Self::Save
         } else if text.contains("FOR NO KEY UPDATE") {
@@ -324,6 +328,7 @@ impl Messages {
             Statement::Save => Some(Phase::Save),
             Statement::Commit => std::mem::take(&mut self.has_locked).then_some(Phase::Commit),
             Statement::Other => self.has_locked.then_some(Phase::Load),
+            Statement::Notify => Some(Phase::Notify),
             Statement::Listen => None,
         }
     }
