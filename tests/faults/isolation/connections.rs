@@ -53,7 +53,7 @@ pub async fn one_silent(
     });
     ensure!(armed.await.is_ok(), "no batch reached the phase");
     let fault = Instant::now();
-    sleep(arena.lasting(13, 15)).await;
+    sleep(arena.lasting(8, 15)).await;
     let is_ready = running.is_ready().await?;
     let end = Instant::now();
     let samples = load.stop().await?;
@@ -107,8 +107,9 @@ fn answered_in_time(bars: &mut Bars, samples: &Samples, fault: Instant, end: Ins
     ));
 }
 
-/// The longest time from the fault until a heist of the players of a failed call succeeded.
-fn longest_block(samples: &Samples, fault: Instant, end: Instant) -> Duration {
+/// The longest time from the fault until a heist of the players of a failed call succeeded, in
+/// seconds; infinite where none did.
+fn longest_block_s(samples: &Samples, fault: Instant) -> f64 {
     let failed =
         (samples.0.iter()).filter(|sample| sample.answered > fault && !sample.outcome.is_done());
     let blocks = failed.map(|sample| {
@@ -117,9 +118,11 @@ fn longest_block(samples: &Samples, fault: Instant, end: Instant) -> Duration {
                 && later.answered > sample.answered
                 && later.outcome.is_done()
         });
-        success.map_or(end, |success| success.answered) - fault
+        success.map_or(f64::INFINITY, |success| {
+            (success.answered - fault).as_secs_f64()
+        })
     });
-    blocks.max().unwrap_or_default()
+    blocks.fold(0.0, f64::max)
 }
 
 /// Every open connection falls silent at once; the address still leads to a live primary.

@@ -84,7 +84,7 @@ async fn watchers_learn_of_all(
 
     silence().await?;
     let fault = Instant::now();
-    sleep(arena.lasting(20, 60)).await;
+    sleep(arena.lasting(8, 60)).await;
     let samples = load.stop().await?;
     sleep(KNOWN_WITHIN).await;
     watcher.abort();
