@@ -45,15 +45,15 @@ impl Fault {
     /// Every phase with every silence takes the long form.
     pub fn all(long: bool) -> Vec<Self> {
         use Phase::{Begin, Commit, Load, Lock, Save};
-        use Silence::{AnswersLost, RequestsLost, SessionLost};
+        use Silence::{Answers, Requests, Session};
         let mut faults = vec![
-            Self::SilentConnection(Commit, AnswersLost),
-            Self::SilentConnection(Lock, SessionLost),
+            Self::SilentConnection(Commit, Answers),
+            Self::SilentConnection(Lock, Session),
         ];
         if long {
             faults.clear();
             for phase in [Begin, Lock, Load, Save, Commit] {
-                for silence in [SessionLost, RequestsLost, AnswersLost] {
+                for silence in [Session, Requests, Answers] {
                     faults.push(Self::SilentConnection(phase, silence));
                 }
             }
@@ -83,9 +83,9 @@ impl Fault {
             Self::SilentConnection(phase, silence) => {
                 let phase = format!("{phase:?}").to_lowercase();
                 let silence = match silence {
-                    Silence::SessionLost => "its session lost",
-                    Silence::RequestsLost => "its requests lost",
-                    Silence::AnswersLost => "its answers lost",
+                    Silence::Session => "its session lost",
+                    Silence::Requests => "its requests lost",
+                    Silence::Answers => "its answers lost",
                 };
                 format!("isolation: one connection silent at {phase}, {silence}")
             }

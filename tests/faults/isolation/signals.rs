@@ -15,7 +15,7 @@ use tonic::transport::Endpoint;
 
 use super::{
     arena::{Arena, PLAYERS, Running},
-    bars::{Bar, Bars, Limit},
+    bars::{Bar, Bars, Limit, count},
     load::{Call, Group, Load, Outcome},
     tap::{Phase, Silence, Tap},
 };
@@ -37,7 +37,7 @@ pub async fn listener_silent(arena: &mut Arena, bars: &mut Bars) -> anyhow::Resu
     let watching = arena.serve(&Arena::url_through(tap.address)).await?;
     let executing = arena.serve(&arena.url()).await?;
     let silence = async || {
-        let silenced = tap.silence_listeners(Silence::AnswersLost);
+        let silenced = tap.silence_listeners(Silence::Answers);
         ensure!(silenced > 0, "no connection listens");
         Ok(())
     };
@@ -50,7 +50,7 @@ pub async fn sender_silent(arena: &mut Arena, bars: &mut Bars) -> anyhow::Result
     let watching = arena.serve(&arena.url()).await?;
     let executing = arena.serve(&Arena::url_through(tap.address)).await?;
     let silence = async || {
-        tap.arm(Phase::Notify, Silence::RequestsLost);
+        tap.arm(Phase::Notify, Silence::Requests);
         let struck = timeout(Duration::from_secs(5), async {
             while !tap.has_struck() {
                 sleep(Duration::from_millis(1)).await;
@@ -91,7 +91,7 @@ async fn watchers_learn_of_all(
     watching.kill().await?;
     executing.kill().await?;
 
-    let seen = seen.lock().expect("no holder panics");
+    let seen = std::mem::take(&mut *seen.lock().expect("no holder panics"));
     let heists = (samples.0.iter()).filter_map(|sample| match sample.outcome {
         Outcome::Done(id) if sample.called > fault => Some((id, sample.answered)),
         _ => None,
@@ -108,8 +108,7 @@ async fn watchers_learn_of_all(
     let unknown = delays.iter().filter(|delay| delay.is_none()).count();
     let slowest = delays.iter().flatten().max().copied().unwrap_or_default();
     let resyncs = seen.resyncs.iter().filter(|at| **at > fault).count();
-    #[expect(clippy::cast_precision_loss, reason = "there are not 2^52 heists")]
-    let unknown = unknown as f64;
+    let unknown = count(unknown);
     bars.add(
         Bar::new(
             "heists that a watcher never learnt of",

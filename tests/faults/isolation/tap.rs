@@ -34,11 +34,11 @@ pub enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Silence {
     /// PostgreSQL gets nothing more, and its session ends.
-    SessionLost,
+    Session,
     /// PostgreSQL gets nothing more, and its session stays.
-    RequestsLost,
+    Requests,
     /// PostgreSQL gets everything, and the server gets no answer.
-    AnswersLost,
+    Answers,
 }
 
 pub struct Tap {
@@ -164,7 +164,7 @@ async fn requests(
         let read = tokio::select! {
             read = server.read(&mut bytes) => read.unwrap_or(0),
             _ = silenced.changed() => {
-                if *silenced.borrow() == Some(Silence::SessionLost) {
+                if *silenced.borrow() == Some(Silence::Session) {
                     postgres = None;
                 }
                 continue;
@@ -181,9 +181,9 @@ async fn requests(
                 *connection.listens.lock().expect("no holder panics") = true;
             }
             match *connection.silence.borrow() {
-                Some(Silence::SessionLost) => postgres = None,
-                Some(Silence::RequestsLost) => continue,
-                Some(Silence::AnswersLost) | None => {}
+                Some(Silence::Session) => postgres = None,
+                Some(Silence::Requests) => continue,
+                Some(Silence::Answers) | None => {}
             }
             if let Some(postgres) = &mut postgres
                 && postgres.write_all(&message.bytes).await.is_err()
