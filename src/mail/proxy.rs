@@ -29,7 +29,8 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// Returns the expected form. The text repeats nothing of the URL, which may contain a password.
+    /// Returns the expected form. The text repeats nothing of the URL, which may contain a
+    /// password.
     pub fn parse(url: &str) -> Result<Self, String> {
         Self::parsed(url).ok_or_else(|| {
             "expected a URL such as http://proxy.example.com:3128 or \
@@ -65,8 +66,8 @@ impl Proxy {
         })
     }
 
-    /// Whether `no_proxy`, a value of `NO_PROXY`, excludes this host: `*`, or a list of names that also
-    /// exclude their subdomains.
+    /// Whether `no_proxy`, a value of `NO_PROXY`, excludes this host: `*`, or a list of names that
+    /// also exclude their subdomains.
     #[must_use]
     pub fn is_excluded(no_proxy: &str, host: &str) -> bool {
         let host = host.to_ascii_lowercase();

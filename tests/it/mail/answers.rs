@@ -7,10 +7,10 @@ use std::{
 
 use heist::{
     domain::mailing::Mailing,
-    mail::{self, Authorities, Rate, Secret, SendGrid, Smtp, SmtpServer, TemplateOptions},
+    mail::{self, Authorities, Proxy, Rate, Secret, SendGrid, Smtp, SmtpServer, TemplateOptions},
 };
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional},
     net::{TcpListener, TcpStream},
 };
 
@@ -377,5 +377,80 @@ fn a_reply_without_an_end_is_cut() {
         server.stop(PATIENCE).await;
         // The rest fills socket buffers only.
         assert!(*sent.lock().unwrap() < 32 << 20);
+    });
+}
+
+/// A proxy that opens tunnels while `answer` is 200, and refuses them otherwise.
+async fn proxy(answer: Arc<Mutex<&'static str>>) -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&heads);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (answer, heads) = (*answer.lock().unwrap(), Arc::clone(&kept));
+            tokio::spawn(async move {
+                let mut stream = BufReader::new(stream);
+                let mut head = String::new();
+                while !head.ends_with("\r\n\r\n") {
+                    stream.read_line(&mut head).await.unwrap();
+                }
+                let target = head.split(' ').nth(1).unwrap().to_owned();
+                heads.lock().unwrap().push(head);
+                let reply = format!("HTTP/1.1 {answer}\r\n\r\n");
+                stream.write_all(reply.as_bytes()).await.unwrap();
+                if answer.starts_with("200") {
+                    let mut onward = TcpStream::connect(target).await.unwrap();
+                    let _ = copy_bidirectional(&mut stream, &mut onward).await;
+                }
+            });
+        }
+    });
+    (port, heads)
+}
+
+#[test]
+fn a_proxy_tunnels_requests_and_its_refusals_prove_that_nothing_left() {
+    World::run(async |world| {
+        let authority = Authority::new();
+        let provider = Provider::start_with(&authority.issue(&["localhost"])).await;
+        let answer = Arc::new(Mutex::new("200 Connection established"));
+        let (port, heads) = proxy(Arc::clone(&answer)).await;
+        let mut options = provider.options(Mailing::immediate());
+        let sendgrid = SendGrid::new(
+            provider.url.parse().unwrap(),
+            &Authorities::parse(authority.root.as_bytes()).unwrap(),
+            Some(Proxy::parse(&format!("http://ada:hunter2@127.0.0.1:{port}")).unwrap()),
+            Secret::new(API_KEY),
+            Duration::from_secs(5),
+        );
+        options.provider = mail::Provider::SendGrid(sendgrid.unwrap());
+        let (server, there) = world.mailing_replica(options).await;
+        for (says, state, pause) in [
+            ("200 Connection established", "SENT", NONE),
+            ("407 Proxy Authentication Required", "QUEUED", LONG),
+            ("503 Service Unavailable", "QUEUED", SHORT),
+        ] {
+            *answer.lock().unwrap() = says;
+            world.provider_works().await;
+            one_email(world, &there).await;
+            let email = world.newest_attempt().await;
+            assert_eq!(email.state.as_deref(), Some(state), "{says}: {email:?}");
+            let paused = world.pause_s("sendgrid").await;
+            assert!((pause - 12..=pause).contains(&paused), "{says}: {paused} s");
+        }
+        assert_eq!(provider.received().len(), 1);
+        let head = heads.lock().unwrap()[0].clone();
+        let host = provider.url.replace("https://", "");
+        assert!(
+            head.starts_with(&format!("CONNECT {host} HTTP/1.1\r\n")),
+            "{head}"
+        );
+        // printf ada:hunter2 | base64
+        assert!(
+            head.contains("Proxy-Authorization: Basic YWRhOmh1bnRlcjI=\r\n"),
+            "{head}"
+        );
+        server.stop(PATIENCE).await;
     });
 }
