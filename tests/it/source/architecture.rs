@@ -28,6 +28,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "settings",
             "store",
             "telemetry",
+            "watched",
         ],
     ),
     (
@@ -42,6 +43,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "settings",
             "store",
             "telemetry",
+            "watched",
         ],
     ),
     ("demo", &["domain", "engine", "fault", "store"]),

@@ -97,6 +97,12 @@ fn parameters(statement: &str) -> Vec<String> {
             .iter()
             .map(|count| save_adjustments(*count))
             .collect(),
+        "effects/reread.sql" => (batches.iter())
+            .map(|count| {
+                let (players, rows) = (players(*count), row_positions(*count));
+                format!("{players}, {players}, {rows}, {rows}, {rows}, {rows}, {rows}")
+            })
+            .collect(),
         "tokens/statement.sql" => positions.map(|id| format!("42, {id}, 101, 1")).to_vec(),
         "leaderboard/page.sql" => ["2147483647, 2147483647", "4990, 50", "2500, 50", "3, 50"]
             .iter()
@@ -144,6 +150,12 @@ fn array(elements: impl Iterator<Item = i32>, kind: &str) -> String {
 /// So many players from all over the table.
 fn players(count: i32) -> String {
     array((0..count).map(|it| 1 + it * 7919 % 100_000), "integer")
+}
+
+/// The `ctid`s of so many rows.
+fn row_positions(count: i32) -> String {
+    let positions: Vec<String> = (0..count).map(|it| format!("\"({it},1)\"")).collect();
+    format!("'{{{}}}'::text[]", positions.join(","))
 }
 
 fn uuids(count: i32) -> String {
