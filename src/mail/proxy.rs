@@ -123,7 +123,7 @@ async fn status(stream: &mut BufReader<TcpStream>) -> Result<u16, Failure> {
         .ok_or_else(|| Failure::NotSent("the proxy does not speak HTTP".to_owned()))
 }
 
-fn not_sent(error: std::io::Error) -> Failure {
+fn not_sent(error: impl fmt::Display) -> Failure {
     Failure::NotSent(format!("the proxy cannot be reached: {error}"))
 }
 
