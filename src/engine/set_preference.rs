@@ -14,7 +14,8 @@ use crate::{
 const DOING: &str = "storing an e-mail preference";
 
 impl Engine {
-    /// Stores a player's e-mail preference. `None` removes it. Returns whether there is such a player.
+    /// Stores a player's e-mail preference. `None` removes it. Returns whether there is such a
+    /// player.
     ///
     /// # Errors
     ///

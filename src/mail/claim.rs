@@ -57,8 +57,8 @@ pub(super) struct Claimed {
     pub(super) provider_fails: bool,
 }
 
-/// Sets aside the e-mails at the head of the queue that cannot be sent now. Returns whether there may
-/// be more of them.
+/// Sets aside the e-mails at the head of the queue that cannot be sent now. Returns whether there
+/// may be more of them.
 pub(super) async fn set_aside(
     connection: &mut PgConnection,
     mailing: Mailing,

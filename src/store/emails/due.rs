@@ -1,6 +1,6 @@
-//! Due e-mails that cannot be sent now: those without a usable address, of players who want none, and
-//! of digests that are sent later. The worker sets them aside before it claims, so that they never
-//! delay others.
+//! Due e-mails that cannot be sent now: those without a usable address, of players who want none,
+//! and of digests that are sent later. The worker sets them aside before it claims, so that they
+//! never delay others.
 
 use sqlx::{PgExecutor, query_file, query_file_as};
 use time::OffsetDateTime;
@@ -119,8 +119,8 @@ pub async fn set_aside(
     Ok(changes)
 }
 
-/// Makes the queued e-mails of up to `players` players due who changed their preference. Returns the
-/// number of players that are finished.
+/// Makes the queued e-mails of up to `players` players due who changed their preference. Returns
+/// the number of players that are finished.
 ///
 /// # Errors
 ///

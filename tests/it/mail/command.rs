@@ -199,7 +199,10 @@ fn contradicting_settings_stop_the_start_with_one_line() {
     let unsubscribe = |url| ("HEIST_EMAIL_UNSUBSCRIBE_URL", url);
     crate::harness::runtime().block_on(async {
         for (settings, complaint) in [
-            (&[][..], "needs SENDGRID_API_KEY or HEIST_EMAIL_SMTP_URL"),
+            (
+                &[from][..],
+                "needs SENDGRID_API_KEY or HEIST_EMAIL_SMTP_URL",
+            ),
             (&[key], "HEIST_EMAIL_FROM is not set"),
             (
                 &[from, key, smtp],
