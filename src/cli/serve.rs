@@ -6,7 +6,10 @@ use anyhow::{Context as _, ensure};
 use private_postgres::PrivatePostgres;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::config::{Auth, ServeConfig};
+use super::{
+    config::{Auth, ServeConfig},
+    output::print_line,
+};
 use crate::{
     demo,
     server::{Options, Server},
@@ -49,7 +52,7 @@ impl Serve {
         );
         ensure!(
             config.database_url.is_some() || config.database_direct_url.is_none(),
-            "DATABASE_DIRECT_URL needs DATABASE_URL"
+            "DATABASE_DIRECT_URL is set, but DATABASE_URL is not"
         );
 
         ensure!(
@@ -114,7 +117,7 @@ impl Serve {
                 address,
                 is_open,
             };
-            print!("{welcome}");
+            print_line(welcome)?;
         }
 
         let failure = tokio::select! {
@@ -212,6 +215,6 @@ Try, in another terminal:
 "#
             )?;
         }
-        f.write_str("\nCtrl-C stops it.\n\n")
+        f.write_str("\nCtrl-C stops it.\n")
     }
 }

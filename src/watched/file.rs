@@ -15,8 +15,6 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::WatchedError;
-
 /// How long one read may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// The most reads of one file that may hang at a time. Each occupies a thread.
@@ -30,6 +28,16 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 pub struct WatchedFile {
     variable: Option<&'static str>,
     path: PathBuf,
+}
+
+/// Why files cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WatchedError {
+    #[error("{file}: {cause}")]
+    Unreadable { file: WatchedFile, cause: ReadError },
+    /// The parser's message, which names the file.
+    #[error("{0}")]
+    Unusable(String),
 }
 
 /// Why a file cannot be read.

@@ -3,6 +3,7 @@
 
 mod archive;
 mod email;
+mod environment;
 mod security;
 mod telemetry;
 
@@ -15,6 +16,7 @@ use std::{
 pub use self::{
     archive::ArchiveConfig,
     email::EmailConfig,
+    environment::without_empty_variables,
     security::{JwtConfig, SecurityConfig},
     telemetry::TelemetryConfig,
 };

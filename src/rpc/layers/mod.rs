@@ -5,6 +5,7 @@ pub(super) mod call_limit;
 mod audit;
 mod authenticate;
 mod feature_switch;
+mod fresh_keys;
 mod observe;
 
 use std::{convert::Infallible, sync::Arc};
@@ -18,7 +19,7 @@ use tonic::{
 
 use self::{
     audit::Audit, authenticate::Authenticate, call_limit::CallLimit, feature_switch::FeatureSwitch,
-    observe::Observe,
+    fresh_keys::FreshKeys, observe::Observe,
 };
 use super::{methods, traffic::Traffic};
 use crate::{auth::Authenticator, settings::LiveSettings};
@@ -28,7 +29,7 @@ type HttpResponse = http::Response<Body>;
 type HttpFuture = BoxFuture<HttpResponse, Infallible>;
 
 /// The services with their middleware.
-pub type Layered = Observe<Audit<Authenticate<FeatureSwitch<CallLimit<Routes>>>>>;
+pub type Layered = Observe<Audit<FreshKeys<Authenticate<FeatureSwitch<CallLimit<Routes>>>>>>;
 
 /// Wraps the services into their middleware. A call passes the layers from the last line to the
 /// first.
@@ -46,7 +47,9 @@ pub fn wrap(
     methods::verify();
     let services = CallLimit::new(routes, traffic.calls.clone());
     let services = FeatureSwitch::new(services, settings);
-    let services = Authenticate::new(services, Arc::new(authenticator));
+    let authenticator = Arc::new(authenticator);
+    let services = Authenticate::new(services, Arc::clone(&authenticator));
+    let services = FreshKeys::new(services, authenticator);
     let services = Audit::new(services);
     Observe::new(services)
 }

@@ -13,7 +13,8 @@ use time::OffsetDateTime;
 
 pub use self::due::{DueEmail, SetAside, due, reschedule, set_aside};
 pub use self::operators::{
-    Entry, QueueCounts, Selection, drop, failing_providers, list, queue_counts, resend,
+    Entry, FailingProvider, QueueCounts, Selection, drop, failing_providers, list, queue_counts,
+    resend,
 };
 use super::{
     ObservedExt as _, StoreError, count,

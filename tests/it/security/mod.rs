@@ -3,5 +3,6 @@
 mod audit;
 mod authorization;
 mod bearer_tokens;
+mod identity_providers;
 mod security_settings;
 mod tls;
