@@ -41,7 +41,9 @@ impl Fault {
             StoreError::Contention(_) => {
                 tracing::error!(event = "CONTENTION", %error, doing);
             }
-            StoreError::Database(_) => return Self::internal(error, doing),
+            StoreError::Database(_) | StoreError::Interference(_) => {
+                return Self::internal(error, doing);
+            }
         }
         Self::from(error)
     }
@@ -58,7 +60,7 @@ impl From<&StoreError> for Fault {
         match error {
             StoreError::Unavailable(_) => Self::Unavailable,
             StoreError::Contention(_) => Self::Contention,
-            StoreError::Database(_) => Self::Internal,
+            StoreError::Database(_) | StoreError::Interference(_) => Self::Internal,
         }
     }
 }

@@ -13,6 +13,7 @@ mod keys;
 mod live_keys;
 mod provider;
 mod token;
+mod validity;
 
 pub use self::{
     caller::{Caller, Scope, Scopes, Who},
@@ -22,6 +23,7 @@ pub use self::{
     keys::KeyFile,
     provider::{Location, Provider},
     token::{Grant, SigningKey},
+    validity::end as certificate_end,
 };
 use self::{keys::KeySet, live_keys::Keys, provider::ProviderKeys, token::TokenVerifier};
 use crate::{

@@ -10,6 +10,7 @@ mod output;
 mod serve;
 mod token;
 mod usage;
+mod warnings;
 
 use std::{ffi::OsString, process::ExitCode};
 

@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{
     config::{Auth, ServeConfig},
     output::print_line,
+    warnings,
 };
 use crate::{
     demo,
@@ -71,11 +72,7 @@ impl Serve {
             let (database, postgres) = start_private(&config).await?;
             (database, Some(postgres))
         };
-        if auth == Auth::None {
-            tracing::warn!(
-                "no authentication: any client that can connect can execute heists for any player"
-            );
-        }
+        warnings::log(config.listen, auth, &auth_options, tls.as_ref());
 
         let settings = match config.settings_file {
             Some(file) => {

@@ -67,7 +67,7 @@ pub(super) async fn resolve<O: Operation>(
                 .collect(),
             in_doubt: false,
         },
-        Err(StoreError::Database(_)) if orders.len() > 1 => {
+        Err(StoreError::Database(_) | StoreError::Interference(_)) if orders.len() > 1 => {
             let half = orders.len() / 2;
             let mut resolved = part::<O>(context, &orders[..half], &requests[..half], until).await;
             let rest = part::<O>(context, &orders[half..], &requests[half..], until).await;
@@ -126,7 +126,7 @@ async fn attempt_repeatedly<O: Operation>(
             StoreError::Unavailable(_) => {
                 attempts < UNAVAILABLE_ATTEMPTS || !unconfirmed.is_empty()
             }
-            StoreError::Database(_) => false,
+            StoreError::Database(_) | StoreError::Interference(_) => false,
         };
         let pause = pause_before(attempts);
         let retrying = worth_another && Instant::now() + pause < until;
@@ -151,7 +151,9 @@ fn rolled_back<O: Operation>(error: &StoreError, batch_size: usize, attempts: u3
             LOG_LIMITER.permit(Instant::now()),
         ),
         // A defect, whose caller is given an id to find in the log.
-        StoreError::Database(_) => ("TRANSACTION_ROLLED_BACK", Some(0)),
+        StoreError::Database(_) | StoreError::Interference(_) => {
+            ("TRANSACTION_ROLLED_BACK", Some(0))
+        }
     };
     if let Some(suppressed) = suppressed {
         tracing::error!(

@@ -1,8 +1,8 @@
-//! What the health service says, for each service of the contract and for the whole server.
+//! The health service, for each service of the contract and for the whole server.
 //!
-//! Readiness, that is whether to send calls here, follows the database: it has to answer, take
-//! writes, and have every migration. Liveness, that is whether the process should be restarted,
-//! does not: a restart mends no database, and would take away what recovers by itself.
+//! Readiness (whether to send calls here) follows the database: it must answer, accept writes, and
+//! have every migration. Liveness (whether to restart the process) does not follow the database: a
+//! restart would not repair it, and would interrupt a server that recovers by itself.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// The services whose readiness is reported; the empty name stands for the whole server.
+/// The services whose readiness is reported. The empty name stands for the whole server.
 const SERVICES: [&str; 4] = [
     "",
     heist_service_server::SERVICE_NAME,
@@ -33,29 +33,28 @@ const SERVICES: [&str; 4] = [
     notification_service_server::SERVICE_NAME,
 ];
 
-/// The name under which a liveness probe asks: serving for as long as the process answers.
+/// The service name of liveness probes. It is serving for as long as the process answers.
 const LIVENESS: &str = "liveness";
 
-/// How often the database is looked at, and how long it may take to answer.
+/// The interval of checks of the database, and the time limit of one.
 const INTERVAL: Duration = Duration::from_secs(1);
-const PATIENCE: Duration = Duration::from_secs(2);
-/// So many failures in a row, and the server is not ready any more: one that was a hiccup must
-/// not take every replica out of service at the same moment.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Failed checks in a row after which the server is not ready. A single failure must not take every
+/// replica out of service at the same moment.
 const FALL: u32 = 3;
-/// So many successes in a row, and it is ready again.
+/// Successful checks in a row after which it is ready again.
 const RISE: u32 = 2;
 
 /// Reports health until it is dropped.
 pub struct Health {
     reporter: Reporter,
-    /// Until it is withdrawn.
+    /// `None` after [`Health::withdraw`].
     following: Option<JoinHandle<()>>,
 }
 
 impl Health {
-    /// Begins as ready: to be called when the database has just been found fit. Looks at it on a
-    /// connection of its own, so that a pool which is busy does not look like a database that
-    /// is away.
+    /// Begins as ready, so the caller must have checked the database. Further checks use a connection
+    /// of their own: a busy pool is not an unavailable database.
     #[must_use]
     pub async fn start(database: PgConnectOptions) -> (Self, HealthServer<impl HealthService>) {
         let (reporter, service) = tonic_health::server::health_reporter();
@@ -67,7 +66,7 @@ impl Health {
             ready: watch::channel(true).0,
         };
         reporter.report(true).await;
-        let following = tokio::spawn(follow(reporter.clone(), pool::connect_lazy(database, 1)));
+        let following = tokio::spawn(follow(reporter.clone(), database));
         let health = Self {
             reporter,
             following: Some(following),
@@ -81,11 +80,11 @@ impl Health {
         self.reporter.ready.subscribe()
     }
 
-    /// Reports that this server is not ready, for good.
+    /// Reports this server as not ready until it ends.
     pub async fn withdraw(&mut self) {
         if let Some(following) = self.following.take() {
             following.abort();
-            // It must not have the last word.
+            // The task must not report anything after this.
             let _ = following.await;
             self.reporter.report(false).await;
         }
@@ -121,11 +120,17 @@ impl Reporter {
     }
 }
 
-async fn follow(reporter: Reporter, pool: PgPool) {
+async fn follow(reporter: Reporter, database: PgConnectOptions) {
+    let connect = || pool::connect_lazy(database.clone(), 1);
+    let mut pool = connect();
     let mut readiness = Readiness::new();
     loop {
         sleep(INTERVAL).await;
-        let found = look(&pool).await;
+        let found = check(&pool).await;
+        if found.is_err() {
+            // The next check uses a new connection: this one may be silent for ever.
+            pool = connect();
+        }
         if !readiness.note(found.is_ok()) {
             continue;
         }
@@ -142,17 +147,17 @@ async fn follow(reporter: Reporter, pool: PgPool) {
     }
 }
 
-async fn look(pool: &PgPool) -> Result<(), SchemaError> {
-    match timeout(PATIENCE, schema::check_serviceable(pool)).await {
+async fn check(pool: &PgPool) -> Result<(), SchemaError> {
+    match timeout(CHECK_TIMEOUT, schema::check_serviceable(pool)).await {
         Ok(found) => found,
         Err(_elapsed) => Err(SchemaError::timed_out()),
     }
 }
 
-/// Ready or not, with hysteresis.
+/// Whether the server is ready, with hysteresis.
 struct Readiness {
     ready: bool,
-    /// Looks in a row that found otherwise.
+    /// Checks in a row with the other result.
     against: u32,
 }
 
@@ -164,7 +169,7 @@ impl Readiness {
         }
     }
 
-    /// Whether this look changes something.
+    /// Notes the result of a check, and returns whether readiness has changed.
     fn note(&mut self, good: bool) -> bool {
         if good == self.ready {
             self.against = 0;
@@ -186,7 +191,7 @@ impl Readiness {
 mod tests {
     use super::*;
 
-    /// What it is after each look; `x`: a failure.
+    /// The readiness after each check; `x`: a failed check.
     fn after(looks: &str) -> String {
         let mut readiness = Readiness::new();
         let states = looks.chars().map(|look| {
@@ -198,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn three_failures_in_a_row_take_a_server_out_and_two_successes_bring_it_back() {
+    fn readiness_ends_after_three_failures_in_a_row_and_returns_after_two_successes() {
         assert_eq!(after("..x.xx.xxxx"), "+++++++++--");
         assert_eq!(after("xxx.x.x..x"), "++------++");
         assert_eq!(after("xxx..xx.xxx"), "++--++++++-");

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::effects::Interference;
 use crate::{domain::ids::InvalidId, telemetry::metrics::METRICS};
 
 /// A fault of the database or on the way to it. Refusals are not among them: those are
@@ -18,6 +19,9 @@ pub enum StoreError {
     /// Anything else: nothing happened, and trying again will not help.
     #[error("the database refused a statement: {0}")]
     Database(sqlx::Error),
+    /// Something in the application's database changed a write. The transaction is rolled back.
+    #[error(transparent)]
+    Interference(#[from] Interference),
 }
 
 /// Keys that two transactions may race for: unique ones, and that of a referred player, who is
@@ -44,6 +48,7 @@ impl StoreError {
             Self::Unavailable(_) => "unavailable",
             Self::Contention(_) => "contention",
             Self::Database(_) => "statement",
+            Self::Interference(_) => "interference",
         }
     }
 
@@ -76,7 +81,7 @@ impl StoreError {
         let kind = match self {
             Self::Unavailable(sqlx::Error::PoolTimedOut) => "pool_timeout",
             Self::Unavailable(_) => "connection",
-            Self::Contention(_) | Self::Database(_) => self.cause(),
+            Self::Contention(_) | Self::Database(_) | Self::Interference(_) => self.cause(),
         };
         METRICS.database_errors(1, kind);
     }

@@ -30,6 +30,7 @@ pub struct Metrics {
     call_errors: Counter<u64>,
 
     heists: Counter<u64>,
+    outcomes_unknown: Counter<u64>,
     points_stolen: Counter<u64>,
     awards: Counter<u64>,
     tokens_earned: Counter<u64>,
@@ -84,6 +85,11 @@ impl Metrics {
                 "Calls that failed, by status code and reason",
             ),
             heists: counter("heist.heists", "{heist}", "Decided heists, by outcome"),
+            outcomes_unknown: counter(
+                "heist.outcomes.unknown",
+                "{order}",
+                "Orders whose callers were not told whether they were executed",
+            ),
             points_stolen: counter(
                 "heist.points.stolen",
                 "{point}",
@@ -147,6 +153,7 @@ impl Metrics {
     /// `increase()` misses the first event of a series that does not begin at zero.
     fn start_at_zero(&self) {
         for operation in ["heist", "award", "adjustment"] {
+            self.outcome_unknown(0, operation);
             for outcome in ["committed", "empty", "rolled_back"] {
                 self.transactions(0, operation, outcome);
             }
@@ -202,6 +209,11 @@ impl Metrics {
 
     pub fn heists(&self, times: u64, outcome: &'static str) {
         self.heists.add(times, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    /// Orders that ended without a known outcome.
+    pub fn outcome_unknown(&self, times: u64, operation: &'static str) {
+        (self.outcomes_unknown).add(times, &[operation_label(operation)]);
     }
 
     pub fn points_stolen(&self, points: i32) {

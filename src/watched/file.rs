@@ -60,6 +60,11 @@ impl WatchedFile {
         let variable = Some(variable);
         Self { variable, path }
     }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl From<PathBuf> for WatchedFile {

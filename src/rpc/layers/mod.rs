@@ -4,9 +4,15 @@ pub(super) mod call_limit;
 
 mod audit;
 mod authenticate;
+mod deadline;
 mod feature_switch;
 mod fresh_keys;
+mod grpc_only;
+mod memory;
 mod observe;
+mod rate_limit;
+mod request_body;
+mod response_body;
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -18,8 +24,9 @@ use tonic::{
 };
 
 use self::{
-    audit::Audit, authenticate::Authenticate, call_limit::CallLimit, feature_switch::FeatureSwitch,
-    fresh_keys::FreshKeys, observe::Observe,
+    audit::Audit, authenticate::Authenticate, call_limit::CallLimit, deadline::EndInTime,
+    feature_switch::FeatureSwitch, fresh_keys::FreshKeys, grpc_only::GrpcOnly, observe::Observe,
+    rate_limit::RateLimit,
 };
 use super::{methods, traffic::Traffic};
 use crate::{auth::Authenticator, settings::LiveSettings};
@@ -29,7 +36,9 @@ type HttpResponse = http::Response<Body>;
 type HttpFuture = BoxFuture<HttpResponse, Infallible>;
 
 /// The services with their middleware.
-pub type Layered = Observe<Audit<FreshKeys<Authenticate<FeatureSwitch<CallLimit<Routes>>>>>>;
+pub type Layered = GrpcOnly<
+    Observe<Audit<EndInTime<FreshKeys<Authenticate<FeatureSwitch<RateLimit<CallLimit<Routes>>>>>>>>,
+>;
 
 /// Wraps the services into their middleware. A call passes the layers from the last line to the
 /// first.
@@ -46,12 +55,15 @@ pub fn wrap(
 ) -> Layered {
     methods::verify();
     let services = CallLimit::new(routes, traffic.calls.clone());
+    let services = RateLimit::new(services, Arc::clone(&traffic.rates), settings.clone());
     let services = FeatureSwitch::new(services, settings);
     let authenticator = Arc::new(authenticator);
     let services = Authenticate::new(services, Arc::clone(&authenticator));
     let services = FreshKeys::new(services, authenticator);
+    let services = EndInTime::new(services);
     let services = Audit::new(services);
-    Observe::new(services)
+    let services = Observe::new(services);
+    GrpcOnly::new(services)
 }
 
 /// Answers a call without passing it on.

@@ -4,7 +4,7 @@
 -- even where the lock had to be waited for.
 SELECT
     "id" AS "id!",
-    "name" AS "name!",
+    left(COALESCE("name", 'Player ' || "id"), 200) AS "name!",
     "monthlyPoints" AS "monthly_points!"
 FROM "User"
 WHERE "id" = ANY($1)

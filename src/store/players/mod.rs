@@ -1,4 +1,4 @@
-//! The application's players.
+//! Players: rows of the application's table `"User"`.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,6 @@ use crate::domain::{eligibility::Snapshot, ids::UserId, rules::Player};
 
 /// Locks players, in the order of their ids, until the transaction ends. Those who do not
 /// exist are missing from the answer. Tokens and robberies are not filled in.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
 pub async fn lock(
     connection: &mut PgConnection,
     user_ids: &[UserId],
@@ -37,11 +33,7 @@ pub async fn lock(
     players.collect()
 }
 
-/// Whether there is such a player.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
+/// Whether the player exists.
 pub async fn exists(executor: impl PgExecutor<'_>, user_id: UserId) -> Result<bool, StoreError> {
     let exists = query_scalar!(
         r#"SELECT EXISTS (SELECT FROM "User" WHERE "id" = $1) AS "exists!""#,
@@ -53,12 +45,8 @@ pub async fn exists(executor: impl PgExecutor<'_>, user_id: UserId) -> Result<bo
     Ok(exists)
 }
 
-/// What the rules have to know of players, as of one moment, without locking anybody. Of
-/// their robberies only the newest `robberies_to_know`.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
+/// Reads the facts about players that the rules use, in one statement and without locks. Reads only
+/// the newest `robberies_to_know` heists on each player.
 pub async fn snapshot(
     executor: impl PgExecutor<'_>,
     user_ids: &[UserId],
@@ -73,7 +61,7 @@ pub async fn snapshot(
     .fetch_all(executor)
     .observed("players.snapshot")
     .await?;
-    // There is always a row, if only to tell the time.
+    // The result always has a row, because it holds the time.
     let now = rows.first().ok_or(sqlx::Error::RowNotFound)?.now;
     let players = rows.into_iter().filter_map(|row| {
         let id = UserId::new(row.id?).ok()?;

@@ -3,4 +3,5 @@
 mod broken_connections;
 mod deleted_players;
 mod floods;
+mod interference;
 mod lost_commits;

@@ -1,8 +1,10 @@
 //! Authentication, authorization, TLS and the audit.
 
+mod attacks;
 mod audit;
 mod authorization;
 mod bearer_tokens;
+mod database_role;
 mod identity_providers;
 mod security_settings;
 mod tls;

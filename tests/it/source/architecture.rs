@@ -51,7 +51,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("engine", &["domain", "fault", "store", "telemetry"]),
     ("events", &["domain", "store"]),
     ("fault", &["store", "telemetry"]),
-    ("mail", &["domain", "store", "telemetry"]),
+    ("mail", &["domain", "store", "telemetry", "watched"]),
     (
         "rpc",
         &[
