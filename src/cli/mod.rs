@@ -53,7 +53,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let command = match parse() {
         Ok(command) => command,
-        Err(error) => return usage::report(&error),
+        Err(code) => return code,
     };
     if let Err(error) = telemetry::init(&command.log().options()) {
         eprintln!("heist: cannot start the log: {error}");
@@ -87,7 +87,8 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn parse() -> Result<Command, clap::Error> {
+/// Reports errors itself.
+fn parse() -> Result<Command, ExitCode> {
     if let Some(command) = parse_from(std::env::args_os())?.command {
         return Ok(command);
     }
@@ -95,10 +96,12 @@ fn parse() -> Result<Command, clap::Error> {
     Ok(serve.command.expect("serve was named"))
 }
 
-fn parse_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let command = config::without_empty_variables(Cli::command());
-    let mut matches = command.try_get_matches_from(arguments)?;
-    Cli::from_arg_matches_mut(&mut matches)
+fn parse_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, ExitCode> {
+    let command = config::apply_environment(Cli::command());
+    let command = command.map_err(|error| usage::report_line(&error))?;
+    (command.try_get_matches_from(arguments))
+        .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches))
+        .map_err(|error| usage::report(&error))
 }
 
 impl Command {

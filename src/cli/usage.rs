@@ -19,8 +19,7 @@ const USAGE: u8 = 2;
 /// expected. clap prints everything else, including help and version.
 pub(super) fn report(error: &clap::Error) -> ExitCode {
     if let Some(line) = bad_value(error).or_else(|| missing_value(error)) {
-        eprintln!("heist: {line}");
-        return ExitCode::from(USAGE);
+        return report_line(&line);
     }
     if matches!(
         error.kind(),
@@ -38,6 +37,12 @@ pub(super) fn report(error: &clap::Error) -> ExitCode {
         writeln!(io::stderr(), "{}", redacted.trim_end())
     };
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
+}
+
+/// Prints one line.
+pub(super) fn report_line(line: &str) -> ExitCode {
+    eprintln!("heist: {line}");
+    ExitCode::from(USAGE)
 }
 
 fn bad_value(error: &clap::Error) -> Option<String> {

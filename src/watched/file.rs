@@ -107,7 +107,7 @@ impl Source {
         let path = self.file.path.clone();
         Some(tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            read_regular_file(&path)
+            read_once(&path)
         }))
     }
 }
@@ -130,8 +130,12 @@ pub(super) async fn read_all(sources: &[Source]) -> Vec<Result<Vec<u8>, ReadErro
     results
 }
 
-/// The file's content without a byte-order mark.
-fn read_regular_file(path: &Path) -> Result<Vec<u8>, ReadError> {
+/// The content of a regular file without a byte-order mark. It has no time limit.
+///
+/// # Errors
+///
+/// The file cannot be read, is not a regular file, or is too large.
+pub fn read_once(path: &Path) -> Result<Vec<u8>, ReadError> {
     let io_error = |error: io::Error| ReadError::Io(error.to_string());
     let file = fs::OpenOptions::new()
         .read(true)

@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::sleep};
 
-pub use self::file::{ReadError, WatchedError, WatchedFile};
+pub use self::file::{ReadError, WatchedError, WatchedFile, read_once};
 use self::file::{Source, read_all};
 
 /// The interval between two reads. A change takes effect after at most two of them.

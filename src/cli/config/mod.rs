@@ -16,7 +16,7 @@ use std::{
 pub use self::{
     archive::ArchiveConfig,
     email::{EmailConfig, TemplateConfig},
-    environment::without_empty_variables,
+    environment::apply_environment,
     security::{JwtConfig, SecurityConfig},
     telemetry::TelemetryConfig,
 };
