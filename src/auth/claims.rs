@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     caller::{Scope, Scopes, Who},
-    token::TokenError,
+    error::TokenError,
 };
 use crate::domain::ids::UserId;
 

@@ -1,14 +1,21 @@
 //! `heist check`
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
-use super::config::{DatabaseConfig, LogConfig};
+use super::{
+    config::{DatabaseConfig, LogConfig},
+    output::print_line,
+};
 use crate::store::{check, pool, schema};
 
 const EXAMPLES: &str = "\
 Examples:
   DATABASE_URL=postgres://app:secret@db/app heist check
-      Prints a line for each inconsistency, and exits with 1 if there is any.";
+      Print a line for each inconsistency.
+  heist check --json
+      Print {\"ok\": false, \"findings\": [\"...\"]} for programs.
+
+Exit codes: 0 without an inconsistency, 1 with an inconsistency, 3 if the check was not possible.";
 
 /// Verifies the books: points, tokens, heists, point events and notifications
 ///
@@ -17,6 +24,10 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Check {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+
     #[command(flatten)]
     database: DatabaseConfig,
 
@@ -34,16 +45,25 @@ impl Check {
         let findings = check::books(&pool)
             .await
             .context("cannot check the books")?;
-        for finding in &findings {
-            println!("{finding}");
-        }
-        match findings.len() {
-            0 => {
-                println!("The books are in order.");
-                Ok(())
+        if self.json {
+            let is_ok = findings.is_empty();
+            print_line(serde_json::json!({"ok": is_ok, "findings": findings}))?;
+        } else {
+            for finding in &findings {
+                print_line(finding)?;
             }
-            1 => bail!("1 thing is wrong with the books"),
-            count => bail!("{count} things are wrong with the books"),
         }
+        if !findings.is_empty() {
+            return Err(Inconsistent(findings.len()).into());
+        }
+        if !self.json {
+            print_line("The books are in order.")?;
+        }
+        Ok(())
     }
 }
+
+/// The check has found inconsistencies.
+#[derive(Debug, thiserror::Error)]
+#[error("the books have {0} inconsistencies")]
+pub(super) struct Inconsistent(usize);

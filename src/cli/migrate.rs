@@ -2,8 +2,11 @@
 
 use anyhow::Context as _;
 
-use super::config::{DatabaseConfig, LogConfig};
-use crate::store::schema::{self, RevertTo};
+use super::{
+    config::{DatabaseConfig, LogConfig},
+    output::print_line,
+};
+use crate::store::schema::{self, RevertTo, Step};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,7 +42,13 @@ enum Action {
         all: bool,
     },
     /// List applied and missing migrations
-    Status(DatabaseConfig),
+    Status {
+        #[command(flatten)]
+        database: DatabaseConfig,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 impl Migrate {
@@ -48,7 +57,7 @@ impl Migrate {
             Action::Up(database) => {
                 let options = database.database_url.connect_options();
                 schema::migrate(options).await.context("cannot migrate")?;
-                println!("The schema is up to date.");
+                print_line("The schema is up to date.")?;
             }
             Action::Down { database, to, all } => {
                 let to = match to {
@@ -58,21 +67,35 @@ impl Migrate {
                 };
                 let options = database.database_url.connect_options();
                 schema::revert(options, to).await.context("cannot revert")?;
-                print_status(&database).await?;
+                print_status(&database, false).await?;
             }
-            Action::Status(database) => print_status(&database).await?,
+            Action::Status { database, json } => print_status(&database, json).await?,
         }
         Ok(())
     }
 }
 
-async fn print_status(database: &DatabaseConfig) -> anyhow::Result<()> {
+async fn print_status(database: &DatabaseConfig, json: bool) -> anyhow::Result<()> {
     let steps = schema::steps(database.database_url.connect_options())
         .await
         .context("cannot read the status")?;
+    if json {
+        let step = |step: &Step| {
+            serde_json::json!({
+                "version": step.version,
+                "description": step.description,
+                "applied": step.applied,
+            })
+        };
+        let steps: Vec<_> = steps.iter().map(step).collect();
+        return print_line(serde_json::Value::from(steps));
+    }
     for step in steps {
         let state = if step.applied { "applied" } else { "missing" };
-        println!("{state}  {}  {}", step.version, step.description);
+        print_line(format_args!(
+            "{state}  {}  {}",
+            step.version, step.description
+        ))?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     config::{Auth, ServeConfig},
+    output::print_line,
     warnings,
 };
 use crate::{
@@ -52,7 +53,7 @@ impl Serve {
         );
         ensure!(
             config.database_url.is_some() || config.database_direct_url.is_none(),
-            "DATABASE_DIRECT_URL needs DATABASE_URL"
+            "DATABASE_DIRECT_URL is set, but DATABASE_URL is not"
         );
 
         ensure!(
@@ -113,7 +114,7 @@ impl Serve {
                 address,
                 is_open,
             };
-            print!("{welcome}");
+            print_line(welcome)?;
         }
 
         let failure = tokio::select! {
@@ -211,6 +212,6 @@ Try, in another terminal:
 "#
             )?;
         }
-        f.write_str("\nCtrl-C stops it.\n\n")
+        f.write_str("\nCtrl-C stops it.\n")
     }
 }

@@ -201,6 +201,8 @@ fn add_reflection(routes: Routes) -> Routes {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // grpcurl needs it to print the details of errors.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let v1 = (builder().build_v1()).expect("the built-in descriptors are valid");
     let v1alpha = (builder().build_v1alpha()).expect("the built-in descriptors are valid");

@@ -15,7 +15,8 @@ use time::OffsetDateTime;
 pub use self::due::{DueEmail, SetAside, due, reschedule, set_aside};
 pub use self::languages::{LanguageColumn, add_languages, check_language_column};
 pub use self::operators::{
-    Entry, QueueCounts, Selection, drop, failing_providers, list, queue_counts, resend,
+    Entry, FailingProvider, QueueCounts, Selection, drop, failing_providers, list, queue_counts,
+    resend,
 };
 use super::{
     ObservedExt as _, StoreError, count,

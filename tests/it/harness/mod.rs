@@ -19,6 +19,7 @@ mod calls;
 pub mod contract;
 pub mod http;
 pub mod identity;
+pub mod identity_provider;
 pub mod mail;
 pub mod pages;
 pub mod pki;
