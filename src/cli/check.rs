@@ -3,12 +3,14 @@
 use anyhow::{Context as _, bail};
 
 use super::config::{DatabaseConfig, LogConfig};
-use crate::store::{check, pool, schema};
+use crate::store::{PgConnectOptions, check, pool, schema};
 
 const EXAMPLES: &str = "\
 Examples:
   DATABASE_URL=postgres://app:secret@db/app heist check
-      Prints a line for each inconsistency, and exits with 1 if there is any.";
+      Prints a line for each inconsistency, and exits with 1 if there is any.
+  DATABASE_URL=postgres://app:secret@db/app heist check --schema
+      Prints a line for each thing in the schema that the service cannot work with.";
 
 /// Verifies the books: points, tokens, heists, point events and notifications
 ///
@@ -20,6 +22,11 @@ pub(super) struct Check {
     #[command(flatten)]
     database: DatabaseConfig,
 
+    /// Check the application's tables, the rights and the server's settings instead of the books.
+    /// Needs no migrations
+    #[arg(long)]
+    schema: bool,
+
     #[command(flatten)]
     pub(super) log: LogConfig,
 }
@@ -27,11 +34,14 @@ pub(super) struct Check {
 impl Check {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let options = self.database.database_url.connect_options();
-        schema::check(options)
+        if self.schema {
+            return check_schema(options).await;
+        }
+        schema::check_tables(options)
             .await
             .context("cannot check the books")?;
         let pool = pool::connect_lazy(options.clone(), 1);
-        let findings = check::books(&pool)
+        let findings = check::books_without_timeouts(&pool)
             .await
             .context("cannot check the books")?;
         for finding in &findings {
@@ -45,5 +55,24 @@ impl Check {
             1 => bail!("1 thing is wrong with the books"),
             count => bail!("{count} things are wrong with the books"),
         }
+    }
+}
+
+async fn check_schema(options: &PgConnectOptions) -> anyhow::Result<()> {
+    let findings = schema::findings(options)
+        .await
+        .context("cannot check the schema")?;
+    let mut errors = 0;
+    for finding in &findings {
+        let kind = if finding.is_error { "error" } else { "warning" };
+        println!("{kind}: {finding}");
+        errors += usize::from(finding.is_error);
+    }
+    match errors {
+        0 => {
+            println!("The service can work with this schema.");
+            Ok(())
+        }
+        count => bail!("the service cannot work with this schema: {count} errors"),
     }
 }

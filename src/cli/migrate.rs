@@ -8,7 +8,9 @@ use crate::store::schema::{self, RevertTo};
 const EXAMPLES: &str = "\
 Examples:
   heist migrate status           list applied and missing migrations
+  heist migrate up --dry-run     check the application's tables, and list what would be applied
   heist migrate up               apply the missing migrations
+  heist migrate sql --up         print the SQL of all migrations
   heist migrate down             revert the newest migration
   heist migrate down --all       revert all: the application's tables are as before";
 
@@ -26,7 +28,13 @@ pub(super) struct Migrate {
 #[derive(clap::Subcommand)]
 enum Action {
     /// Apply the missing migrations. Several processes may do so at the same time
-    Up(DatabaseConfig),
+    Up {
+        #[command(flatten)]
+        database: DatabaseConfig,
+        /// Only check the application's tables and list the migrations that are missing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Revert migrations, newest first. The data in their tables is lost
     Down {
         #[command(flatten)]
@@ -40,12 +48,26 @@ enum Action {
     },
     /// List applied and missing migrations
     Status(DatabaseConfig),
+    /// Print the SQL of all migrations in the order in which they run. Needs no database
+    #[command(group = clap::ArgGroup::new("direction").required(true))]
+    Sql {
+        /// The SQL that `up` runs
+        #[arg(long, group = "direction")]
+        up: bool,
+        /// The SQL that `down --all` runs
+        #[arg(long, group = "direction")]
+        down: bool,
+    },
 }
 
 impl Migrate {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self.action {
-            Action::Up(database) => {
+            Action::Up {
+                database,
+                dry_run: true,
+            } => print_plan(&database).await?,
+            Action::Up { database, .. } => {
                 let options = database.database_url.connect_options();
                 schema::migrate(options).await.context("cannot migrate")?;
                 println!("The schema is up to date.");
@@ -61,9 +83,28 @@ impl Migrate {
                 print_status(&database).await?;
             }
             Action::Status(database) => print_status(&database).await?,
+            Action::Sql { down, .. } => print!("{}", schema::sql(down)),
         }
         Ok(())
     }
+}
+
+async fn print_plan(database: &DatabaseConfig) -> anyhow::Result<()> {
+    let options = database.database_url.connect_options();
+    let findings = schema::findings(options)
+        .await
+        .context("cannot check the schema")?;
+    for finding in findings {
+        let kind = if finding.is_error { "error" } else { "warning" };
+        println!("{kind}: {finding}");
+    }
+    let steps = schema::steps(options)
+        .await
+        .context("cannot read the status")?;
+    for step in steps.into_iter().filter(|step| !step.applied) {
+        println!("would apply  {}  {}", step.version, step.description);
+    }
+    Ok(())
 }
 
 async fn print_status(database: &DatabaseConfig) -> anyhow::Result<()> {

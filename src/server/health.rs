@@ -38,6 +38,8 @@ const LIVENESS: &str = "liveness";
 /// How often the database is looked at, and how long it may take to answer.
 const INTERVAL: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The preflight reads the catalogue, so a ready server repeats it only after so many checks.
+const CHECKS_PER_PREFLIGHT: u32 = 30;
 /// So many failures in a row, and the server is not ready any more: one that was a hiccup must
 /// not take every replica out of service at the same moment.
 const FALL: u32 = 3;
@@ -97,9 +99,16 @@ async fn report(reporter: &HealthReporter, status: ServingStatus) {
 
 async fn follow(reporter: HealthReporter, pool: PgPool) {
     let mut readiness = Readiness::new();
+    let mut checks_since_preflight = 0;
     loop {
         sleep(INTERVAL).await;
-        let found = look(&pool).await;
+        checks_since_preflight += 1;
+        // An unready server repeats the preflight each time, so that it notices the cure at once.
+        let with_preflight = !readiness.ready || checks_since_preflight >= CHECKS_PER_PREFLIGHT;
+        let found = look(&pool, with_preflight).await;
+        if with_preflight && found.is_ok() {
+            checks_since_preflight = 0;
+        }
         if !readiness.note(found.is_ok()) {
             continue;
         }
@@ -116,8 +125,15 @@ async fn follow(reporter: HealthReporter, pool: PgPool) {
     }
 }
 
-async fn look(pool: &PgPool) -> Result<(), SchemaError> {
-    match timeout(PATIENCE, schema::check_serviceable(pool)).await {
+async fn look(pool: &PgPool, with_preflight: bool) -> Result<(), SchemaError> {
+    let looking = async {
+        schema::check_serviceable(pool).await?;
+        if with_preflight {
+            schema::check_fitness(pool).await?;
+        }
+        Ok(())
+    };
+    match timeout(PATIENCE, looking).await {
         Ok(found) => found,
         Err(_elapsed) => Err(SchemaError::timed_out()),
     }
