@@ -18,6 +18,7 @@ mod heists;
 mod mark_read;
 mod queue;
 mod retry;
+mod set_preference;
 
 use sqlx::PgPool;
 use tokio::{task::JoinSet, time::Instant};

@@ -398,7 +398,9 @@ fn is_lock_timeout(error: &SchemaError) -> bool {
 /// a pooler the session is shared, so there the role's settings stay.
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, SchemaError> {
     let connecting = async {
-        let mut connection = PgConnection::connect_with(options).await?;
+        // `is_pooled` recognises our own sessions by this name.
+        let options = options.clone().application_name("heist");
+        let mut connection = PgConnection::connect_with(&options).await?;
         if !pool::is_pooled(&mut connection).await? {
             sqlx::raw_sql(
                 "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \

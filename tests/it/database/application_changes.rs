@@ -12,7 +12,7 @@ use heist::{
 };
 use tonic::Code;
 
-use crate::harness::{PATIENCE, World, options, postgres::Database, runtime};
+use crate::harness::{PATIENCE, World, all_at_once, options, postgres::Database, runtime, until};
 
 /// The statements of `docs/integration.md`.
 const RESET: &str = r#"
@@ -54,7 +54,7 @@ fn points_are_reset_under_load_and_the_books_stay_in_order() {
                         (attacker + 1 + (turn + caller) % (players.len() - 1)) % players.len();
                     players[attacker].robs(&players[victim])
                 });
-                for answer in crate::harness::all_at_once(calls).await {
+                for answer in all_at_once(calls).await {
                     match answer {
                         Ok(_) => executed += 1,
                         Err(status) => assert!(
@@ -68,11 +68,20 @@ fn points_are_reset_under_load_and_the_books_stay_in_order() {
         };
         let resetting = async {
             for _ in 0..10 {
+                let before = world.count_heists().await;
+                until("heists go on", async || {
+                    (world.count_heists().await > before + 5).then_some(())
+                })
+                .await;
                 sqlx::raw_sql(RESET).execute(&world.pool).await.unwrap();
-                sqlx::raw_sql(r#"UPDATE "User" SET "monthlyPoints" = 500 WHERE "id" = 1"#)
-                    .execute(&world.pool)
-                    .await
-                    .unwrap();
+                // The points of the new month.
+                sqlx::raw_sql(
+                    r#"BEGIN; SELECT "id" FROM "User" ORDER BY "id" FOR NO KEY UPDATE;
+                    UPDATE "User" SET "monthlyPoints" = 500; COMMIT"#,
+                )
+                .execute(&world.pool)
+                .await
+                .unwrap();
             }
             is_over.store(true, Ordering::Relaxed);
         };

@@ -170,7 +170,7 @@ fn a_rate_limit_of_the_provider_pauses_all_emails() {
 #[test]
 fn an_email_that_fails_for_a_day_is_parked() {
     World::run(async |world| {
-        let provider = Provider::start_as(Behaviour::Answer("500 Oh", "")).await;
+        let provider = Provider::start_as(Behaviour::Answer("408 Request Timeout", "")).await;
         let (server, there) = world.mailing_through(&provider).await;
         one_robs_another(world, &there).await;
         world.all_emails_wait_after(1).await;
