@@ -39,6 +39,8 @@ const LIVENESS: &str = "liveness";
 /// The interval of checks of the database, and the time limit of one.
 const INTERVAL: Duration = Duration::from_secs(1);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Checks of a ready server between two preflights, which read the catalogue.
+const CHECKS_PER_PREFLIGHT: u32 = 10;
 /// Failed checks in a row after which the server is not ready. A single failure must not take every
 /// replica out of service at the same moment.
 const FALL: u32 = 3;
@@ -124,12 +126,18 @@ async fn follow(reporter: Reporter, database: PgConnectOptions) {
     let connect = || pool::connect_lazy(database.clone(), 1);
     let mut pool = connect();
     let mut readiness = Readiness::new();
+    let mut checks_since_preflight = 0;
     loop {
         sleep(INTERVAL).await;
-        let found = check(&pool).await;
+        checks_since_preflight += 1;
+        // After a failure each check has the preflight, so that a cure is noticed at once.
+        let with_preflight = !readiness.ready || checks_since_preflight >= CHECKS_PER_PREFLIGHT;
+        let found = check(&pool, with_preflight).await;
         if found.is_err() {
             // The next check uses a new connection: this one may be silent for ever.
             pool = connect();
+        } else if with_preflight {
+            checks_since_preflight = 0;
         }
         if !readiness.note(found.is_ok()) {
             continue;
@@ -147,8 +155,15 @@ async fn follow(reporter: Reporter, database: PgConnectOptions) {
     }
 }
 
-async fn check(pool: &PgPool) -> Result<(), SchemaError> {
-    match timeout(CHECK_TIMEOUT, schema::check_serviceable(pool)).await {
+async fn check(pool: &PgPool, with_preflight: bool) -> Result<(), SchemaError> {
+    let checking = async {
+        schema::check_serviceable(pool).await?;
+        if with_preflight {
+            schema::check_fitness(pool).await?;
+        }
+        Ok(())
+    };
+    match timeout(CHECK_TIMEOUT, checking).await {
         Ok(found) => found,
         Err(_elapsed) => Err(SchemaError::timed_out()),
     }

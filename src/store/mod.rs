@@ -32,6 +32,7 @@ pub mod schema;
 pub mod secrets;
 pub mod signals;
 pub mod tokens;
+mod url;
 
 pub use error::StoreError;
 pub(crate) use observed::ObservedExt;

@@ -8,7 +8,7 @@ use sqlx::{
     query_scalar,
 };
 
-use super::{ObservedExt as _, StoreError};
+use super::{ObservedExt as _, StoreError, url};
 use crate::telemetry::metrics;
 
 /// How long a call waits for a connection before it is told that the database is away.
@@ -115,16 +115,25 @@ pub fn watch(pool: &PgPool) {
     });
 }
 
-/// Opens so many connections, so that the first calls find them open.
+/// Opens up to so many connections, so that the first calls find them open. Fewer are enough if the
+/// server grants no more.
 ///
 /// # Errors
 ///
-/// [`StoreError::Unavailable`] where one could not be had.
+/// [`StoreError::Unavailable`] if the server grants none.
 pub async fn warm(pool: &PgPool, connections: u32) -> Result<(), StoreError> {
-    // All are held until the last is open: one that was given back would be had again.
+    // All are held until the last one is open. The pool would hand out a returned one again.
     let mut open = Vec::new();
     for _ in 0..connections {
-        open.push(pool.acquire().await?);
+        match pool.acquire().await {
+            Ok(connection) => open.push(connection),
+            Err(error) if open.is_empty() => return Err(error.into()),
+            Err(error) => {
+                let granted = open.len();
+                tracing::warn!(%error, granted, "the server grants fewer connections than wanted");
+                break;
+            }
+        }
     }
     Ok(())
 }
@@ -162,40 +171,41 @@ fn sort_begin_error(error: sqlx::Error) -> StoreError {
     }
 }
 
-/// Where the database is, and how to log in there.
+/// The address of a database, and the credentials for it.
 #[derive(Clone)]
-pub struct DatabaseUrl(PgConnectOptions);
+pub struct DatabaseUrl(url::Parsed);
 
 impl DatabaseUrl {
-    /// Parses a `postgres://` URL.
+    /// Parses a `postgres://` URL, including the parameters that Prisma writes.
     ///
     /// # Errors
     ///
-    /// Says what is expected, and repeats nothing of the URL, which may hold a password.
-    pub fn parse(url: &str) -> Result<Self, String> {
-        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-            return Err(EXPECTED_URL.to_owned());
-        }
-        let options: PgConnectOptions = url.parse().map_err(|_| EXPECTED_URL.to_owned())?;
-        // PgBouncer would refuse it, and no statement of ours reads a floating-point number.
-        Ok(Self(options.extra_float_digits(None)))
+    /// Names an unknown parameter, or says what is expected. Repeats no other part of the URL, because
+    /// it may hold a password.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        url::parse(text).map(Self)
     }
 
     #[must_use]
     pub fn connect_options(&self) -> &PgConnectOptions {
-        &self.0
+        &self.0.options
+    }
+
+    /// Logs the parameters that are ignored.
+    pub fn warn_of_ignored_parameters(&self) {
+        for line in &self.0.ignored {
+            tracing::warn!("{line}");
+        }
     }
 }
-
-const EXPECTED_URL: &str = "expected a URL such as postgres://user:password@host:5432/database";
 
 /// Without the password.
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DatabaseUrl")
-            .field("host", &self.0.get_host())
-            .field("port", &self.0.get_port())
-            .field("database", &self.0.get_database())
+            .field("host", &self.0.options.get_host())
+            .field("port", &self.0.options.get_port())
+            .field("database", &self.0.options.get_database())
             .finish_non_exhaustive()
     }
 }
