@@ -4,7 +4,7 @@ use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::Path};
 
 use super::config::Auth;
 use crate::{
-    auth::{self, KeyFile},
+    auth::{self, KeyFile, KeySource},
     server::TlsOptions,
 };
 
@@ -30,8 +30,8 @@ pub(super) fn log(
         );
     }
     let secrets = (auth_options.jwt.as_ref()).and_then(|jwt| match &jwt.keys {
-        KeyFile::Secret(file) => Some(file),
-        KeyFile::Public(_) | KeyFile::Jwks(_) => None,
+        KeySource::File(KeyFile::Secret(file)) => Some(file),
+        _ => None,
     });
     for file in secrets.into_iter().chain(tls.map(|tls| &tls.key)) {
         if is_readable_by_all(file.path()) {
