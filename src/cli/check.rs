@@ -30,7 +30,7 @@ impl Check {
         schema::check(options)
             .await
             .context("cannot check the books")?;
-        let pool = pool::connect_lazy(options.clone(), 1);
+        let pool = pool::connect_lazy_for_command(options.clone(), 1);
         let findings = check::books(&pool)
             .await
             .context("cannot check the books")?;

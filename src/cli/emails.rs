@@ -170,7 +170,7 @@ async fn connect(database: &DatabaseConfig) -> anyhow::Result<PgPool> {
     schema::check(options)
         .await
         .context("cannot look at the mail")?;
-    Ok(pool::connect_lazy(options.clone(), 1))
+    Ok(pool::connect_lazy_for_command(options.clone(), 1))
 }
 
 async fn status(pool: &PgPool) -> anyhow::Result<()> {

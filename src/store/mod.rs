@@ -25,7 +25,8 @@ pub mod tokens;
 
 pub use error::StoreError;
 pub(crate) use observed::ObservedExt;
-pub use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
+pub use pool::PgPool;
+pub use sqlx::{PgConnection, postgres::PgConnectOptions};
 
 /// A number of things, as PostgreSQL takes it.
 fn count(things: usize) -> i64 {

@@ -16,13 +16,13 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{PgPool, postgres::PgConnectOptions, query, query_scalar};
+use sqlx::{postgres::PgConnectOptions, query, query_scalar};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{sleep, timeout},
 };
 
-use super::{ObservedExt as _, StoreError, pool};
+use super::{ObservedExt as _, PgPool, StoreError, pool};
 
 /// How long a read waits for the replica before it goes to the primary.
 const PATIENCE: Duration = Duration::from_millis(50);

@@ -3,13 +3,13 @@
 use std::{collections::HashSet, io, time::Duration};
 
 use sqlx::{
-    Connection as _, PgConnection, PgPool,
+    Connection as _, PgConnection,
     migrate::{Migrate as _, MigrateError, Migrator},
     postgres::PgConnectOptions,
 };
 use tokio::time::{sleep, timeout};
 
-use super::StoreError;
+use super::{PgPool, StoreError};
 
 /// Our own table of what was applied: the application may use sqlx, too.
 const MIGRATIONS_TABLE: &str = "_heist_migrations";

@@ -5,11 +5,14 @@
 
 use std::time::Duration;
 
-use sqlx::{PgPool, Postgres, Transaction, query, query_file, query_file_as, query_scalar};
+use sqlx::{query, query_file, query_file_as, query_scalar};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{StoreError, pool};
+use super::{
+    PgPool, StoreError,
+    pool::{self, Transaction},
+};
 
 /// The lock of all runs on one database.
 const LOCK_KEY: i64 = 0x6865_6973_745f_6172;
@@ -83,7 +86,7 @@ pub struct Removal {
 
 /// Keeps all other runs out for as long as it lives. It is a transaction of its own, because only
 /// a transaction keeps its session behind a pooler; between statements it holds back no `VACUUM`.
-pub struct RunLock(Transaction<'static, Postgres>);
+pub struct RunLock(Transaction);
 
 impl RunLock {
     /// `None` where another run has it.

@@ -6,10 +6,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sqlx::{PgPool, query_file};
+use sqlx::query_file;
 use tokio::{sync::Mutex, time::Instant};
 
-use super::StoreError;
+use super::{super::PgPool, StoreError};
 use crate::{
     domain::{
         ids::UserId,

@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::queue::{self, Operation};
+use super::operation::{self, Operation};
 use crate::{
     domain::{
         award::{AwardOrder, AwardOutcome, TOKENS_PER_REFERRAL, decide},
@@ -10,11 +10,11 @@ use crate::{
         ids::UserId,
         mailing::Mailing,
     },
-    store::{StoreError, awards},
+    store::{StoreError, awards, players::Locked},
     telemetry::metrics::METRICS,
 };
 
-pub(super) struct Awards;
+pub(in crate::engine) struct Awards;
 
 impl Operation for Awards {
     type Order = AwardOrder;
@@ -25,13 +25,14 @@ impl Operation for Awards {
     async fn apply(
         connection: &mut PgConnection,
         orders: &[AwardOrder],
+        _locked: Locked,
         mailing: Option<Mailing>,
     ) -> Result<Vec<AwardOutcome>, StoreError> {
         let facts = awards::load(connection, orders).await?;
         let now = facts.now;
         let outcomes = decide(orders, facts);
         if outcomes.iter().any(Self::wrote) {
-            let mail = mailing.map(|mailing| queue::mail(mailing, now));
+            let mail = mailing.map(|mailing| operation::mail(mailing, now));
             awards::save(connection, now, &outcomes, mail).await?;
         }
         Ok(outcomes)
@@ -41,8 +42,17 @@ impl Operation for Awards {
         vec![order.referrer, order.referred]
     }
 
+    /// The referred player is read without a lock: the award is unique to them.
+    fn to_lock(order: &AwardOrder) -> Vec<UserId> {
+        vec![order.referrer]
+    }
+
     fn wrote(outcome: &AwardOutcome) -> bool {
         matches!(outcome, AwardOutcome::Awarded { .. })
+    }
+
+    fn was_found(outcome: &AwardOutcome) -> bool {
+        matches!(outcome, AwardOutcome::AlreadyAwarded(_))
     }
 
     fn add_changes(changes: &mut Changes, outcome: &AwardOutcome) {

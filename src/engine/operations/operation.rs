@@ -1,0 +1,63 @@
+//! What the engine has to know of a kind of order.
+
+use std::future::Future;
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use crate::{
+    domain::{change::Changes, ids::UserId, mailing::Mailing},
+    store::{StoreError, emails::Mail, players::Locked},
+    telemetry::traces,
+};
+
+/// A kind of order that is executed in batches.
+pub(in crate::engine) trait Operation: Sized + 'static {
+    type Order: Clone + Send + Sync + 'static;
+    type Outcome: Send + Sync + 'static;
+
+    /// What metrics and traces call it.
+    const NAME: &'static str;
+
+    /// Loads, decides and saves, in the transaction of `connection`, which the caller commits. The
+    /// rows of [`Self::to_lock`] are locked. Returns one outcome for each order, in their order.
+    /// Queues an e-mail for each notification where there is `mailing`.
+    fn apply(
+        connection: &mut PgConnection,
+        orders: &[Self::Order],
+        locked: Locked,
+        mailing: Option<Mailing>,
+    ) -> impl Future<Output = Result<Vec<Self::Outcome>, StoreError>> + Send;
+
+    /// The players that no other batch may read or write at the same time.
+    fn players(order: &Self::Order) -> Vec<UserId>;
+
+    /// Those of [`Self::players`] whose rows are locked.
+    fn to_lock(order: &Self::Order) -> Vec<UserId> {
+        Self::players(order)
+    }
+
+    /// Whether the outcome is something that happens now, in this transaction.
+    fn wrote(outcome: &Self::Outcome) -> bool;
+
+    /// Whether the outcome was found in the books, put there by an earlier transaction.
+    fn was_found(outcome: &Self::Outcome) -> bool;
+
+    /// Adds what an outcome changed to what streams are told.
+    fn add_changes(changes: &mut Changes, outcome: &Self::Outcome);
+
+    /// Counts and logs a decision that stands.
+    fn observe(order: &Self::Order, outcome: &Self::Outcome);
+
+    /// The answer to an order that was run twice: the commit of `earlier` was not confirmed, and
+    /// `again` was decided when its locks were free again.
+    fn reconcile(earlier: Self::Outcome, again: Self::Outcome) -> Self::Outcome;
+}
+
+/// How the notifications that the current batch makes `now` are mailed.
+pub(super) fn mail(mailing: Mailing, now: OffsetDateTime) -> Mail {
+    Mail {
+        due_at: mailing.first_attempt(now),
+        trace_parent: traces::parent_to_keep(),
+    }
+}
