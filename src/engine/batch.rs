@@ -50,7 +50,8 @@ pub(super) async fn run<O: Operation>(mut batch: Batch<O>) {
     let begun = match batch.line {
         None => batch.desk.context.pool.begin().await,
         Some(player) => match wait_in_line(&batch, player).await {
-            Err(StoreError::Contention(_)) => {
+            Err(error @ StoreError::Contention(_)) => {
+                rolled_back::<O>(&error, 0, true);
                 batch.close_line(player, LONGEST_PAUSE);
                 batch.desk.progress.order_got_somewhere();
                 return;
@@ -58,14 +59,13 @@ pub(super) async fn run<O: Operation>(mut batch: Batch<O>) {
             begun => begun,
         },
     };
-    let jobs = batch.take();
+    let mut jobs = batch.take();
     if jobs.is_empty() {
         return;
     }
     let requests: Vec<_> = jobs.iter().map(|job| job.order.request.clone()).collect();
     let now = Instant::now();
-    let waited = jobs.iter().map(|job| now.saturating_duration_since(job.order.submitted));
-    let waited: Vec<Duration> = waited.collect();
+    let waited: Vec<_> = jobs.iter_mut().map(|job| job.order.waited(now)).collect();
     METRICS.batch(O::NAME, &waited);
     let span = traces::batch(O::NAME, &requests, &waited);
     let place = span.as_ref().map(|span| span.span_context().clone());
@@ -112,19 +112,23 @@ async fn settle<O: Operation>(
             conclude(batch, jobs, found);
         }
         Err(Failure::Unknown { found, error }) => {
-            rolled_back::<O>(&error, &jobs);
+            rolled_back::<O>(&error, jobs.len(), true);
             tracing::warn!(
                 %error, batch.size = jobs.len(), "finding out whether a commit came through"
             );
             look_for_later(batch, jobs, found);
         }
         Err(Failure::NotCommitted(error)) => {
-            rolled_back::<O>(&error, &jobs);
-            match error {
-                StoreError::Database(_) | StoreError::Contention(_) if jobs.len() > 1 => {
-                    split(batch, jobs).await;
-                }
-                error => fail(batch, jobs, &error),
+            let is_split = jobs.len() > 1
+                && matches!(error, StoreError::Database(_) | StoreError::Contention(_));
+            let is_away = batch.desk.context.pool.is_away();
+            let retrying = is_split
+                || (jobs.iter()).any(|job| is_worth_another_attempt(&job.order, &error, is_away));
+            rolled_back::<O>(&error, jobs.len(), retrying);
+            if is_split {
+                split(batch, jobs).await;
+            } else {
+                fail(batch, jobs, &error, is_away);
             }
         }
     }
@@ -189,27 +193,35 @@ fn look_for_later<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, found: Vec<Foun
     }
 }
 
+/// Whether an order that was not executed is to be repeated after this error.
+fn is_worth_another_attempt<O: Operation>(job: &Job<O>, error: &StoreError, is_away: bool) -> bool {
+    match error {
+        StoreError::Contention(_) => true,
+        StoreError::Unavailable(_) | StoreError::StalePlan(_) => {
+            job.in_doubt() || job.failures + 1 < UNAVAILABLE_ATTEMPTS && !is_away
+        }
+        StoreError::Database(_) => false,
+    }
+}
+
 /// Of orders that were not executed, repeats those for which that may help, and answers the others.
-fn fail<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, error: &StoreError) {
-    let is_away = batch.desk.context.pool.is_away();
+fn fail<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, error: &StoreError, is_away: bool) {
+    if !matches!(error, StoreError::Unavailable(_)) {
+        batch.desk.progress.order_got_somewhere();
+    }
     for mut job in jobs {
-        match error {
-            StoreError::Contention(_) => {
+        if is_worth_another_attempt(&job.order, error, is_away) {
+            if let StoreError::Contention(_) = error {
                 set_aside(batch, job, None);
                 continue;
             }
-            StoreError::Database(_) => batch.desk.progress.order_got_somewhere(),
-            StoreError::Unavailable(_) | StoreError::StalePlan(_) => {
-                job.order.failures += 1;
-                let in_doubt = job.order.in_doubt();
-                if in_doubt || job.order.failures < UNAVAILABLE_ATTEMPTS && !is_away {
-                    job.order.to_be_repeated(false);
-                    METRICS.retries(1, O::NAME, error.cause());
-                    let pause = if in_doubt { PAUSE_IN_DOUBT } else { Duration::ZERO };
-                    batch.put_back(job, pause);
-                    continue;
-                }
-            }
+            job.order.failures += 1;
+            job.order.to_be_repeated(false);
+            METRICS.retries(1, O::NAME, error.cause());
+            let in_doubt = job.order.in_doubt();
+            let pause = if in_doubt { PAUSE_IN_DOUBT } else { Duration::ZERO };
+            batch.put_back(job, pause);
+            continue;
         }
         let fault = if job.order.in_doubt() {
             Fault::Unknown
@@ -242,7 +254,7 @@ fn pause_before(trials: u32) -> Duration {
 }
 
 /// Tells the operators.
-fn rolled_back<O: Operation>(error: &StoreError, jobs: &Jobs<O>) {
+fn rolled_back<O: Operation>(error: &StoreError, batch_size: usize, retrying: bool) {
     let cause = error.cause();
     METRICS.transactions(1, O::NAME, "rolled_back");
     METRICS.rollbacks(1, O::NAME, cause);
@@ -256,7 +268,8 @@ fn rolled_back<O: Operation>(error: &StoreError, jobs: &Jobs<O>) {
         StoreError::Database(_) => ("TRANSACTION_ROLLED_BACK", Some(0)),
     };
     if let Some(suppressed) = suppressed {
-        let batch_size = jobs.len();
-        tracing::error!(event, %error, cause, operation = O::NAME, batch_size, suppressed);
+        tracing::error!(
+            event, %error, cause, operation = O::NAME, batch_size, retrying, suppressed,
+        );
     }
 }

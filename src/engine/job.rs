@@ -27,7 +27,9 @@ const AFTERCARE: Duration = Duration::from_secs(30);
 pub(super) struct Job<O: Operation> {
     pub(super) order: O::Order,
     pub(super) deadline: Instant,
-    pub(super) submitted: Instant,
+    submitted: Instant,
+    /// It was part of a batch before.
+    was_begun: bool,
     pub(super) request: Option<Request>,
     /// What attempts decided whose commit was not confirmed.
     pub(super) unconfirmed: Vec<O::Outcome>,
@@ -37,7 +39,7 @@ pub(super) struct Job<O: Operation> {
     pub(super) set_aside: u32,
     stage: Arc<AtomicU8>,
     reply: oneshot::Sender<Result<O::Outcome, Fault>>,
-    /// Its place in the queue, which is free again when its batch begins.
+    /// Its place in the queue, which is free again when the order is answered or its caller gone.
     place: Option<OwnedSemaphorePermit>,
 }
 
@@ -74,6 +76,7 @@ impl<O: Operation> Job<O> {
             order,
             deadline,
             submitted: Instant::now(),
+            was_begun: false,
             request: request::current(),
             unconfirmed: Vec::new(),
             failures: 0,
@@ -109,10 +112,15 @@ impl<O: Operation> Job<O> {
         !self.unconfirmed.is_empty()
     }
 
-    /// Frees its place in the queue. `false` where the caller has given up meanwhile: then the order
-    /// must not be executed.
+    /// How long it has waited for its first batch; `None` from the second time on.
+    pub(super) fn waited(&mut self, now: Instant) -> Option<Duration> {
+        let is_first = !std::mem::replace(&mut self.was_begun, true);
+        is_first.then(|| now.saturating_duration_since(self.submitted))
+    }
+
+    /// Begins to execute it. `false` where the caller has given up meanwhile: then the order must
+    /// not be executed.
     pub(super) fn begin(&mut self) -> bool {
-        self.place = None;
         let begun = self.stage.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |stage| {
             (stage != Stage::GivenUp as u8).then_some(Stage::Running as u8)
         });
@@ -121,7 +129,10 @@ impl<O: Operation> Job<O> {
 
     /// It was not executed, and is to be tried again. `is_set_aside`: another transaction was in its
     /// way.
-    pub(super) fn to_be_repeated(&self, is_set_aside: bool) {
+    pub(super) fn to_be_repeated(&mut self, is_set_aside: bool) {
+        if self.reply.is_closed() {
+            self.place = None;
+        }
         if self.in_doubt() {
             return;
         }

@@ -17,6 +17,7 @@ use tonic_health::{
 };
 
 use crate::{
+    engine::EngineHealth,
     pb::{heist_service_server, notification_service_server, token_service_server},
     store::{
         PgConnectOptions, PgPool, pool,
@@ -56,13 +57,20 @@ impl Health {
     /// connection of its own, so that a pool which is busy does not look like a database that
     /// is away.
     #[must_use]
-    pub async fn start(database: PgConnectOptions) -> (Self, HealthServer<impl HealthService>) {
+    pub async fn start(
+        database: PgConnectOptions,
+        engine: EngineHealth,
+    ) -> (Self, HealthServer<impl HealthService>) {
         let (reporter, service) = tonic_health::server::health_reporter();
         report(&reporter, ServingStatus::Serving).await;
         reporter
             .set_service_status(LIVENESS, ServingStatus::Serving)
             .await;
-        let following = tokio::spawn(follow(reporter.clone(), pool::connect_lazy(database, 1)));
+        let following = tokio::spawn(follow(
+            reporter.clone(),
+            pool::connect_lazy(database, 1),
+            engine,
+        ));
         let health = Self {
             reporter,
             following: Some(following),
@@ -95,11 +103,11 @@ async fn report(reporter: &HealthReporter, status: ServingStatus) {
     }
 }
 
-async fn follow(reporter: HealthReporter, pool: PgPool) {
+async fn follow(reporter: HealthReporter, pool: PgPool, engine: EngineHealth) {
     let mut readiness = Readiness::new();
     loop {
         sleep(INTERVAL).await;
-        let found = look(&pool).await;
+        let found = look(&pool, &engine).await;
         if !readiness.note(found.is_ok()) {
             continue;
         }
@@ -116,11 +124,24 @@ async fn follow(reporter: HealthReporter, pool: PgPool) {
     }
 }
 
-async fn look(pool: &PgPool) -> Result<(), SchemaError> {
+/// Why calls had better not be sent here.
+#[derive(Debug, thiserror::Error)]
+enum Unfit {
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    #[error("orders are waiting, and none has got anywhere for 5 s")]
+    Stalled,
+}
+
+async fn look(pool: &PgPool, engine: &EngineHealth) -> Result<(), Unfit> {
     match timeout(PATIENCE, schema::check_serviceable(pool)).await {
-        Ok(found) => found,
-        Err(_elapsed) => Err(SchemaError::timed_out()),
+        Ok(found) => found?,
+        Err(_elapsed) => return Err(SchemaError::timed_out().into()),
     }
+    if engine.is_stalled() {
+        return Err(Unfit::Stalled);
+    }
+    Ok(())
 }
 
 /// Ready or not, with hysteresis.

@@ -181,6 +181,7 @@ impl Server {
             .map(|(mail, mailing)| Mailer::start(pool.clone(), mail, mailing));
         let on_commit = tell(events.clone(), mailer.as_ref());
         let (engine, workers) = Engine::start(pool.clone(), options.limits, mailing, on_commit);
+        let engine_health = engine.health();
         let limiters = Arc::new(Limiters::new(options.traffic));
         let reads = match &options.read_database {
             None => Reads::on_primary(pool.clone()),
@@ -202,7 +203,7 @@ impl Server {
             stream_reads: StreamReads::with_connections(options.max_connections),
             limiters: Arc::clone(&limiters),
         };
-        let (health, health_service) = Health::start(connect_options.clone()).await;
+        let (health, health_service) = Health::start(connect_options.clone(), engine_health).await;
 
         let mut routes = api.into_routes(authenticator).add_service(health_service);
         if options.reflection {

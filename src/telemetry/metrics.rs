@@ -254,12 +254,13 @@ impl Metrics {
         self.emails.queue_age.record(age.as_secs_f64(), &[]);
     }
 
-    /// A batch of orders that have `waited` was taken from their queue.
-    pub fn batch(&self, operation: &'static str, waited: &[Duration]) {
+    /// A batch of orders was taken from their queue. `waited` is how long each of them did; `None`
+    /// where the order was part of an earlier batch.
+    pub fn batch(&self, operation: &'static str, waited: &[Option<Duration>]) {
         let labels = [operation_label(operation)];
         let size = u64::try_from(waited.len()).unwrap_or(u64::MAX);
         self.batch_size.record(size, &labels);
-        for waited in waited {
+        for waited in waited.iter().flatten() {
             self.queue_wait.record(waited.as_secs_f64(), &labels);
         }
     }

@@ -54,30 +54,24 @@ fn order(world: &World, attacker: &Player, victim: &Player) -> HeistOrder {
     }
 }
 
-/// Executes all orders in one batch: they queue behind one that is made to wait.
+/// Executes all orders in one batch: it takes its orders when it has a connection.
 async fn in_one_batch(world: &World, orders: Vec<HeistOrder>) -> Vec<Result<HeistOutcome, Fault>> {
     let limits = Limits {
         workers: 1,
         ..Limits::default()
     };
     let nobody_listens: OnCommit = Arc::new(|_| ());
-    let (engine, workers) = Engine::start(world.pool.clone(), limits, None, nobody_listens);
+    let pool = world.engine_pool(1);
+    let only_connection = pool.acquire().await.unwrap();
+    let (engine, workers) = Engine::start(pool, limits, None, nobody_listens);
     let deadline = Instant::now() + PATIENCE;
-
-    let bystander = world.player("Bystander").tokens(1).await;
-    let held = hold(world, &bystander).await;
-    let first = order(world, &bystander, &bystander);
-    let mut first: Answer<'_> = Box::pin(engine.execute_heist(first, deadline));
-    queue(&mut first);
-    world.somebody_waits_for_a_lock().await;
 
     let mut answers: Vec<Answer<'_>> = (orders.into_iter())
         .map(|order| Box::pin(engine.execute_heist(order, deadline)) as Answer<'_>)
         .collect();
     answers.iter_mut().for_each(queue);
-    held.rollback().await.unwrap();
+    drop(only_connection);
 
-    first.await.unwrap();
     let mut outcomes = Vec::new();
     for answer in answers {
         outcomes.push(answer.await);
@@ -182,7 +176,7 @@ fn refusals_in_a_batch_cost_the_others_nothing() {
 #[test]
 fn a_full_queue_refuses_while_the_others_still_wait() {
     let setup = one_at_a_time().limits(|limits| {
-        limits.queue = 1;
+        limits.queue = 2;
         limits.batch = 1;
     });
     setup.run(async |world| {

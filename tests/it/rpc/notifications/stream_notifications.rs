@@ -108,7 +108,7 @@ fn a_notification_whose_signal_was_lost_is_late_and_not_lost() {
         // A server that tells nobody.
         let nobody_listens: OnCommit = Arc::new(|_| ());
         let (engine, workers) =
-            Engine::start(world.pool.clone(), Limits::default(), None, nobody_listens);
+            Engine::start(world.engine_pool(4), Limits::default(), None, nobody_listens);
         for friend in world.crowd("Friend", 3).await {
             let order = AwardOrder {
                 referrer: UserId::new(ada.id).unwrap(),
