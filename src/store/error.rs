@@ -49,7 +49,8 @@ impl StoreError {
     }
 
     /// The database has not answered in time.
-    pub(super) fn timed_out() -> Self {
+    #[must_use]
+    pub fn timed_out() -> Self {
         sqlx::Error::Io(io::ErrorKind::TimedOut.into()).into()
     }
 

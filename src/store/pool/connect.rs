@@ -23,15 +23,17 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 ///   same indexes, and planning takes longer than running it.
 /// - `jit`: compiling a statement takes longer than any statement of ours runs.
 const SESSION: &str = "SET lock_timeout = '500ms'; \
-     SET statement_timeout = '3s'; \
+     SET statement_timeout = '10s'; \
      SET idle_in_transaction_session_timeout = '5s'; \
      SET plan_cache_mode = force_generic_plan; \
      SET jit = off";
 
 /// The isolation level is spelled out, because a later statement must see what was committed
 /// before it, whatever the database's default is. `READ WRITE` fails at once on a server that has
-/// become a standby.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+/// become a standby. A statement of a transaction may take less time than a read, because it holds
+/// locks.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+     SET LOCAL statement_timeout = '3s'";
 /// In a session that is not set up.
 const BEGIN_AND_SET: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
      SET LOCAL lock_timeout = '500ms'; \

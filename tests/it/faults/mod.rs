@@ -3,4 +3,6 @@
 mod broken_connections;
 mod deleted_players;
 mod floods;
+mod held_rows;
 mod lost_commits;
+mod silent_connections;

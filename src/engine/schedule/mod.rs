@@ -286,3 +286,6 @@ impl<T> Entry<T> {
         &self.players
     }
 }
+
+#[cfg(test)]
+mod tests;
