@@ -1,5 +1,5 @@
-# The service, as one program on a base without shell or package manager. `scripts/test-image`
-# builds and runs it. Both bases can be replaced by others, or be pinned by their digest:
+# The service as one program on a base without shell or package manager. `scripts/test-image` builds
+# and runs it. Both base images can be replaced or pinned by digest:
 #
 #     docker build --build-arg RUNTIME_IMAGE=gcr.io/distroless/cc-debian12@sha256:… .
 
@@ -11,17 +11,18 @@ WORKDIR /build
 ENV CARGO_PROFILE_RELEASE_STRIP=symbols \
     CARGO_TERM_COLOR=never
 
-# The dependencies alone, in a layer that a change of the code leaves as it is.
+# Only the dependencies, in a layer that a change of the code does not invalidate.
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
-RUN mkdir src \
+COPY crates/private-postgres/Cargo.toml crates/private-postgres/
+RUN mkdir src crates/private-postgres/src \
     && echo 'fn main() {}' | tee src/main.rs build.rs \
-    && touch src/lib.rs \
+    && touch src/lib.rs crates/private-postgres/src/lib.rs \
     && cargo build --release --locked --bin heist
 
 COPY . .
-# Cargo compares times: what is copied may be older than what stood in for it.
-RUN touch build.rs src/lib.rs src/main.rs \
+# Cargo compares modification times: the copied sources may be older than the placeholders.
+RUN touch build.rs src/lib.rs src/main.rs crates/private-postgres/src/lib.rs \
     && cargo build --release --locked --bin heist
 
 FROM ${RUNTIME_IMAGE}
@@ -34,7 +35,7 @@ LABEL org.opencontainers.image.title="heist" \
 COPY --from=build /build/target/release/heist /usr/local/bin/heist
 ENV HEIST_LISTEN=0.0.0.0:50051 \
     HEIST_METRICS_LISTEN=0.0.0.0:9464
-# Nobody: by number, so that Kubernetes can tell that it is not root.
+# The user nobody, by number, so that Kubernetes can verify that it is not root.
 USER 65534:65534
 EXPOSE 50051 9464
 HEALTHCHECK --interval=10s --timeout=4s --start-period=30s --retries=3 \

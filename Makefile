@@ -1,5 +1,4 @@
-# The two commands of the README, and what else is done often. Each gets PostgreSQL first
-# where the machine has none.
+# Frequent commands. Each installs PostgreSQL first if the machine has none.
 
 .PHONY: run test check queries
 
@@ -9,8 +8,8 @@ run: ## The service, with a private PostgreSQL and demo players
 test: ## Every test, against real servers and a real PostgreSQL
 	PG_BIN_DIR="$$(scripts/ensure-postgres)" cargo test
 
-check: ## What CI checks besides: format, lints, the protos, the queries
+check: ## Format, lints, queries, protos, links
 	scripts/check
 
-queries: ## After a change of a query or a migration
+queries: ## Writes .sqlx, after a change of a query or a migration
 	scripts/prepare-queries

@@ -1,7 +1,7 @@
-//! The hook of the signup flow for callers in Rust: awards the referrer of a new player a heist
-//! token, without making the signup wait or fail.
+//! The hook of the signup flow for callers in Rust: awards a heist token to the referrer of a new
+//! player. The signup neither waits for it nor fails with it.
 //!
-//! Try it against the demo players, where nobody has asked for the token of player 50 yet:
+//! Try it against the demo players. The token for player 50 has not been awarded yet:
 //!
 //! ```sh
 //! cargo run --example award_hook -- 1 50
@@ -21,10 +21,10 @@
 //! answer(user)                                // without waiting for the task
 //! ```
 //!
-//! The outbox is a table of the application, written in the signup's transaction, from which a
-//! worker delivers again what was postponed: `examples/signup/outbox.sql`, and the worker in
-//! `examples/signup/src/awards.ts`. Without it an award is lost with the process. Delivering one
-//! twice is fine: `AwardToken` gives one token for one referred player.
+//! The outbox is a table of the application, written in the signup's transaction
+//! (`examples/signup/outbox.sql`). A worker delivers postponed awards from it, as in
+//! `examples/signup/src/awards.ts`. Without the outbox an award is lost when the process dies.
+//! Delivering an award twice is harmless: `AwardToken` gives one token per referred player.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -36,14 +36,14 @@ use tonic::{
 };
 use tonic_types::StatusExt as _;
 
-/// How long one delivery may take, with its retries. Nobody waits for it, but tasks must not
-/// pile up while the service hangs.
+/// The time limit of one delivery, retries included. The signup does not wait for it, but tasks
+/// must not accumulate while the service hangs.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// The pause before the second attempt is random up to this, and doubles from there.
+/// Upper bound of the random pause before the second attempt. It doubles with each attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const ATTEMPTS: u32 = 4;
-/// What no repetition changes. Everything else may be put right by somebody: a switch, a
-/// deployment, a key.
+/// Refusals that no retry changes. All other errors may be repaired: by a switch, a deployment, a
+/// key.
 const FINAL_REASONS: [&str; 4] = [
     "SELF_REFERRAL",
     "USER_NOT_FOUND",
@@ -51,25 +51,25 @@ const FINAL_REASONS: [&str; 4] = [
     "REFERRAL_ALREADY_AWARDED",
 ];
 
-/// Somebody signed up with somebody's code.
+/// A player signed up with a referrer's code.
 #[derive(Clone, Copy, Debug)]
 struct Award {
     referrer_id: i32,
     referred_id: i32,
 }
 
-/// What became of one delivery.
+/// The outcome of one delivery.
 #[derive(Debug)]
 enum Delivery {
     /// The referrer has the token.
     Awarded {
-        /// It was an earlier delivery that earned it.
+        /// An earlier delivery earned it.
         already: bool,
         balance: i32,
     },
-    /// There is no token for this award, today or later. Record the reason; do not try again.
+    /// This award never earns a token. Record the reason; do not try again.
     Refused { reason: String },
-    /// Nothing is decided. Leave it in the outbox and try again later.
+    /// The outcome is open. Leave the award in the outbox and try again later.
     Postponed(Status),
 }
 
@@ -80,12 +80,12 @@ struct AwardHook {
 }
 
 impl AwardHook {
-    /// Connects when it is first used, and again whenever the connection is lost, so that a
-    /// signup service starts and runs without a heist service.
+    /// Connects on first use, and again after the connection is lost, so that a signup service
+    /// starts and runs without the heist service.
     fn new(address: String) -> Result<Self, Error> {
         let channel = Endpoint::from_shared(address)?
             .connect_timeout(Duration::from_secs(1))
-            // A host that vanished answers nothing, not even that the connection is closed.
+            // A host that vanished does not even close the connection.
             .http2_keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(5))
             .connect_lazy();
@@ -94,7 +94,7 @@ impl AwardHook {
         })
     }
 
-    /// Delivers an award whose signup is committed. Takes no longer than [`DEADLINE`].
+    /// Delivers an award whose signup is committed. Takes [`DEADLINE`] at most.
     async fn deliver(&self, award: Award) -> Delivery {
         let until = Instant::now() + DEADLINE;
         for attempt in 1.. {
@@ -105,8 +105,8 @@ impl AwardHook {
             if let Some(reason) = final_reason(&status) {
                 return Delivery::Refused { reason };
             }
-            // UNAVAILABLE says that the service could not even try. Of the other codes a
-            // repetition within the same second makes none better.
+            // UNAVAILABLE: the service did not process the call. Repeating other codes within the
+            // same second does not help.
             let pause = pause_after(attempt);
             let again = status.code() == Code::Unavailable && attempt < ATTEMPTS;
             if !again || Instant::now() + pause >= until {
@@ -117,15 +117,15 @@ impl AwardHook {
         unreachable!("the attempts are counted")
     }
 
-    /// Whether the token had been awarded before, and the referrer's balance.
+    /// Returns whether the token had been awarded before, and the referrer's balance.
     async fn call(&self, award: Award, until: Instant) -> Result<(bool, i32), Status> {
         let mut request = Request::new(AwardTokenRequest {
             referrer_id: award.referrer_id,
             referred_id: award.referred_id,
-            // The service takes the name on the account, which the signup has just made.
+            // Empty: the service uses the name on the account, which the signup has just created.
             referred_name: String::new(),
         });
-        // Tells the service how long we wait; the time-out below also covers connecting.
+        // Sends the deadline to the service; the time-out below also covers connecting.
         request.set_timeout(until - Instant::now());
         let mut client = self.client.clone();
         let response = timeout_at(until, client.award_token(request))
@@ -137,14 +137,14 @@ impl AwardHook {
     }
 }
 
-/// The reason of a refusal that stands.
+/// The reason, if the refusal is final.
 fn final_reason(status: &Status) -> Option<String> {
     let info = status.get_details_error_info()?;
     let ours = info.domain == "heist.v1" && FINAL_REASONS.contains(&info.reason.as_str());
     ours.then_some(info.reason)
 }
 
-/// Random, so that callers who failed together do not come back together.
+/// Random, so that callers that failed at the same time do not retry at the same time.
 fn pause_after(attempt: u32) -> Duration {
     (FIRST_PAUSE * 2_u32.pow(attempt - 1)).mul_f64(rand::random())
 }
@@ -171,7 +171,7 @@ async fn main() -> ExitCode {
         referrer_id,
         referred_id,
     };
-    // The signup would answer now.
+    // A signup would answer its client here.
     let delivery = tokio::spawn(async move { hook.deliver(award).await });
     match delivery.await {
         Ok(Delivery::Awarded { already, balance }) => {

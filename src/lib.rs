@@ -1,52 +1,60 @@
-//! The heist service: players of a leaderboard spend tokens to rob each other.
+//! The heist service: players of a leaderboard spend tokens to take points from each other.
 //!
 //! # The map
 //!
 //! A request flows one way: wire → checked type → one transaction → wire.
+//! `docs/architecture.md` follows one heist through the folders, `docs/glossary.md` defines the
+//! words.
 //!
 //! | room | knows |
 //! |---|---|
 //! | [`pb`] | the messages, clients and servers generated from `proto/` |
-//! | [`rpc`] | tonic: parses requests, calls inward, renders answers; one file per RPC |
-//! | [`engine`] | batches: queues orders and runs each batch as one transaction |
-//! | [`events`] | who is listening to what; signals between replicas |
-//! | [`mail`] | sends notifications by e-mail, after the commit and apart from every call |
-//! | [`domain`] | the rules, as pure functions over plain data |
-//! | [`store`] | SQL and the application's tables |
-//! | [`archive`] | old rows, moved to files that are verified before the rows are removed |
-//! | [`auth`] | who calls: bearer tokens, names in client certificates |
-//! | [`embedded`] | the PostgreSQL that runs when no `DATABASE_URL` is given |
-//! | [`settings`] | the rules of the game, as the environment and a watched file set them |
-//! | [`server`] | assembly: listeners, TLS, health, and the order in which the parts stop |
-//! | [`fault`] | why a call has no answer |
-//! | [`watched`] | files that are read again when they change: keys and certificates |
 //! | [`cli`] | commands, and [`cli::config`]: flags and environment variables |
-//! | [`telemetry`] | logs, metrics and traces, which every room may use |
+//! | [`server`] | assembly, listeners, TLS, health, the order of shutdown |
+//! | [`rpc`] | tonic: middleware, one file per RPC, one table of methods |
+//! | [`engine`] | queues orders and runs each batch of them as one transaction |
+//! | [`events`] | which streams are open; signals between replicas |
+//! | [`mail`] | sends notifications by e-mail, after the commit and independent of calls |
+//! | [`archive`] | moves old rows to files, verified before the rows are removed |
+//! | [`auth`] | authenticates callers: bearer tokens, names in client certificates |
+//! | [`settings`] | the rules, as the environment and the settings file set them |
+//! | [`store`] | SQL and the application's tables |
+//! | [`domain`] | the rules, as pure functions over plain data |
+//! | [`demo`] | the demo players of the private PostgreSQL (`crates/private-postgres`) |
+//! | [`fault`] | the causes of calls that end without a decision |
+//! | [`watched`] | reads files again when they change: keys, certificates, the settings file |
+//! | [`telemetry`] | logs, metrics and traces; every room except `domain` may use it |
 //!
 //! # What always holds
 //!
-//! - A player's row is locked before anything of theirs changes, and rows are locked in the
-//!   order of their ids.
-//! - A decision is made from what was read under those locks, by the database's clock.
-//! - Nobody is answered before the commit, and nothing but the commit follows the last write.
-//! - `domain` knows nothing of the other rooms; `store` nothing of `rpc` and `engine`; only
-//!   `rpc` knows tonic, only `store` SQL, only `config` the environment.
+//! - A transaction locks a player's row before it changes anything of that player, and locks rows
+//!   in the order of the players' ids.
+//! - A decision uses only what was read under those locks, and the database's clock.
+//! - A caller is answered after the commit. Nothing but the commit follows the last write.
+//! - `domain` imports no other room, and `store` neither `rpc` nor `engine`.
+//! - Only `rpc` handles gRPC messages; `server`, the health check command and the OTLP exporter use
+//!   tonic as a transport. Only `store` and `demo` contain SQL. Only `cli::config` reads the
+//!   environment. `tests/it/source/architecture.rs` holds these rules.
 //!
 //! # Where to add what
 //!
-//! - An RPC: `proto/`, `rpc/<verb>.rs`, one line in `rpc/services.rs`, one in `rpc/access.rs` that
-//!   says who may call it, `tests/it/<verb>.rs`.
-//! - A rule: a setting, a branch in [`domain::rules`], a refusal; the compiler then asks for
-//!   its status.
+//! - An RPC: `proto/`, its file in `rpc/<service>/`, one line in `rpc/methods.rs` (scope, players'
+//!   own requests, rate limit, audit), its test in `tests/it/rpc/`.
+//! - A rule: a setting, a branch in [`domain::rules`], a refusal; the compiler then asks for its
+//!   status.
 //! - A notification: a variant in [`domain::notification`], its details in the proto.
 //! - A metric: `telemetry/metrics.rs`, and a line in `docs/metrics.md`.
 //! - A table or index: a migration with its down, and a line in `migrations/README.md`.
+//! - A setting: the options of the part that uses it, its flag in `cli/config/`, and a line in
+//!   `docs/settings.md`.
+//!
+//! `CONTRIBUTING.md` has the steps.
 
 pub mod archive;
 pub mod auth;
 pub mod cli;
+pub mod demo;
 pub mod domain;
-pub mod embedded;
 pub mod engine;
 pub mod events;
 pub mod fault;
@@ -58,7 +66,7 @@ pub mod store;
 pub mod telemetry;
 pub mod watched;
 
-/// The contract, as `proto/heist/v1/*.proto` says it.
+/// The contract: the code that is generated from `proto/heist/v1/*.proto`.
 #[allow(clippy::pedantic, missing_docs)]
 pub mod pb {
     tonic::include_proto!("heist.v1");

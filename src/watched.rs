@@ -1,71 +1,152 @@
-//! Files that are read again when they change: keys and certificates.
+//! Files that are read again when they change: keys, certificates and the settings file.
 //!
-//! They are compared by what is in them, once a second, rather than by time or inode. That sees
-//! every kind of replacement, also the swap of a symlink by which Kubernetes updates what it
-//! mounts, and costs nothing for files of this size.
+//! Every 400 ms each file is read completely and compared with what was read before. This detects
+//! every kind of replacement, including the symlink swap by which Kubernetes updates a mounted
+//! volume. New content is used when two reads in a row agree, so a half-written file is not used.
+//!
+//! Only regular files are read. Each read runs on a thread of its own with a time limit, so a file
+//! on a file system that does not answer delays neither other files nor the replacement of itself.
 
 use std::{
+    fmt, fs, io,
+    io::Read as _,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use tokio::{
-    fs::File,
-    io::AsyncReadExt as _,
-    sync::watch,
-    time::{MissedTickBehavior, interval},
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+    time::{Instant, sleep, timeout_at},
 };
 
-/// How often the files are looked at.
-const INTERVAL: Duration = Duration::from_secs(1);
-/// More is no file of keys.
+/// The interval between two reads. A change takes effect after at most two of them.
+const INTERVAL: Duration = Duration::from_millis(400);
+/// How long one read may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
+/// The most reads of one file that may hang at a time. Each occupies a thread.
+const MAX_HANGING_READS: usize = 8;
 const MAX_BYTES: u64 = 1024 * 1024;
 
-/// What some files say, always in the newest version that was good. Cheap to clone; the files are
-/// looked at until the last clone is gone.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// A file, and the setting that names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchedFile {
+    variable: Option<&'static str>,
+    path: PathBuf,
+}
+
+/// The value that was parsed from some files, in its newest valid version. Cheap to clone. The
+/// files are watched until the last clone is dropped.
 #[derive(Debug)]
 pub struct Watched<T>(watch::Receiver<Arc<T>>);
 
 /// Why files cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WatchedError {
-    #[error("cannot read {}: {cause}", file.display())]
-    Unreadable {
-        file: PathBuf,
-        cause: std::io::Error,
-    },
-    #[error("{}: larger than {MAX_BYTES} bytes", .0.display())]
-    TooLarge(PathBuf),
-    /// What a parser says of their contents; it names the file.
+    #[error("{file}: {cause}")]
+    Unreadable { file: WatchedFile, cause: ReadError },
+    /// The parser's message, which names the file.
     #[error("{0}")]
     Unusable(String),
 }
 
+/// Why a file cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    #[error("cannot read it: {0}")]
+    Io(String),
+    #[error("cannot read it: it is not a regular file")]
+    NotRegular,
+    #[error("it is larger than {MAX_BYTES} bytes")]
+    TooLarge,
+    #[error("cannot read it within {} s", READ_TIMEOUT.as_secs())]
+    TimedOut,
+}
+
+impl WatchedFile {
+    /// A file that the environment variable `variable` names.
+    #[must_use]
+    pub fn named(variable: &'static str, path: PathBuf) -> Self {
+        let variable = Some(variable);
+        Self { variable, path }
+    }
+}
+
+impl From<PathBuf> for WatchedFile {
+    fn from(path: PathBuf) -> Self {
+        let variable = None;
+        Self { variable, path }
+    }
+}
+
+impl fmt::Display for WatchedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(variable) = self.variable {
+            write!(f, "{variable}=")?;
+        }
+        self.path.display().fmt(f)
+    }
+}
+
 impl<T: Send + Sync + 'static> Watched<T> {
-    /// Reads `files`, and goes on looking at them. `parse` gets their contents in the same order.
-    /// What does not parse later is logged once and changes nothing. `what` they are goes to the
-    /// log.
+    /// Reads and parses `files`, and then watches them. `parse` gets their contents in the same
+    /// order, without a byte-order mark. `what` names the value in the log.
+    ///
+    /// Later content that does not parse is logged once, and the value stays as it is. A file that
+    /// later cannot be read is logged once and counts with its last content.
     ///
     /// # Errors
     ///
-    /// A file that cannot be read, or contents that `parse` does not accept.
+    /// A file that cannot be read, or contents that `parse` refuses.
     pub async fn open(
         what: &'static str,
-        files: Vec<PathBuf>,
-        parse: impl Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync + 'static,
+        files: Vec<WatchedFile>,
+        mut parse: impl FnMut(&[Vec<u8>]) -> Result<T, String> + Send + 'static,
     ) -> Result<Self, WatchedError> {
-        let contents = read_all(&files).await?;
+        let sources: Vec<Source> = files.into_iter().map(Source::new).collect();
+        let last_reads = read_all(&sources).await;
+        let contents = (sources.iter().zip(&last_reads))
+            .map(|(source, read)| read.clone().map_err(|cause| source.unreadable(cause)))
+            .collect::<Result<Vec<_>, _>>()?;
         let first = parse(&contents).map_err(WatchedError::Unusable)?;
         let (newest, receiver) = watch::channel(Arc::new(first));
-        tokio::spawn(follow(what, files, contents, parse, newest));
+        let watcher = Watcher {
+            what,
+            sources,
+            last_reads,
+            contents,
+            parse,
+            parse_error: None,
+            logged: None,
+            newest,
+        };
+        tokio::spawn(watcher.run());
         Ok(Self(receiver))
     }
 
-    /// The newest good version.
+    /// A value that does not change.
+    #[must_use]
+    pub fn fixed(value: T) -> Self {
+        Self(watch::channel(Arc::new(value)).1)
+    }
+
+    /// The newest valid version.
     #[must_use]
     pub fn newest(&self) -> Arc<T> {
         Arc::clone(&self.0.borrow())
+    }
+
+    /// Resolves when the newest version meets the condition.
+    pub async fn wait_for(&self, condition: impl Fn(&T) -> bool) {
+        let mut versions = self.0.clone();
+        if (versions.wait_for(|version| condition(version)).await).is_err() {
+            // The value is fixed, so it will never meet the condition.
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -75,73 +156,296 @@ impl<T> Clone for Watched<T> {
     }
 }
 
-async fn follow<T>(
+struct Watcher<T, P> {
     what: &'static str,
-    files: Vec<PathBuf>,
-    mut known: Vec<Vec<u8>>,
-    parse: impl Fn(&[Vec<u8>]) -> Result<T, String>,
+    sources: Vec<Source>,
+    /// The results of the last look.
+    last_reads: Vec<Result<Vec<u8>, ReadError>>,
+    /// The settled contents that were parsed last.
+    contents: Vec<Vec<u8>>,
+    parse: P,
+    /// Why `contents` do not parse.
+    parse_error: Option<WatchedError>,
+    /// The problem that was logged last.
+    logged: Option<WatchedError>,
     newest: watch::Sender<Arc<T>>,
-) {
-    let mut ticks = interval(INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut complaint = None;
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = newest.closed() => return,
+}
+
+impl<T, P: FnMut(&[Vec<u8>]) -> Result<T, String>> Watcher<T, P> {
+    async fn run(mut self) {
+        loop {
+            tokio::select! {
+                () = sleep(INTERVAL) => self.look().await,
+                () = self.newest.closed() => return,
+            }
         }
-        let read = match read_all(&files).await {
-            Ok(contents) if contents == known => {
-                complaint = None;
-                continue;
+    }
+
+    async fn look(&mut self) {
+        let reads = read_all(&self.sources).await;
+        let settled = reads == self.last_reads;
+        self.last_reads = reads;
+        if !settled {
+            return;
+        }
+        let mut contents = self.contents.clone();
+        for (content, read) in contents.iter_mut().zip(&self.last_reads) {
+            if let Ok(read) = read {
+                content.clone_from(read);
             }
-            Ok(contents) => {
-                let parsed = parse(&contents).map_err(WatchedError::Unusable);
-                // One that is bad is looked at again only when it has changed again.
-                known = contents;
-                parsed
-            }
-            Err(error) => Err(error),
-        };
-        match read {
+        }
+        if contents != self.contents {
+            self.contents = contents;
+            self.parse_contents();
+        }
+        self.log_problem();
+    }
+
+    fn parse_contents(&mut self) {
+        match (self.parse)(&self.contents) {
             Ok(version) => {
-                newest.send_replace(Arc::new(version));
-                complaint = None;
-                tracing::info!(what, "replaced by what the files say now");
+                self.newest.send_replace(Arc::new(version));
+                self.parse_error = None;
+                tracing::info!(what = self.what, "reloaded from the changed files");
             }
-            Err(error) => {
-                let told = error.to_string();
-                if complaint.as_ref() != Some(&told) {
-                    tracing::error!(what, error = told, "the version before stays in use");
-                    complaint = Some(told);
-                }
-            }
+            Err(error) => self.parse_error = Some(WatchedError::Unusable(error)),
         }
     }
-}
 
-async fn read_all(files: &[PathBuf]) -> Result<Vec<Vec<u8>>, WatchedError> {
-    let mut contents = Vec::with_capacity(files.len());
-    for file in files {
-        contents.push(read(file).await?);
+    fn log_problem(&mut self) {
+        let unreadable = (self.sources.iter().zip(&self.last_reads)).find_map(|(source, read)| {
+            let cause = read.as_ref().err()?;
+            Some(source.unreadable(cause.clone()))
+        });
+        let parse_error = self.parse_error.as_ref();
+        let problem = unreadable.or_else(|| Some(WatchedError::Unusable(parse_error?.to_string())));
+        if problem == self.logged {
+            return;
+        }
+        if let Some(error) = &problem {
+            tracing::error!(what = self.what, %error, "the last valid version stays in use");
+        }
+        self.logged = problem;
     }
-    Ok(contents)
 }
 
-async fn read(file: &Path) -> Result<Vec<u8>, WatchedError> {
-    let unreadable = |cause| WatchedError::Unreadable {
-        file: file.to_owned(),
-        cause,
-    };
-    let opened = File::open(file).await.map_err(unreadable)?;
+struct Source {
+    file: WatchedFile,
+    /// One permit for each read that may hang.
+    reads: Arc<Semaphore>,
+}
+
+impl Source {
+    fn new(file: WatchedFile) -> Self {
+        let reads = Arc::new(Semaphore::new(MAX_HANGING_READS));
+        Self { file, reads }
+    }
+
+    fn unreadable(&self, cause: ReadError) -> WatchedError {
+        let file = self.file.clone();
+        WatchedError::Unreadable { file, cause }
+    }
+
+    /// Starts a read on a thread of its own; `None` while too many reads hang.
+    fn start_read(&self) -> Option<JoinHandle<Result<Vec<u8>, ReadError>>> {
+        let permit = Arc::clone(&self.reads).try_acquire_owned().ok()?;
+        let path = self.file.path.clone();
+        Some(tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            read_regular_file(&path)
+        }))
+    }
+}
+
+/// Reads all files at the same time. Takes at most [`READ_TIMEOUT`].
+async fn read_all(sources: &[Source]) -> Vec<Result<Vec<u8>, ReadError>> {
+    let until = Instant::now() + READ_TIMEOUT;
+    let reads: Vec<_> = sources.iter().map(Source::start_read).collect();
+    let mut results = Vec::with_capacity(reads.len());
+    for read in reads {
+        results.push(match read {
+            None => Err(ReadError::TimedOut),
+            Some(read) => match timeout_at(until, read).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(panic)) => Err(ReadError::Io(panic.to_string())),
+                Err(_elapsed) => Err(ReadError::TimedOut),
+            },
+        });
+    }
+    results
+}
+
+/// The file's content without a byte-order mark.
+fn read_regular_file(path: &Path) -> Result<Vec<u8>, ReadError> {
+    let io_error = |error: io::Error| ReadError::Io(error.to_string());
+    let file = fs::OpenOptions::new()
+        .read(true)
+        // Opening a FIFO would otherwise wait for a writer.
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .map_err(io_error)?;
+    if !file.metadata().map_err(io_error)?.is_file() {
+        return Err(ReadError::NotRegular);
+    }
     let mut content = Vec::new();
-    let mut limited = opened.take(MAX_BYTES + 1);
-    limited
-        .read_to_end(&mut content)
-        .await
-        .map_err(unreadable)?;
+    let mut limited = file.take(MAX_BYTES + 1);
+    limited.read_to_end(&mut content).map_err(io_error)?;
     if content.len() as u64 > MAX_BYTES {
-        return Err(WatchedError::TooLarge(file.to_owned()));
+        return Err(ReadError::TooLarge);
+    }
+    if content.starts_with(BYTE_ORDER_MARK) {
+        content.drain(..BYTE_ORDER_MARK.len());
     }
     Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// A directory that is removed after the test.
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new(test: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("watched-{}-{test}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+
+        fn write(&self, name: &str, content: &str) -> PathBuf {
+            let path = self.path(name);
+            fs::write(&path, content).unwrap();
+            path
+        }
+
+        fn fifo(&self, name: &str) -> PathBuf {
+            let path = self.path(name);
+            let made = Command::new("mkfifo").arg(&path).status().unwrap();
+            assert!(made.success());
+            path
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// The files' contents, joined. Content that starts with `bad` does not parse.
+    async fn watch(files: &[&Path]) -> Result<Watched<String>, WatchedError> {
+        let files = files.iter().map(|&path| path.to_owned().into()).collect();
+        Watched::open("test files", files, |contents| {
+            let texts = contents.iter().map(|it| String::from_utf8_lossy(it));
+            let text = texts.collect::<Vec<_>>().join("+");
+            if text.starts_with("bad") {
+                return Err(text);
+            }
+            Ok(text)
+        })
+        .await
+    }
+
+    async fn becomes(watched: &Watched<String>, expected: &str) {
+        let changed = watched.wait_for(|text| text == expected);
+        let changed = tokio::time::timeout(Duration::from_secs(20), changed).await;
+        changed.unwrap_or_else(|_| panic!("it stays {}", watched.newest()));
+    }
+
+    #[tokio::test]
+    async fn content_is_used_when_two_reads_agree() {
+        let directory = Directory::new("settles");
+        let path = directory.write("file", "1");
+        let sources = vec![Source::new(path.clone().into())];
+        let (newest, value) = watch::channel(Arc::new(String::new()));
+        let mut watcher = Watcher {
+            what: "test file",
+            last_reads: vec![Ok(b"1".to_vec())],
+            contents: vec![b"1".to_vec()],
+            sources,
+            parse: |contents: &[Vec<u8>]| Ok(String::from_utf8_lossy(&contents[0]).into_owned()),
+            parse_error: None,
+            logged: None,
+            newest,
+        };
+        for half in ["2", "23", "234"] {
+            fs::write(&path, half).unwrap();
+            watcher.look().await;
+            assert_eq!(**value.borrow(), "", "{half} may be half-written");
+        }
+        watcher.look().await;
+        assert_eq!(**value.borrow(), "234");
+    }
+
+    #[tokio::test]
+    async fn a_byte_order_mark_is_ignored() {
+        let directory = Directory::new("mark");
+        let path = directory.write("file", "\u{feff}text");
+        let watched = watch(&[&path]).await.unwrap();
+        assert_eq!(*watched.newest(), "text");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_a_fifo_for_a_while_is_read_again_afterwards() {
+        let directory = Directory::new("fifo");
+        let path = directory.write("file", "1");
+        let other = directory.write("other", "a");
+        let watched = watch(&[&path, &other]).await.unwrap();
+
+        fs::rename(directory.fifo("fifo"), &path).unwrap();
+        directory.write("other", "b");
+        becomes(&watched, "1+b").await;
+        fs::rename(directory.write("new", "2"), &path).unwrap();
+        becomes(&watched, "2+b").await;
+    }
+
+    #[tokio::test]
+    async fn only_regular_files_are_read() {
+        let directory = Directory::new("kinds");
+        for path in [
+            directory.0.clone(),
+            directory.fifo("fifo"),
+            "/dev/zero".into(),
+        ] {
+            let cause = ReadError::NotRegular;
+            let file = path.clone().into();
+            let error = watch(&[&path]).await.unwrap_err();
+            assert_eq!(error, WatchedError::Unreadable { file, cause });
+        }
+    }
+
+    #[tokio::test]
+    async fn content_that_does_not_parse_and_a_missing_file_change_nothing() {
+        let directory = Directory::new("bad");
+        let path = directory.write("file", "1");
+        let watched = watch(&[&path]).await.unwrap();
+        for change in ["bad", "missing"] {
+            if change == "bad" {
+                directory.write("file", "bad");
+            } else {
+                fs::remove_file(&path).unwrap();
+            }
+            sleep(INTERVAL * 4).await;
+            assert_eq!(*watched.newest(), "1");
+        }
+        directory.write("file", "2");
+        becomes(&watched, "2").await;
+    }
+
+    #[test]
+    fn an_error_names_the_variable() {
+        let file = WatchedFile::named("HEIST_JWKS_FILE", "/nowhere".into());
+        let error = Source::new(file).unreadable(ReadError::NotRegular);
+        assert_eq!(
+            error.to_string(),
+            "HEIST_JWKS_FILE=/nowhere: cannot read it: it is not a regular file"
+        );
+    }
 }

@@ -7,10 +7,8 @@ use std::{
     time::Instant,
 };
 
-use heist::{
-    embedded::{APPLICATION_SCHEMA, Embedded, Options},
-    store::schema,
-};
+use heist::{demo::APPLICATION_SCHEMA, store::schema};
+use private_postgres::{Options, PrivatePostgres};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, raw_sql};
 use tokio::process::Command;
 
@@ -44,7 +42,7 @@ const STATEMENT_SETTINGS: [(&str, &str); 2] = [
 
 /// A running server.
 pub struct Postgres {
-    server: Embedded,
+    server: PrivatePostgres,
     pub home: PathBuf,
     /// The folder of `pgbench`.
     pub bin_dir: PathBuf,
@@ -66,7 +64,7 @@ impl Postgres {
     pub async fn start(home: &Home, statements: bool) -> anyhow::Result<Self> {
         let more: &[_] = if statements { &STATEMENT_SETTINGS } else { &[] };
         let settings = SETTINGS.iter().chain(more);
-        let server = Embedded::start(&Options {
+        let server = PrivatePostgres::start(&Options {
             data_dir: home.path().to_owned(),
             bin_dir: std::env::var_os("PG_BIN_DIR").map(PathBuf::from),
             settings: settings

@@ -1,5 +1,4 @@
-//! The copy of the leaderboard, without any network: what it holds, and what a change does to
-//! it.
+//! The copy of the leaderboard, without network: its contents, and the effect of a change.
 
 use std::{cmp::Reverse, collections::HashMap};
 
@@ -11,15 +10,14 @@ pub struct Board {
     size: usize,
     /// In the order of the leaderboard.
     places: Vec<Place>,
-    /// The last place as it was loaded, where there may be somebody behind it.
+    /// The last entry as loaded, if further players may follow it.
     edge: Option<Order>,
-    /// The newest heist that was heard of for each player. It is kept when the board is loaded
-    /// again: a change of another replica may arrive after a newer one, and after a load that
-    /// has seen both.
+    /// The newest known heist of each player. Loading the board keeps it: a change from another
+    /// replica may arrive after a newer one, and after a load that includes both.
     newest_heists: HashMap<i32, i64>,
 }
 
-/// A player on it.
+/// A player on the leaderboard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     pub user_id: i32,
@@ -30,12 +28,12 @@ pub struct Place {
 /// Most points first, and among equals the higher id.
 type Order = (Reverse<i32>, Reverse<i32>);
 
-/// What a message did to the copy.
+/// The effect of a message on the copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     Nothing,
     Changed,
-    /// The copy cannot know any more who is on the board.
+    /// The copy no longer knows which players are on the board.
     Reload,
 }
 
@@ -56,7 +54,7 @@ impl Board {
         &self.places
     }
 
-    /// Takes over the first page of the leaderboard. Whether that changed anything.
+    /// Replaces the copy by the first page of the leaderboard. Returns whether the copy changed.
     pub fn load(&mut self, entries: Vec<LeaderboardEntry>) -> bool {
         let places: Vec<Place> = (entries.into_iter().take(self.size))
             .map(|entry| Place {
@@ -81,7 +79,7 @@ impl Board {
         for change in &message.changes {
             let newest = self.newest_heists.entry(change.user_id).or_default();
             if *newest >= message.heist_id {
-                // We know better.
+                // The copy already includes a newer change.
                 continue;
             }
             *newest = message.heist_id;
@@ -95,7 +93,7 @@ impl Board {
         let is_behind_edge = self.edge.is_some_and(|edge| now > edge);
         let known = (self.places.iter_mut()).find(|place| place.user_id == user_id);
         match known {
-            // Somebody whom we have never seen may be in front of them now.
+            // A player who was never loaded may now be ahead of this one.
             Some(_) if is_behind_edge => Effect::Reload,
             Some(place) if place.monthly_points == monthly_points => Effect::Nothing,
             Some(place) => {
@@ -104,7 +102,7 @@ impl Board {
                 Effect::Changed
             }
             None if is_behind_edge => Effect::Nothing,
-            // They enter the board, and the stream does not say their name.
+            // The player enters the board, and the stream does not carry names.
             None => Effect::Reload,
         }
     }
@@ -117,7 +115,7 @@ impl Place {
 }
 
 impl Effect {
-    /// The effect of both.
+    /// The combined effect of two messages.
     fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Reload, _) | (_, Self::Reload) => Self::Reload,

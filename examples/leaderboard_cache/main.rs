@@ -1,5 +1,4 @@
-//! Keeps a copy of the top 50 of the leaderboard that is correct within moments, and prints it
-//! whenever it changes.
+//! Keeps a copy of the top 50 of the leaderboard, correct within moments, and prints each change.
 //!
 //! ```sh
 //! cargo run --example leaderboard_cache
@@ -8,16 +7,15 @@
 //!
 //! How it stays correct:
 //!
-//! - `WatchPoints` begins with `resync`: load the board with `GetLeaderboard`, now that no later
-//!   change can be missed. It says so again whenever it may have left something out.
-//! - A change holds the points after a heist. Apply it to a player unless a change with a higher
+//! - `WatchPoints` begins with `resync`. From then on no change is missed: load the board with
+//!   `GetLeaderboard`. The server sends `resync` again whenever changes may be missing.
+//! - A change carries the points after a heist. Apply it to a player unless a change with a higher
 //!   `heist_id` was applied before: changes may overtake each other.
-//! - Where a change does not tell enough (somebody enters the board, or falls off), load.
-//! - Load once more a few seconds after a `resync`. A change may be on its way from another replica
-//!   at that moment that is older than what was loaded; after these seconds it has arrived, and is
-//!   corrected.
-//! - Load every minute in any case: heists are not all that moves points. What the application
-//!   itself gives its players is not in the stream.
+//! - If a change does not suffice (a player enters or leaves the board), load.
+//! - Load once more a few seconds after a `resync`. A change that is older than the loaded board
+//!   may still be on its way from another replica; by then it has arrived, and is corrected.
+//! - Load every minute in any case: the stream does not report points that the application itself
+//!   gives.
 
 mod board;
 
@@ -35,13 +33,13 @@ use tonic::{
 use self::board::{Board, Effect};
 
 const PLACES: u8 = 50;
-/// After this nothing is on its way any more that is older than a `resync`.
+/// The time after a `resync` by which all older changes have arrived.
 const SETTLED: Duration = Duration::from_secs(3);
-/// How long the board may differ by points that are not from heists.
+/// The longest time for which points that are not from heists may be missing.
 const LOAD_AT_LEAST_EVERY: Duration = Duration::from_mins(1);
-/// How long a load may take.
+/// The time limit of a load.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// Between attempts to watch: random up to this, and doubled with each failure.
+/// Upper bound of the random pause between attempts to watch. It doubles with each failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -52,11 +50,11 @@ struct Cache {
 }
 
 impl Cache {
-    /// Connects when it is first used.
+    /// Connects on first use.
     fn new(address: String) -> Result<Self, Error> {
         let channel = Endpoint::from_shared(address)?
             .connect_timeout(Duration::from_secs(1))
-            // A server that vanished says nothing, not even that it is gone.
+            // A server that vanished does not even close the connection.
             .http2_keep_alive_interval(Duration::from_secs(10))
             .keep_alive_timeout(Duration::from_secs(5))
             .connect_lazy();
@@ -67,14 +65,14 @@ impl Cache {
         })
     }
 
-    /// Keeps the copy correct for ever, whatever happens to the stream.
+    /// Keeps the copy correct, and opens the stream again whenever it ends. Never returns.
     async fn run(mut self) {
         let mut failures = 0;
         loop {
             let watched = Instant::now();
             let Err(status) = self.watch().await;
             eprintln!("The stream has ended: {status}");
-            // One that had worked for a while is tried again at once.
+            // A stream that worked for a while is opened again without a long pause.
             failures = if watched.elapsed() > LONGEST_PAUSE {
                 0
             } else {
@@ -85,7 +83,7 @@ impl Cache {
         }
     }
 
-    /// Keeps the copy correct for as long as the stream lives.
+    /// Keeps the copy correct until the stream ends.
     async fn watch(&mut self) -> Result<std::convert::Infallible, Status> {
         let stream = self.client.watch_points(WatchPointsRequest {}).await?;
         let mut messages = stream.into_inner();

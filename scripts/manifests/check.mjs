@@ -1,5 +1,5 @@
-// Checks rendered manifests for what the schemas of Kubernetes do not see: resources of operators,
-// selectors that select nothing, names that nothing has, quantities, ports.
+// Checks rendered manifests for mistakes that the schemas of Kubernetes do not detect: in resources
+// of operators, in selectors without a match, names without a target, quantities and ports.
 //
 //     node check.mjs FOLDER
 
@@ -19,7 +19,7 @@ const OPERATORS = {
 };
 const QUANTITY = /^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$/;
 const PORT_NAME = /^(?=.*[a-z])[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?$/;
-// Made by hand, because they are secret.
+// Operators create these by hand, because they are secret.
 const SECRETS = [
   "heist-database",
   "heist-database-archive",
@@ -27,7 +27,7 @@ const SECRETS = [
   "heist-email",
   "heist-jwt",
 ];
-// What is rendered apart and runs together.
+// Overlays that are rendered separately and run together.
 const TOGETHER = [
   ["development", "development-migrate"],
   ["staging", "staging-migrate"],
@@ -51,7 +51,7 @@ const rendered = Object.fromEntries(
   }),
 );
 const unchecked = Object.keys(rendered).filter((name) => !TOGETHER.flat().includes(name));
-if (unchecked.length > 0) problems.push(`nobody looks at ${unchecked}`);
+if (unchecked.length > 0) problems.push(`no check covers ${unchecked}`);
 for (const names of TOGETHER) check(names.flatMap((name) => rendered[name]), names);
 
 for (const problem of new Set(problems)) console.error(`check-manifests: ${problem}`);
@@ -89,13 +89,13 @@ function checkOperatorSchema(resource, complain) {
   if (!schema.validate(watched(resource, seen))) {
     for (const { instancePath, message } of schema.validate.errors) complain(`${instancePath} ${message}`);
   }
-  // These schemas let unknown fields pass: they are those that the validation never looked at.
+  // These schemas accept unknown fields. A field that validation never read is unknown.
   for (const path of paths(resource)) {
     if (!seen.has(path)) complain(`${path} is unknown`);
   }
 }
 
-// The same value, which notes the path of each field that is read.
+// A proxy of the value that records the path of each field that is read.
 function watched(value, seen, path = "") {
   if (value === null || typeof value !== "object") return value;
   return new Proxy(value, {
@@ -204,7 +204,7 @@ function checkPod({ spec }, resources, complain) {
   }
 }
 
-// Whoever is cut off by Kubernetes has not ended in order.
+// A process that Kubernetes kills has not shut down in order.
 function checkShutdown(environment, spec, complain) {
   const grace = Number.parseInt(environment.HEIST_SHUTDOWN_GRACE, 10);
   const delay = Number.parseInt(environment.HEIST_SHUTDOWN_DELAY, 10);

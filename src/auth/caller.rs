@@ -1,4 +1,4 @@
-//! Who a caller is, and what services may be allowed.
+//! The identity of a caller, and the scopes of services.
 
 use std::{fmt, sync::Arc};
 
@@ -6,25 +6,25 @@ use tokio::time::Instant;
 
 use crate::domain::ids::UserId;
 
-/// Whoever makes a call. Each request of the three services has one in its extensions.
+/// The caller of an RPC. Each request of the three services has it in its extensions.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub who: Who,
-    /// When the token that says so expires, which ends streams; `None`: nothing expires.
+    /// When the caller's token expires, which ends its streams; `None`: never.
     pub valid_until: Option<Instant>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Who {
-    /// Callers are not told apart.
+    /// Callers are not authenticated.
     Anybody,
-    /// May act for any player, within its scopes.
+    /// A service, which can act for any player within its scopes.
     Service { name: Arc<str>, scopes: Scopes },
-    /// Acts for themselves.
+    /// A player, who can only act for themselves.
     Player(UserId),
 }
 
-/// Something that a service may be allowed.
+/// A permission of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     HeistExecute,
@@ -41,14 +41,14 @@ pub enum Scope {
 pub struct Scopes(u8);
 
 impl Caller {
-    /// Where callers are not told apart.
+    /// The caller of a server without authentication.
     pub const ANYBODY: Self = Self {
         who: Who::Anybody,
         valid_until: None,
     };
 }
 
-/// As the audit and the books call them.
+/// The name of the caller in the audit log and in the tables.
 impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -70,7 +70,7 @@ impl Scope {
         Self::NotificationWrite,
     ];
 
-    /// As the claim `scope` says it.
+    /// The name in the claim `scope`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -91,8 +91,8 @@ impl Scope {
 }
 
 impl Scopes {
-    /// Those of a claim, separated by spaces. Names that are not ours are passed over: an issuer
-    /// has other audiences, too.
+    /// The scopes of a claim, separated by spaces. Unknown scopes are ignored, because the issuer may
+    /// serve other audiences, too.
     #[must_use]
     pub fn of_claim(claim: &str) -> Self {
         claim.split(' ').filter_map(Scope::named).collect()

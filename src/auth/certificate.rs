@@ -1,4 +1,4 @@
-//! The names in client certificates, and what services may do by them.
+//! The names in client certificates, and the scopes of the services that they name.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,20 +7,20 @@ use webpki::EndEntityCert;
 
 use super::caller::{Caller, Scope, Scopes, Who};
 
-/// A certificate that TLS has checked.
+/// A certificate that TLS has verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// Its subject alternative names of the kinds DNS and URI, in this order. The common name does
-    /// not count: no rule says what it names (RFC 9525).
+    /// Its subject alternative names of the kinds DNS and URI, in this order. The common name is
+    /// ignored, because its meaning is undefined (RFC 9525).
     names: Vec<String>,
 }
 
-/// What services may do by a name in their certificate.
+/// The scopes of services, by a name in their certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientScopes(BTreeMap<String, Scopes>);
 
 impl ClientCertificate {
-    /// Reads the names of a certificate. One that cannot be read has none.
+    /// Reads the names of a certificate. A certificate that does not parse has no names.
     #[must_use]
     pub fn read(der: &CertificateDer<'_>) -> Self {
         let names = EndEntityCert::try_from(der).map(|certificate| {
@@ -40,7 +40,7 @@ impl ClientScopes {
     ///
     /// # Errors
     ///
-    /// What is expected instead.
+    /// The value does not parse. The message says what is expected.
     pub fn parse(value: &str) -> Result<Self, String> {
         let mut services = BTreeMap::new();
         for entry in value.split(';').map(str::trim) {
@@ -61,8 +61,8 @@ impl ClientScopes {
         self.0.is_empty()
     }
 
-    /// The service that a certificate names: by the first of its names that is listed, with the
-    /// scopes of all that are.
+    /// The service of a certificate. Its name is the first name of the certificate that is listed; its
+    /// scopes are those of all listed names.
     pub(super) fn service(&self, certificate: &ClientCertificate) -> Option<Caller> {
         let mut listed = (certificate.names.iter())
             .filter_map(|name| self.0.get(name).map(|scopes| (name, *scopes)));
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn names_stand_for_services() {
+    fn a_listed_name_authenticates_a_service() {
         let listed = ClientScopes::parse(
             "auth.internal=token.award; spiffe://prod/web?a=b=heist.execute heist.read",
         )
@@ -125,18 +125,18 @@ mod tests {
             scopes(&["other", "spiffe://prod/web?a=b", "auth.internal"]),
             Some(("spiffe://prod/web?a=b".to_owned(), web.union(award)))
         );
-        for nobody in [
+        for unlisted in [
             &[][..],
             &["internal"],
             &["x.auth.internal"],
             &["AUTH.INTERNAL"],
         ] {
-            assert_eq!(scopes(nobody), None);
+            assert_eq!(scopes(unlisted), None);
         }
     }
 
     #[test]
-    fn a_mapping_that_is_not_one_is_refused() {
+    fn an_invalid_mapping_is_refused() {
         for wrong in [
             "",
             ";",

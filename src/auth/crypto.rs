@@ -1,6 +1,6 @@
-//! What jsonwebtoken signs and verifies with: ring, which TLS uses as well.
+//! The cryptography of jsonwebtoken, implemented with ring, which TLS uses, too.
 //!
-//! Four algorithms and no others; a key of one kind cannot be used with the algorithm of another.
+//! Only four algorithms are supported. A key of one kind cannot be used with another algorithm.
 
 use std::sync::Once;
 
@@ -23,16 +23,15 @@ use ring::{
 static RING: CryptoProvider = CryptoProvider {
     signer_factory: |algorithm, key| signer(*algorithm, key),
     verifier_factory: |algorithm, key| verifier(*algorithm, key),
-    // We read keys and never write them.
+    // The service reads keys and never writes them.
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Has to be called before jsonwebtoken signs or verifies.
+/// Must be called before jsonwebtoken signs or verifies.
 pub(super) fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
-        RING.install_default()
-            .expect("nobody else in this process uses jsonwebtoken");
+        RING.install_default().expect("this is the only call");
     });
 }
 
@@ -48,7 +47,7 @@ enum VerifyingKey {
     RsaComponents(RsaPublicKeyComponents<Vec<u8>>),
 }
 
-/// A key that makes signatures of one algorithm.
+/// A key that signs with one algorithm.
 struct RingSigner {
     algorithm: Algorithm,
     key: SignatureKey,

@@ -1,8 +1,6 @@
-//! The keys that bearer tokens are verified with, and the three kinds of files that hold them.
+//! The keys that verify bearer tokens, and the three kinds of files that contain them.
 //!
-//! A file may hold several keys, so that the old and the new one overlap while they are rotated.
-
-use std::path::{Path, PathBuf};
+//! A file may contain several keys, so that an old and a new key overlap during a rotation.
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, DecodingKeyKind, Header, Validation,
@@ -10,51 +8,52 @@ use jsonwebtoken::{
 };
 
 use super::crypto;
+use crate::watched::WatchedFile;
 
-/// The most keys in one file. It bounds what a token that names none of them can cost.
+/// The most keys in one file. It bounds the cost of a token without a key id.
 const MAX_KEYS: usize = 16;
-/// The least bytes of a secret: as many as HS256 puts out (RFC 7518, 3.2).
+/// The minimum length of a secret in bytes: the output length of HS256 (RFC 7518, section 3.2).
 pub(super) const MIN_SECRET_BYTES: usize = 32;
-/// The least bits of an RSA key: fewer are refused by ring (and RFC 7518, 3.3).
+/// The minimum length of an RSA key, in ring and in RFC 7518, section 3.3.
 const MIN_RSA_BITS: usize = 2048;
-/// The uncompressed point of a P-256 key.
+/// The length of the uncompressed point of a P-256 key.
 const P256_POINT_BYTES: usize = 65;
-/// How far the clocks of issuer and server may be apart, in seconds.
+/// The tolerated difference between the clocks of issuer and server, in seconds.
 const CLOCK_SKEW_S: u64 = 30;
 
-/// Where the keys are, and of which kind they are.
+/// The file of the keys, by kind.
 #[derive(Clone, Debug)]
 pub enum KeyFile {
-    /// Secrets for HS256, one a line.
-    Secret(PathBuf),
+    /// Secrets for HS256, one per line.
+    Secret(WatchedFile),
     /// Public keys for RS256, ES256 and EdDSA, in PEM.
-    Public(PathBuf),
-    /// The same as a JSON Web Key Set (RFC 7517).
-    Jwks(PathBuf),
+    Public(WatchedFile),
+    /// Public keys for the same algorithms, as a JSON Web Key Set (RFC 7517).
+    Jwks(WatchedFile),
 }
 
-/// Keys, of which tokens choose by algorithm and name.
+/// Keys that tokens select by algorithm and key id.
 pub(super) struct KeySet(Vec<Key>);
 
-/// A key that is good for one algorithm: whatever a token says, no other is tried with it.
+/// A key for one algorithm. It is never used with another algorithm.
 pub(super) struct Key {
-    /// Where the file names it.
+    /// The key id, if the file contains one.
     id: Option<String>,
     pub(super) decoding: DecodingKey,
-    /// The algorithm, and what the claims have to be.
+    /// The algorithm, and the required claims.
     pub(super) validation: Validation,
 }
 
 impl KeyFile {
     #[must_use]
-    pub fn path(&self) -> &Path {
-        let (Self::Secret(path) | Self::Public(path) | Self::Jwks(path)) = self;
-        path
+    pub fn file(&self) -> &WatchedFile {
+        let (Self::Secret(file) | Self::Public(file) | Self::Jwks(file)) = self;
+        file
     }
 }
 
 impl KeySet {
-    /// Reads the keys of a file, for tokens of this issuer and audience.
+    /// Parses the keys of a file, for tokens of this issuer and audience.
     pub(super) fn parse(
         file: &KeyFile,
         content: &[u8],
@@ -80,8 +79,8 @@ impl KeySet {
         Ok(Self(keys.collect()))
     }
 
-    /// The keys that may have signed a token with this header: those of its algorithm, and where
-    /// it names a key and keys have names, only that one.
+    /// The keys that may have signed a token with this header: those of its algorithm. If both the
+    /// header and a key have a key id, the two must be equal.
     pub(super) fn candidates(&self, header: &Header) -> impl Iterator<Item = &Key> {
         self.0.iter().filter(|key| {
             let named = match (&header.kid, &key.id) {
@@ -93,7 +92,7 @@ impl KeySet {
     }
 }
 
-/// What a token has to be, besides signed.
+/// The checks of a token besides its signature.
 fn validation(algorithm: Algorithm, issuer: &str, audience: &str) -> Validation {
     let mut validation = Validation::new(algorithm);
     validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
@@ -104,14 +103,14 @@ fn validation(algorithm: Algorithm, issuer: &str, audience: &str) -> Validation 
     validation
 }
 
-/// The secrets in a file: each line is one, without the blanks around it.
+/// The secrets in a file: one per line, without surrounding blanks.
 pub(super) fn secrets(content: &[u8]) -> Result<Vec<&[u8]>, String> {
     let lines = content.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     let secrets: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
     match secrets.iter().map(|secret| secret.len()).min() {
         Some(shortest) if shortest < MIN_SECRET_BYTES => Err(format!(
-            "expected secrets of at least {MIN_SECRET_BYTES} bytes, one a line, such as \
-             `openssl rand -base64 32` makes"
+            "expected secrets of at least {MIN_SECRET_BYTES} bytes, one per line, such as \
+             the output of `openssl rand -base64 32`"
         )),
         _ => Ok(secrets),
     }
@@ -158,7 +157,7 @@ fn jwks(content: &[u8]) -> Result<Vec<NamedKey>, String> {
     Ok(keys)
 }
 
-/// What a key of a set is good for; `None` for the keys of others (RFC 7517, 5).
+/// The algorithm of a key; `None` if the key is for another algorithm or use (RFC 7517, section 5).
 fn algorithm_of(jwk: &Jwk) -> Result<Option<Algorithm>, String> {
     let (algorithm, named) = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
@@ -169,7 +168,7 @@ fn algorithm_of(jwk: &Jwk) -> Result<Option<Algorithm>, String> {
             (Algorithm::EdDSA, KeyAlgorithm::EdDSA)
         }
         AlgorithmParameters::OctetKey(_) => {
-            return Err("expected public keys, not a secret, which belongs into \
+            return Err("expected public keys, not a secret, which belongs in \
                         HEIST_JWT_SECRET_FILE"
                 .to_owned());
         }
@@ -181,7 +180,7 @@ fn algorithm_of(jwk: &Jwk) -> Result<Option<Algorithm>, String> {
     Ok((signs && is_ours).then_some(algorithm))
 }
 
-/// Finds at once what would otherwise refuse every token later.
+/// Refuses a weak key now, because the verification would refuse every token later.
 fn check_strength(key: &DecodingKey, algorithm: Algorithm) -> Result<(), String> {
     let bytes = match key.kind() {
         DecodingKeyKind::SecretOrDer(bytes) => bytes,
@@ -191,7 +190,7 @@ fn check_strength(key: &DecodingKey, algorithm: Algorithm) -> Result<(), String>
         Algorithm::ES256 if bytes.len() != P256_POINT_BYTES => {
             Err("expected elliptic curve keys to be P-256".to_owned())
         }
-        // A modulus, or it and the exponent.
+        // The bytes are the modulus, or the modulus and the exponent.
         Algorithm::RS256 if bytes.len() * 8 < MIN_RSA_BITS => {
             Err(format!("expected RSA keys of at least {MIN_RSA_BITS} bits"))
         }

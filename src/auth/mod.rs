@@ -1,13 +1,11 @@
-//! Who calls: bearer tokens, and the names in client certificates. What a caller may do is in
-//! `rpc/access.rs`.
+//! Authentication: bearer tokens, and the names in client certificates. `rpc/methods.rs` says what a
+//! caller may do.
 
 mod caller;
 mod certificate;
 mod crypto;
 mod keys;
 mod token;
-
-use std::path::PathBuf;
 
 pub use self::{
     caller::{Caller, Scope, Scopes, Who},
@@ -18,52 +16,52 @@ pub use self::{
 use self::{keys::KeySet, token::TokenVerifier};
 use crate::watched::{Watched, WatchedError};
 
-/// How callers are told apart.
+/// How callers are authenticated.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Where bearer tokens are asked for; `None`: whoever can connect may do everything.
+    /// The bearer tokens that are required; `None`: no authentication, any client may call any RPC.
     pub jwt: Option<JwtOptions>,
-    /// Whether connections need a client certificate, which TLS has checked.
+    /// Whether a call needs a client certificate that TLS has verified.
     pub certificate_needed: bool,
 }
 
-/// Which bearer tokens count.
+/// Which bearer tokens are valid.
 #[derive(Clone, Debug)]
 pub struct JwtOptions {
     pub keys: KeyFile,
-    /// What the claim `iss` has to be.
+    /// The required claim `iss`.
     pub issuer: String,
-    /// What the claim `aud` has to name.
+    /// The required member of the claim `aud`.
     pub audience: String,
-    /// The services that need no token, by a name in their client certificate.
+    /// The services that a client certificate authenticates without a token.
     pub client_scopes: ClientScopes,
 }
 
-/// Tells who calls.
+/// Authenticates callers.
 pub struct Authenticator {
     tokens: Option<(TokenVerifier, ClientScopes)>,
     certificate_needed: bool,
 }
 
-/// Why nobody knows who calls. The text is for the caller.
+/// Why a caller is not authenticated. The text is for the caller.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    #[error("A client certificate is needed.")]
+    #[error("A client certificate is required.")]
     NoCertificate,
-    #[error("A bearer token is needed.")]
+    #[error("A bearer token is required.")]
     NoToken,
-    #[error("The authorization has to be one bearer token.")]
+    #[error("The authorization header must be one bearer token.")]
     NoBearerToken,
     #[error("{}", .0.for_the_caller())]
     Token(#[from] TokenError),
 }
 
 impl Authenticator {
-    /// Reads the keys, and follows their file.
+    /// Reads the keys and watches their file.
     ///
     /// # Errors
     ///
-    /// Keys that cannot be read or used.
+    /// The keys cannot be read or used.
     pub async fn open(options: Options) -> Result<Self, WatchedError> {
         let tokens = match options.jwt {
             None => None,
@@ -73,10 +71,10 @@ impl Authenticator {
                 audience,
                 client_scopes,
             }) => {
-                let file: PathBuf = keys.path().to_owned();
+                let file = keys.file().clone();
                 let parse = move |contents: &[Vec<u8>]| {
                     KeySet::parse(&keys, &contents[0], &issuer, &audience)
-                        .map_err(|error| format!("{}: {error}", keys.path().display()))
+                        .map_err(|error| format!("{}: {error}", keys.file()))
                 };
                 let keys = Watched::open("the keys of bearer tokens", vec![file], parse).await?;
                 Some((TokenVerifier::new(keys), client_scopes))
@@ -88,13 +86,12 @@ impl Authenticator {
         })
     }
 
-    /// Who makes a call that has these values of the header `authorization`, on a connection with
-    /// this certificate. A token goes before the certificate's name: a service that has both acts
-    /// by its token, for example by that of a player whose call it passes on.
+    /// The caller, from the values of the header `authorization` and the connection's certificate. A
+    /// token takes precedence over a certificate, so that a service can call with a player's token.
     ///
     /// # Errors
     ///
-    /// Any [`AuthError`].
+    /// The caller is not authenticated.
     pub fn authenticate<'a>(
         &self,
         mut authorization: impl Iterator<Item = &'a [u8]>,
@@ -119,7 +116,7 @@ impl Authenticator {
     }
 }
 
-/// The token in a header, whose scheme may be written in any case (RFC 9110).
+/// The token in a header. The scheme is case-insensitive (RFC 9110).
 fn bearer(value: &[u8]) -> Option<&str> {
     let (scheme, token) = std::str::from_utf8(value).ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

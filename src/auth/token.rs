@@ -1,4 +1,4 @@
-//! Bearer tokens: what they have to say, and signing one for trying things out.
+//! Verifies bearer tokens, and signs tokens for development.
 
 use std::{
     sync::Arc,
@@ -16,24 +16,24 @@ use super::{
 };
 use crate::{domain::ids::UserId, watched::Watched};
 
-/// Longer tokens are not even looked at, in bytes.
+/// The maximum length of a token in bytes.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
-/// The longest name of a service, as OpenID Connect has it.
+/// The maximum length of a service's name in bytes: that of a subject in OpenID Connect.
 const MAX_SUBJECT_BYTES: usize = 255;
-/// The end of time for a stream, where a token is valid for longer.
-const LONGEST: Duration = Duration::from_hours(24 * 366);
+/// An upper bound for the remaining validity of a token, so that its end fits an `Instant`.
+const MAX_VALIDITY: Duration = Duration::from_hours(24 * 366);
 
 /// Verifies bearer tokens with the newest keys.
 pub(super) struct TokenVerifier(Watched<KeySet>);
 
-/// Why a token does not count.
+/// Why a token is not valid.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     #[error("longer than {MAX_TOKEN_BYTES} bytes")]
     TooLong,
-    #[error("no key of ours is of its algorithm and name")]
+    #[error("no key has its algorithm and key id")]
     UnknownKey,
-    #[error("it needs extensions (crit) that are not understood")]
+    #[error("it requires unknown extensions (crit)")]
     UnknownExtension,
     #[error(transparent)]
     Invalid(#[from] errors::Error),
@@ -43,13 +43,13 @@ pub enum TokenError {
     PlayerWithScopes,
 }
 
-/// The claims that are looked at here; the library looks at the others.
+/// The claims that this module reads. The library checks the others.
 #[derive(Deserialize)]
 struct Claims {
     sub: String,
     #[serde(default)]
     scope: Option<String>,
-    /// In seconds since 1970; may have a fraction (RFC 7519, 2).
+    /// In seconds since 1970, possibly with a fraction (RFC 7519, section 2).
     exp: f64,
 }
 
@@ -79,7 +79,7 @@ impl TokenVerifier {
                 Err(error) => {
                     let next = *error.kind() == errors::ErrorKind::InvalidSignature;
                     refusal = error.into();
-                    // Another key may have signed it; one that did has the last word.
+                    // Another key may have signed it. A key whose signature matches decides.
                     if !next {
                         break;
                     }
@@ -91,8 +91,8 @@ impl TokenVerifier {
 }
 
 impl TokenError {
-    /// What a caller is told: what they can do something about, and nothing that would help to
-    /// make a token.
+    /// The message for the caller. It explains what the caller can correct, and nothing that helps to
+    /// forge a token.
     pub(super) fn for_the_caller(&self) -> &'static str {
         match self {
             Self::Invalid(error) => match error.kind() {
@@ -108,9 +108,8 @@ impl TokenError {
     }
 }
 
-/// A subject of nothing but digits is a player's id, and acts for itself; any other with a letter
-/// in it is the name of a service, which may do what its scopes say. No subject is both, and a
-/// player with scopes is neither.
+/// A subject of digits only is a player's id. Any other subject with a letter is the name of a
+/// service. A player must not have scopes of this service.
 fn who(claims: &Claims) -> Result<Who, TokenError> {
     let scopes = Scopes::of_claim(claims.scope.as_deref().unwrap_or_default());
     let subject = claims.sub.as_str();
@@ -133,35 +132,35 @@ fn who(claims: &Claims) -> Result<Who, TokenError> {
     })
 }
 
-/// A player's id as it is written, and no other way: `042` is nobody.
+/// A player's id in its canonical form: `042` is not a player.
 fn player(subject: &str) -> Option<UserId> {
     let id: i32 = subject.parse().ok()?;
     UserId::new(id).ok().filter(|id| id.to_string() == subject)
 }
 
-/// The moment after which a call with this token would be refused.
+/// The moment at which the token expires.
 fn expiry(exp: f64, leeway_s: u64) -> Instant {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let until = Duration::try_from_secs_f64(exp.round()).unwrap_or(Duration::MAX);
     let left = (until.saturating_add(Duration::from_secs(leeway_s + 1))).saturating_sub(now);
-    Instant::now() + left.min(LONGEST)
+    Instant::now() + left.min(MAX_VALIDITY)
 }
 
-/// What `heist token` puts into a token.
+/// The content of a token that `heist token` signs.
 #[derive(Clone, Debug)]
 pub struct Grant {
     /// A player's id, or the name of a service.
     pub subject: String,
-    /// For a service.
+    /// The scopes of a service.
     pub scope: Option<String>,
     pub issuer: String,
     pub audience: String,
     pub expires_in: Duration,
 }
 
-/// A key that tokens are signed with.
+/// A key that signs tokens.
 pub struct SigningKey {
     algorithm: Algorithm,
     key: EncodingKey,
@@ -179,11 +178,11 @@ struct SignedClaims<'a> {
 }
 
 impl SigningKey {
-    /// The first secret of a file that `HEIST_JWT_SECRET_FILE` may name.
+    /// The first secret of a file with secrets.
     ///
     /// # Errors
     ///
-    /// What is expected instead.
+    /// The content is not a key. The message says what is expected.
     pub fn secret(content: &[u8]) -> Result<Self, String> {
         let secrets = secrets(content)?;
         let first = secrets.first().ok_or("expected a secret")?;
@@ -193,11 +192,11 @@ impl SigningKey {
         })
     }
 
-    /// A private key in PEM (PKCS#8), whose kind decides the algorithm.
+    /// A private key in PEM (PKCS#8). The kind of key decides the algorithm.
     ///
     /// # Errors
     ///
-    /// What is expected instead.
+    /// The content is not a key. The message says what is expected.
     pub fn private(content: &[u8]) -> Result<Self, String> {
         let (algorithm, key) = if let Ok(key) = EncodingKey::from_ed_pem(content) {
             (Algorithm::EdDSA, key)
@@ -211,11 +210,11 @@ impl SigningKey {
         Ok(Self { algorithm, key })
     }
 
-    /// Signs a token that is valid from now on.
+    /// Signs a token that is valid immediately.
     ///
     /// # Errors
     ///
-    /// A key that is broken, or a grant that no server would accept.
+    /// The key is damaged, or the server would not accept the grant.
     pub fn sign(&self, grant: &Grant) -> Result<String, TokenError> {
         crypto::install();
         who(&Claims {
@@ -250,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn digits_are_a_player() {
+    fn a_subject_of_digits_is_a_player() {
         for (sub, id) in [("1", 1), ("42", 42), ("2147483647", i32::MAX)] {
             for scope in [None, Some(""), Some("openid profile")] {
                 assert_eq!(
@@ -262,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_services() {
+    fn any_other_subject_with_a_letter_is_a_service() {
         for name in [
             "auth",
             "auth@example.com",
@@ -283,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_taken_for_either_is_neither() {
+    fn an_ambiguous_subject_is_refused() {
         let long = "a".repeat(MAX_SUBJECT_BYTES + 1);
         for sub in [
             "",

@@ -10,26 +10,25 @@ use crate::{
     store::schema,
 };
 
-/// A request id is remembered for as long as its heist is in the database: callers who repeat a
-/// call must not come later.
-const SHORTEST_RETENTION: Duration = Duration::from_hours(7 * 24);
+/// The service recognises a repeated request id for as long as the heist is in the database. Callers
+/// must repeat a call within this time.
+const MIN_RETENTION: Duration = Duration::from_hours(7 * 24);
 
 const EXAMPLES: &str = "\
 Examples:
   heist archive --dir /var/lib/heist-archive --dry-run
-      What would be archived, with DATABASE_URL in the environment.
+      Print what would be archived. DATABASE_URL is in the environment.
   heist archive --dir /var/lib/heist-archive --older-than 90d
-      Move it. Killed or failed, the same command goes on where it was.
+      Archive it. After a failure, the same command continues where it stopped.
   heist archive verify /var/lib/heist-archive/*.jsonl.gz
-      Check that files are whole.
+      Check that files are complete.
   zcat heists-000001.jsonl.gz | jq 'select(.attackerId == 42)'
-      Read one.";
+      Read a file.";
 
-/// Moves old heists, and old notifications that were read, to compressed files
+/// Moves old heists and old read notifications to compressed files
 ///
-/// Each file is written, synced to the disk, read back and compared before its rows are removed
-/// from the database, in small transactions that heists do not wait for. Two runs at a time
-/// exclude each other.
+/// Each file is written, synced to disk, read back and compared before its rows are deleted from the
+/// database, in small transactions that do not delay heists. Only one run at a time is possible.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct Archive {
@@ -48,7 +47,7 @@ pub(super) struct Archive {
 
 #[derive(clap::Subcommand)]
 enum Action {
-    /// Check that files are whole: every line, their order and number, the checksum
+    /// Check that files are complete: every line, their order and number, the checksum
     Verify {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
@@ -62,7 +61,7 @@ impl Archive {
         }
         match (self.database, self.config) {
             (Some(database), Some(config)) => move_old_rows(&database, config).await,
-            _ => unreachable!("clap asks for what is required"),
+            _ => unreachable!("clap requires both"),
         }
     }
 }
@@ -93,11 +92,13 @@ async fn move_old_rows(database: &DatabaseConfig, config: ArchiveConfig) -> anyh
         rows_per_file: config.rows_per_file,
     };
     if config.dry_run {
-        let summary = archive::dry_run(&options).await.context("cannot look")?;
-        println!("Would archive {}.", said(summary));
+        let summary = archive::dry_run(&options)
+            .await
+            .context("cannot read the rows")?;
+        println!("Would archive {}.", text_of(summary));
     } else {
         let summary = archive::run(&options).await.context("cannot archive")?;
-        println!("Archived {}.", said(summary));
+        println!("Archived {}.", text_of(summary));
     }
     Ok(())
 }
@@ -105,19 +106,16 @@ async fn move_old_rows(database: &DatabaseConfig, config: ArchiveConfig) -> anyh
 fn check_retention(config: &ArchiveConfig) -> anyhow::Result<()> {
     let limits = [
         (
-            SHORTEST_RETENTION,
-            "callers may repeat a request for so long",
+            MIN_RETENTION,
+            "callers may repeat a request within this time",
         ),
-        (config.cooldown, "HEIST_COOLDOWN looks back so far"),
-        (
-            config.protection_window,
-            "HEIST_PROTECTION_WINDOW looks back so far",
-        ),
+        (config.cooldown, "it is HEIST_COOLDOWN"),
+        (config.protection_window, "it is HEIST_PROTECTION_WINDOW"),
     ];
     for (limit, reason) in limits {
         ensure!(
             config.older_than >= limit,
-            "--older-than {} is too short: at least {}, because {reason}",
+            "--older-than {} is too short: the minimum is {}, because {reason}",
             humantime::format_duration(config.older_than),
             humantime::format_duration(limit),
         );
@@ -125,7 +123,7 @@ fn check_retention(config: &ArchiveConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn said(summary: Summary) -> String {
+fn text_of(summary: Summary) -> String {
     let Summary {
         heists,
         notifications,

@@ -8,12 +8,12 @@ use crate::store::{check, pool, schema};
 const EXAMPLES: &str = "\
 Examples:
   DATABASE_URL=postgres://app:secret@db/app heist check
-      Prints a line for each thing that is wrong, and exits with 1 where there is one.";
+      Prints a line for each inconsistency, and exits with 1 if there is any.";
 
 /// Verifies the books: points, tokens, heists, point events and notifications
 ///
-/// Reads the tables once, in one statement that sees one moment. It takes no locks and can
-/// run beside a serving database; a replica will do as well.
+/// One statement reads the tables in one snapshot. It takes no row locks and can run while the
+/// service runs, or on a replica.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Check {

@@ -18,19 +18,19 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  heist emails status                    the queue, what is parked, and the provider
-  heist emails list                      what is parked, and why
-  heist emails list --state queued       what is still to be sent
+  heist emails status                    queued and parked e-mails, and provider errors
+  heist emails list                      parked e-mails with their errors
+  heist emails list --state queued       e-mails to be sent
   heist emails resend 2/26 5/31          send these two again
-  heist emails resend --state failed     send all again that surely did not leave
-  heist emails drop --state unknown      give up all of which nobody knows whether they left
+  heist emails resend --state failed     send all again that were not sent
+  heist emails drop --state unknown      delete all that may have been sent
 
-They work on DATABASE_URL. A mail is known by its player and notification, as in 2/26.";
+DATABASE_URL is in the environment. An e-mail's name is PLAYER/NOTIFICATION, such as 2/26.";
 
 /// Lists, resends and drops e-mails
 ///
-/// A mail that surely did not leave and is not tried again is `failed`; one that may have left is
-/// `unknown`, and resending it may send it twice.
+/// An e-mail that was not sent and is not retried is `failed`. An e-mail that may have been sent is
+/// `unknown`; resending it may deliver it twice.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Emails {
@@ -43,30 +43,30 @@ pub(super) struct Emails {
 
 #[derive(clap::Subcommand)]
 enum Action {
-    /// Show how many mails are queued and parked, and whether the provider works
+    /// Show how many e-mails are queued and parked, and the provider's errors
     Status(DatabaseConfig),
-    /// List mails that are queued or parked, without addresses
+    /// List e-mails that are queued or parked, without addresses
     List {
         #[command(flatten)]
         database: DatabaseConfig,
-        /// Only those in this state; default: failed and unknown
+        /// Only e-mails in this state. Default: failed and unknown
         #[arg(long, value_name = "STATE")]
         state: Vec<State>,
-        /// Only those of this player
+        /// Only e-mails to this player
         #[arg(long, value_name = "ID", value_parser = player)]
         player: Option<UserId>,
-        /// So many at the most
-        #[arg(long, value_name = "MAILS", default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
+        /// Maximum number of e-mails
+        #[arg(long, value_name = "EMAILS", default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
     },
-    /// Send parked mails again, from now on for a day; unknown ones may arrive twice
+    /// Queue parked e-mails again, with retries for a day. Unknown e-mails may be delivered twice
     Resend {
         #[command(flatten)]
         database: DatabaseConfig,
         #[command(flatten)]
         which: Which,
     },
-    /// Give mails up that are parked or queued
+    /// Drop parked or queued e-mails
     Drop {
         #[command(flatten)]
         database: DatabaseConfig,
@@ -75,17 +75,17 @@ enum Action {
     },
 }
 
-/// Which mails are meant: it has to be said.
+/// The selected e-mails. One of the options is required.
 #[derive(clap::Args)]
 #[group(required = true, multiple = true)]
 struct Which {
-    /// These, as player/notification
-    #[arg(value_name = "MAIL", value_parser = mail, conflicts_with_all = ["state", "player"])]
+    /// These e-mails
+    #[arg(value_name = "EMAIL", value_parser = mail, conflicts_with_all = ["state", "player"])]
     mails: Vec<(UserId, NotificationId)>,
-    /// All in this state
+    /// All e-mails in this state
     #[arg(long, value_name = "STATE")]
     state: Vec<State>,
-    /// Only those of this player; without a state, all that are parked
+    /// Only e-mails to this player. Without a state: all parked e-mails
     #[arg(long, value_name = "ID", value_parser = player)]
     player: Option<UserId>,
 }
@@ -123,7 +123,7 @@ impl Emails {
                 for selection in &selections {
                     mails += emails::resend(&pool, selection).await?;
                 }
-                conclude(mails, "queued to be sent again")
+                conclude(mails, "queued again")
             }
             Action::Drop { database, which } => {
                 let selections = which.selections(&[PARKED[0], PARKED[1], EmailState::Queued])?;
@@ -132,14 +132,14 @@ impl Emails {
                 for selection in &selections {
                     mails += emails::drop(&pool, selection).await?;
                 }
-                conclude(mails, "given up")
+                conclude(mails, "dropped")
             }
         }
     }
 }
 
 impl Which {
-    /// As the store takes it. Only what is in one of the `possible` states can be meant.
+    /// The store's selections. Only e-mails in one of the `possible` states can be selected.
     fn selections(&self, possible: &[EmailState]) -> anyhow::Result<Vec<Selection>> {
         if !self.mails.is_empty() {
             let one = |&(user_id, id): &(UserId, NotificationId)| Selection {
@@ -153,7 +153,7 @@ impl Which {
         for state in &states {
             ensure!(
                 possible.contains(state),
-                "what is {} cannot be meant",
+                "e-mails that are {} cannot be selected",
                 state.name().to_lowercase()
             );
         }
@@ -169,26 +169,26 @@ async fn connect(database: &DatabaseConfig) -> anyhow::Result<PgPool> {
     let options = database.database_url.connect_options();
     schema::check(options)
         .await
-        .context("cannot look at the mail")?;
+        .context("cannot read the e-mails")?;
     Ok(pool::connect_lazy_for_command(options.clone(), 1))
 }
 
 async fn status(pool: &PgPool) -> anyhow::Result<()> {
-    let backlog = emails::backlog(pool).await?;
-    println!("waiting  {:>8}  to be sent later", backlog.waiting);
+    let counts = emails::queue_counts(pool).await?;
+    println!("waiting  {:>8}  to be sent later", counts.waiting);
     println!(
-        "due      {:>8}  the oldest for {}",
-        backlog.due,
-        humantime::format_duration(Duration::from_secs(backlog.oldest_due.as_secs()))
+        "due      {:>8}  the oldest since {}",
+        counts.due,
+        humantime::format_duration(Duration::from_secs(counts.oldest_due.as_secs()))
     );
-    println!("sending  {:>8}", backlog.sending);
-    println!("failed   {:>8}  parked: did not leave", backlog.failed);
-    println!("unknown  {:>8}  parked: may have left", backlog.unknown);
-    for trouble in emails::troubles(pool).await? {
-        let until = trouble.paused_until.map(time).unwrap_or_default();
+    println!("sending  {:>8}", counts.sending);
+    println!("failed   {:>8}  parked: not sent", counts.failed);
+    println!("unknown  {:>8}  parked: may have been sent", counts.unknown);
+    for failing in emails::failing_providers(pool).await? {
+        let until = failing.paused_until.map(time).unwrap_or_default();
         println!(
-            "{} does not work, next attempt after {until}: {}",
-            trouble.provider, trouble.trouble
+            "{} fails, next attempt after {until}: {}",
+            failing.provider, failing.reason
         );
     }
     Ok(())
@@ -235,14 +235,14 @@ fn table(entries: &[Entry]) -> String {
 
 fn conclude(mails: u64, what: &str) -> anyhow::Result<()> {
     match mails {
-        0 => bail!("there is no such mail"),
-        1 => println!("1 mail is {what}."),
-        _ => println!("{mails} mails are {what}."),
+        0 => bail!("no e-mail was found"),
+        1 => println!("1 e-mail was {what}."),
+        _ => println!("{mails} e-mails were {what}."),
     }
     Ok(())
 }
 
-/// To the second, in UTC.
+/// In UTC, without fractions of a second.
 fn time(time: OffsetDateTime) -> String {
     time.replace_nanosecond(0)
         .expect("0 is a nanosecond")

@@ -7,12 +7,12 @@ use crate::store::schema::{self, RevertTo};
 
 const EXAMPLES: &str = "\
 Examples:
-  heist migrate status           what is applied, and what is not
-  heist migrate up               apply what is missing
-  heist migrate down             undo the newest migration
-  heist migrate down --all       undo everything: the application's tables are as before";
+  heist migrate status           list applied and missing migrations
+  heist migrate up               apply the missing migrations
+  heist migrate down             revert the newest migration
+  heist migrate down --all       revert all: the application's tables are as before";
 
-/// Prepares the application's database, or takes the preparation back
+/// Applies or reverts the service's migrations of the application's database
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Migrate {
@@ -25,20 +25,20 @@ pub(super) struct Migrate {
 
 #[derive(clap::Subcommand)]
 enum Action {
-    /// Apply every migration that is missing; replicas may do so at the same time
+    /// Apply the missing migrations. Several processes may do so at the same time
     Up(DatabaseConfig),
-    /// Undo migrations, newest first; what the service stored in their tables is lost
+    /// Revert migrations, newest first. The data in their tables is lost
     Down {
         #[command(flatten)]
         database: DatabaseConfig,
-        /// Undo every migration newer than this one
+        /// Revert every migration newer than this one
         #[arg(long, value_name = "VERSION", conflicts_with = "all")]
         to: Option<i64>,
-        /// Undo every migration
+        /// Revert every migration
         #[arg(long)]
         all: bool,
     },
-    /// Show which migrations are applied; changes nothing
+    /// List applied and missing migrations
     Status(DatabaseConfig),
 }
 

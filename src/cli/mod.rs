@@ -1,4 +1,4 @@
-//! The commands, one file each.
+//! The commands, with one file each.
 
 mod archive;
 mod check;
@@ -21,13 +21,13 @@ Examples:
   heist
       Serve with a private PostgreSQL and demo players.
   DATABASE_URL=postgres://app:secret@db/app heist migrate up
-      Prepare the application's database.
+      Migrate the application's database.
   DATABASE_URL=postgres://app:secret@db/app HEIST_AUTH=none heist serve
-      Serve the application's players.";
+      Serve the application's players without authentication.";
 
-/// Lets players of a leaderboard rob each other: a gRPC service on PostgreSQL.
+/// A gRPC service on PostgreSQL that lets players of a leaderboard rob each other.
 ///
-/// Without a command it does what `heist serve` does.
+/// Without a command it runs `heist serve`.
 #[derive(clap::Parser)]
 #[command(name = "heist", version, after_help = EXAMPLES)]
 struct Cli {
@@ -60,7 +60,7 @@ pub fn run() -> ExitCode {
     };
     let result = runtime.block_on(async {
         match command {
-            Command::Serve(serve) => serve.run().await,
+            Command::Serve(serve) => Box::pin(serve.run()).await,
             Command::Migrate(migrate) => migrate.run().await,
             Command::Check(check) => check.run().await,
             Command::Archive(archive) => archive.run().await,
@@ -69,7 +69,7 @@ pub fn run() -> ExitCode {
             Command::Healthcheck(healthcheck) => healthcheck.run().await,
         }
     });
-    // Whatever still runs after the grace period is left behind, be it a read of a file system
+    // Tasks that still run after the grace period are abandoned, such as a read of a file system
     // that does not answer.
     runtime.shutdown_background();
     match result {
@@ -101,7 +101,7 @@ impl Command {
     }
 }
 
-/// One line, for people and for the log of a container.
+/// Prints the error as one line.
 fn fail(error: &anyhow::Error) -> ExitCode {
     eprintln!("heist: {error:#}");
     ExitCode::FAILURE

@@ -3,15 +3,17 @@
 use std::{fmt, net::SocketAddr, time::Instant};
 
 use anyhow::{Context as _, ensure};
+use private_postgres::PrivatePostgres;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::config::{Auth, ServeConfig};
 use crate::{
-    embedded::{self, Embedded, demo},
+    demo,
     server::{Options, Server},
     settings::LiveSettings,
     store::pool::DatabaseUrl,
     telemetry::Exporters,
+    watched::WatchedFile,
 };
 
 const EXAMPLES: &str = "\
@@ -19,9 +21,9 @@ Examples:
   heist serve
       With a private PostgreSQL and demo players.
   DATABASE_URL=postgres://app:secret@db/app HEIST_AUTH=none heist serve
-      On the application's database, prepared by `heist migrate up`.
+      On the application's database, after `heist migrate up`.
   HEIST_COOLDOWN=0s HEIST_LISTEN=127.0.0.1:0 heist serve
-      On any free port, and without a pause between heists.";
+      On any free port, without a cooldown.";
 
 /// Serves gRPC until SIGTERM or Ctrl-C
 #[derive(clap::Args)]
@@ -36,26 +38,26 @@ impl Serve {
         let begun = Instant::now();
         let config = self.config;
         let mut stop = StopSignals::listen()?;
-        // While e-mail is off, it need not be set up.
+        // E-mail needs a configuration only if it is on.
         let mail = config.email.clone().options();
         if let (Err(error), true) = (&mail, config.rules.email_enabled) {
             return Err(anyhow::Error::msg(error.clone()));
         }
         ensure!(
             config.shutdown_delay < config.shutdown_grace || config.shutdown_delay.is_zero(),
-            "HEIST_SHUTDOWN_DELAY has to be shorter than HEIST_SHUTDOWN_GRACE, of which it is a part"
+            "HEIST_SHUTDOWN_DELAY must be shorter than HEIST_SHUTDOWN_GRACE, which includes it"
         );
         ensure!(
             config.database_url.is_some() || config.database_direct_url.is_none(),
-            "DATABASE_DIRECT_URL is set and DATABASE_URL is not: they lead to the same database"
+            "DATABASE_DIRECT_URL needs DATABASE_URL"
         );
 
         ensure!(
             config.auth.is_some() || config.database_url.is_none(),
-            "HEIST_AUTH is not set: jwt asks for bearer tokens; none lets whoever can connect rob any player and award tokens"
+            "HEIST_AUTH is not set: jwt requires bearer tokens; with none, any client that can connect can execute heists for any player and award tokens"
         );
         let auth = config.auth.unwrap_or(Auth::None);
-        let security = config.security.clone().resolve(auth);
+        let security = config.security.resolve(auth);
         let (auth_options, tls) = security.map_err(anyhow::Error::msg)?;
         let is_open = auth == Auth::None && tls.is_none();
 
@@ -67,14 +69,16 @@ impl Serve {
             (database, Some(postgres))
         };
         if auth == Auth::None {
-            tracing::warn!("no authentication: whoever can connect may do everything");
+            tracing::warn!(
+                "no authentication: any client that can connect can execute heists for any player"
+            );
         }
 
         let settings = match config.settings_file {
             Some(file) => {
-                let name = format!("HEIST_SETTINGS_FILE={}", file.display());
+                let file = WatchedFile::named("HEIST_SETTINGS_FILE", file);
                 let cannot_mail = mail.as_ref().err().cloned();
-                (LiveSettings::watch(file, config.rules, cannot_mail).await).context(name)?
+                LiveSettings::watch(file, config.rules, cannot_mail).await?
             }
             None => LiveSettings::fixed(config.rules.into()),
         };
@@ -95,7 +99,7 @@ impl Serve {
         let mut server = tokio::select! {
             server = Server::start(options) => server?,
             signal = stop.received() => {
-                tracing::info!(signal, "stopping before it served");
+                tracing::info!(signal, "stopping before the server has started");
                 return Ok(());
             }
         };
@@ -135,26 +139,26 @@ impl Serve {
     }
 }
 
-async fn start_private(config: &ServeConfig) -> anyhow::Result<(DatabaseUrl, Embedded)> {
-    let options = embedded::Options {
-        data_dir: config.embedded.data_dir(),
-        bin_dir: config.embedded.pg_bin_dir.clone(),
+async fn start_private(config: &ServeConfig) -> anyhow::Result<(DatabaseUrl, PrivatePostgres)> {
+    let options = private_postgres::Options {
+        data_dir: config.private_postgres.data_dir(),
+        bin_dir: config.private_postgres.pg_bin_dir.clone(),
         settings: Vec::new(),
     };
-    let postgres = Embedded::start(&options).await?;
+    let postgres = PrivatePostgres::start(&options).await?;
     let url = demo::prepare(&postgres).await?;
     let database = DatabaseUrl::parse(&url).map_err(anyhow::Error::msg)?;
     Ok((database, postgres))
 }
 
-/// SIGTERM, as Kubernetes sends it, and Ctrl-C.
+/// SIGTERM, which Kubernetes sends, and SIGINT (Ctrl-C).
 struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl StopSignals {
-    /// Listens from now on, so that a signal during the start is not missed.
+    /// Registers the handlers, so that a signal during the start is not lost.
     fn listen() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -170,11 +174,11 @@ impl StopSignals {
     }
 }
 
-/// What a newcomer sees.
+/// The message after a start with demo players.
 struct Welcome<'a> {
-    postgres: &'a Embedded,
+    postgres: &'a PrivatePostgres,
     address: SocketAddr,
-    /// Whether calls without TLS and token are answered.
+    /// Whether calls work without TLS and without a token.
     is_open: bool,
 }
 
@@ -189,7 +193,7 @@ impl fmt::Display for Welcome<'_> {
             f,
             r#"
 heist serves gRPC on {address}, with demo players in a private PostgreSQL.
-Its data is kept in {data_dir}. To look inside:
+Its data is in {data_dir}. To connect:
   psql "{database_url}"
 "#,
             data_dir = postgres.data_dir().display(),

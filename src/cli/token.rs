@@ -14,19 +14,19 @@ const EXAMPLES: &str = "\
 Examples:
   export HEIST_JWT_SECRET_FILE=secret HEIST_JWT_ISSUER=heist-dev HEIST_JWT_AUDIENCE=heist
   heist token --subject web --scope 'heist.execute heist.read'
-      For a service, which may act for any player.
+      For a service, which can act for any player.
   heist token --subject 42
-      For player 42, who acts for themselves.
+      For player 42, who can only act for themselves.
   heist token --subject auth --scope token.award --private-key-file ed25519.pem --expires-in 5m
-      Signed with a private key in PEM (PKCS#8), whose kind decides the algorithm.
+      Signed with a private key in PEM (PKCS#8). The kind of key decides the algorithm.
   grpcurl -H \"authorization: Bearer $(heist token --subject 42)\" ...
 
 The scopes: heist.execute, heist.read, token.award, token.read, token.adjust, notification.read,
 notification.write.";
 
-/// Signs a bearer token for trying things out, and prints it
+/// Signs a bearer token for development, and prints it
 ///
-/// In production an identity provider makes them, and this service has only its public keys.
+/// In production an identity provider signs the tokens, and the service has only its public keys.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Token {
@@ -34,11 +34,11 @@ pub(super) struct Token {
     #[arg(long, value_name = "SUBJECT")]
     subject: String,
 
-    /// What a service may do: scopes, separated by spaces
+    /// The scopes of a service, separated by spaces
     #[arg(long, value_name = "SCOPES")]
     scope: Option<String>,
 
-    /// How long the token is valid
+    /// The validity of the token
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse::duration)]
     expires_in: Duration,
 
@@ -66,7 +66,7 @@ impl Token {
             audience: (self.jwt.jwt_audience).context("HEIST_JWT_AUDIENCE is not set")?,
             expires_in: self.expires_in,
         };
-        println!("{}", key.sign(&grant).context("cannot sign this")?);
+        println!("{}", key.sign(&grant).context("cannot sign the token")?);
         Ok(())
     }
 
@@ -74,7 +74,7 @@ impl Token {
         let (file, is_private) = match (&self.private_key_file, &self.jwt.jwt_secret_file) {
             (Some(file), _) => (file, true),
             (None, Some(file)) => (file, false),
-            (None, None) => bail!("expected --private-key-file, or HEIST_JWT_SECRET_FILE"),
+            (None, None) => bail!("expected --private-key-file or HEIST_JWT_SECRET_FILE"),
         };
         let name = || file.display().to_string();
         let content = tokio::fs::read(file).await.with_context(name)?;
@@ -87,7 +87,7 @@ impl Token {
     }
 }
 
-/// A scope that is mistyped would be passed over by the server.
+/// The server ignores unknown scopes, so a typing error would go unnoticed.
 fn check_scopes(claim: &str) -> anyhow::Result<()> {
     for name in claim.split(' ') {
         ensure!(Scope::named(name).is_some(), "there is no scope {name:?}");

@@ -1,4 +1,4 @@
-//! Tells what is wrong with the arguments or the environment.
+//! Error messages for invalid arguments and environment variables.
 
 use std::{iter, process::ExitCode};
 
@@ -11,14 +11,14 @@ use super::Cli;
 
 const USAGE: u8 = 2;
 
-/// Prints a value that is missing or does not parse as one line that names the variable, the
-/// value and what is expected; everything else as clap does, help and version among it.
+/// Prints one line for a value that is missing or does not parse: the variable, the value and what is
+/// expected. clap prints everything else, including help and version.
 pub(super) fn report(error: &clap::Error) -> ExitCode {
     if let Some(line) = bad_value(error).or_else(|| missing_value(error)) {
         eprintln!("heist: {line}");
         return ExitCode::from(USAGE);
     }
-    // Help may have lost its reader: no reason to panic.
+    // The reader may have closed the pipe.
     let _ = error.print();
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
 }
@@ -57,7 +57,7 @@ fn missing_value(error: &clap::Error) -> Option<String> {
     Some(format!("{variable} is not set (also set by {flag})"))
 }
 
-/// The variable that sets `flag`, and whether its value is nobody's business.
+/// The variable that sets `flag`, and whether its value is secret.
 fn variable_of(flag: &str) -> Option<(String, bool)> {
     let name = flag.strip_prefix("--")?;
     let cli = Cli::command();

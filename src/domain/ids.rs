@@ -80,12 +80,6 @@ impl RequestId {
         Self(uuid)
     }
 
-    /// A key that no other call has: a random UUID of version 7.
-    #[must_use]
-    pub fn random() -> Self {
-        Self(Uuid::now_v7())
-    }
-
     #[must_use]
     pub const fn get(self) -> Uuid {
         self.0

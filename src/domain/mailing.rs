@@ -2,73 +2,143 @@
 
 use std::{sync::Arc, time::Duration};
 
-use time::{OffsetDateTime, Time, UtcOffset};
+use time::{OffsetDateTime, Time, UtcOffset, macros::time};
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// After a window has opened it takes this long until it is used: what was decided before it
-/// opened is in the books by then, and goes out with the same mail.
+/// Digests start this long after the window opens, so that transactions that began before the
+/// opening have committed and their notifications are in the same digest.
 const SETTLING: Duration = Duration::from_mins(1);
 
-/// How players are mailed.
+/// How notifications are sent by e-mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mailing {
-    /// A mail for each notification, as soon as it is there.
-    Immediate,
-    /// One mail a day for each player, within this window, with all that happened before it.
-    Daily(Window),
+pub struct Mailing {
+    /// The mode for players without a preference.
+    pub default_mode: EmailMode,
+    /// The period in which digests are sent.
+    pub window: Window,
 }
 
-/// Tells how players are mailed at this moment; `None`: they are not.
+/// How the notifications of one player are grouped into e-mails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmailMode {
+    /// One e-mail per notification, immediately after the commit.
+    Immediate,
+    /// One e-mail a day with all notifications from before the window opened.
+    Digest,
+}
+
+/// A player's choice. A player without a choice has the service's default mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmailPreference {
+    Immediate,
+    Digest,
+    Never,
+}
+
+/// Returns the settings at this moment. `None`: e-mail is switched off.
 pub type MailingNow = Arc<dyn Fn() -> Option<Mailing> + Send + Sync>;
 
-/// A time of day in UTC, and how long it lasts: from a quarter of an hour to less than a day.
+/// A daily period in UTC, from 15 minutes to less than 24 hours long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     opens: Time,
     length: Duration,
 }
 
+/// The digest of a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digest {
+    /// The most recent opening of the window. Notifications from before it are in the digest.
+    pub opened_at: OffsetDateTime,
+    /// When sending starts after that opening.
+    pub starts_at: OffsetDateTime,
+    /// Whether digests may be sent at the moment.
+    pub is_open: bool,
+    /// The next time that digests start.
+    pub next_start: OffsetDateTime,
+}
+
+/// A queued e-mail that is due, as far as its schedule depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    pub mode: EmailMode,
+    pub due_at: OffsetDateTime,
+    /// An attempt to send it was made.
+    pub attempted: bool,
+}
+
 impl Mailing {
-    /// When a notification of `now` is to be sent.
+    /// One e-mail per notification, for players without a preference.
     #[must_use]
-    pub fn first_attempt(self, now: OffsetDateTime) -> OffsetDateTime {
-        match self {
-            Self::Immediate => now,
-            Self::Daily(window) => window.last_opening(now) + DAY,
+    pub fn immediate() -> Self {
+        Self {
+            default_mode: EmailMode::Immediate,
+            window: Window::DEFAULT,
         }
     }
 
-    /// Whether mail may be sent now.
+    /// One e-mail a day within the window, for players without a preference.
     #[must_use]
-    pub fn is_open(self, now: OffsetDateTime) -> bool {
-        match self {
-            Self::Immediate => true,
-            Self::Daily(window) => {
-                let open_for = now - window.last_opening(now);
-                open_for >= SETTLING && open_for < window.length
-            }
+    pub fn digest(window: Window) -> Self {
+        Self {
+            default_mode: EmailMode::Digest,
+            window,
         }
     }
 
-    /// How long after the time of the first attempt it is tried again: a day, and where there is
-    /// a window, until the next day's closes.
+    /// The mode of a player with this preference. `None`: the player receives no e-mail.
     #[must_use]
-    pub fn patience(self) -> Duration {
-        match self {
-            Self::Immediate => DAY,
-            Self::Daily(window) => DAY + window.length,
+    pub fn mode_of(self, preference: Option<EmailPreference>) -> Option<EmailMode> {
+        match preference {
+            None => Some(self.default_mode),
+            Some(EmailPreference::Immediate) => Some(EmailMode::Immediate),
+            Some(EmailPreference::Digest) => Some(EmailMode::Digest),
+            Some(EmailPreference::Never) => None,
+        }
+    }
+
+    /// How long after its due time an e-mail is retried: 24 hours, or for a digest until the next
+    /// day's window closes.
+    #[must_use]
+    pub fn patience(self, mode: EmailMode) -> Duration {
+        match mode {
+            EmailMode::Immediate => DAY,
+            EmailMode::Digest => DAY + self.window.length,
+        }
+    }
+}
+
+impl Digest {
+    /// When an e-mail that is due now must be sent later instead. `None`: it may be sent now.
+    ///
+    /// A digest takes what was written before the window opened, what was deferred to this digest,
+    /// and what was attempted before. Everything else waits for the next digest, because a second
+    /// digest on the same day would follow.
+    #[must_use]
+    pub fn deferral(self, email: Due) -> Option<OffsetDateTime> {
+        let is_in_digest =
+            email.attempted || email.due_at <= self.opened_at || email.due_at == self.starts_at;
+        match email.mode {
+            EmailMode::Digest if !(self.is_open && is_in_digest) => Some(self.next_start),
+            _ => None,
         }
     }
 }
 
 impl Window {
+    /// From 18:00 to 20:00.
+    pub const DEFAULT: Self = Self {
+        opens: time!(18:00),
+        length: Duration::from_hours(2),
+    };
+
     const SHORTEST: Duration = Duration::from_mins(15);
 
-    /// `None` where it is shorter than a quarter of an hour. It may last over midnight.
+    /// `None` if the period is shorter than 15 minutes. It may include midnight.
     #[must_use]
     pub fn new(opens: Time, closes: Time) -> Option<Self> {
-        // The difference of two times of day, and where it is negative, on the next day.
+        // A negative difference means that the window closes on the next day.
         let difference = closes - opens;
         let length = if difference.is_negative() {
             DAY.checked_sub(difference.unsigned_abs())?
@@ -78,7 +148,24 @@ impl Window {
         (length >= Self::SHORTEST).then_some(Self { opens, length })
     }
 
-    /// When it opened last, now at the latest.
+    /// The digest at this moment.
+    #[must_use]
+    pub fn digest_at(self, now: OffsetDateTime) -> Digest {
+        let opened_at = self.last_opening(now);
+        let starts_at = opened_at + SETTLING;
+        Digest {
+            opened_at,
+            starts_at,
+            is_open: now >= starts_at && now < opened_at + self.length,
+            next_start: if now < starts_at {
+                starts_at
+            } else {
+                starts_at + DAY
+            },
+        }
+    }
+
+    /// The most recent opening, at or before `now`.
     fn last_opening(self, now: OffsetDateTime) -> OffsetDateTime {
         let now = now.to_offset(UtcOffset::UTC);
         let today = now.replace_time(self.opens);
@@ -92,39 +179,99 @@ mod tests {
 
     use super::*;
 
-    fn daily(opens: Time, closes: Time) -> Mailing {
-        Mailing::Daily(Window::new(opens, closes).unwrap())
+    fn window(opens: Time, closes: Time) -> Window {
+        Window::new(opens, closes).unwrap()
     }
 
-    #[test]
-    fn immediately_means_now_and_for_a_day() {
-        let now = datetime!(2026-11-23 17:59:59 UTC);
-        assert_eq!(Mailing::Immediate.first_attempt(now), now);
-        assert!(Mailing::Immediate.is_open(now));
-        assert_eq!(Mailing::Immediate.patience(), Duration::from_hours(24));
-    }
-
-    #[test]
-    fn what_happens_before_the_window_opens_goes_out_today_and_the_rest_tomorrow() {
-        let mailing = daily(time!(18:00), time!(20:00));
-        let today = datetime!(2026-11-23 18:00 UTC);
-        let tomorrow = datetime!(2026-11-24 18:00 UTC);
-        for (now, expected) in [
-            (datetime!(2026-11-23 00:00 UTC), today),
-            (datetime!(2026-11-23 17:59:59.999 UTC), today),
-            (datetime!(2026-11-23 18:00 UTC), tomorrow),
-            (datetime!(2026-11-23 19:00 UTC), tomorrow),
-            (datetime!(2026-11-23 23:59 UTC), tomorrow),
-            (datetime!(2026-11-23 18:59 +01:00), today),
-            (datetime!(2026-11-23 19:00 +01:00), tomorrow),
-        ] {
-            assert_eq!(mailing.first_attempt(now), expected, "{now}");
+    fn fresh(due_at: OffsetDateTime) -> Due {
+        Due {
+            mode: EmailMode::Digest,
+            due_at,
+            attempted: false,
         }
     }
 
     #[test]
-    fn mail_is_sent_within_the_window_alone_and_not_in_its_first_minute() {
-        let mailing = daily(time!(18:00), time!(20:00));
+    fn an_immediate_email_is_never_deferred() {
+        let now = datetime!(2026-11-23 17:59:59 UTC);
+        let email = Due {
+            mode: EmailMode::Immediate,
+            ..fresh(now)
+        };
+        assert_eq!(Window::DEFAULT.digest_at(now).deferral(email), None);
+    }
+
+    #[test]
+    fn notifications_from_before_the_opening_are_in_todays_digest_and_later_ones_in_tomorrows() {
+        let today = datetime!(2026-11-23 18:01 UTC);
+        let tomorrow = datetime!(2026-11-24 18:01 UTC);
+        for (written_at, now, expected) in [
+            (
+                datetime!(2026-11-23 00:00 UTC),
+                datetime!(2026-11-23 00:00 UTC),
+                Some(today),
+            ),
+            (
+                datetime!(2026-11-23 17:59 UTC),
+                datetime!(2026-11-23 18:00:30 UTC),
+                Some(today),
+            ),
+            (
+                datetime!(2026-11-23 17:59 UTC),
+                datetime!(2026-11-23 18:01 UTC),
+                None,
+            ),
+            (
+                datetime!(2026-11-23 18:00 UTC),
+                datetime!(2026-11-23 19:00 UTC),
+                None,
+            ),
+            (
+                datetime!(2026-11-23 18:02 UTC),
+                datetime!(2026-11-23 19:00 UTC),
+                Some(tomorrow),
+            ),
+            (
+                datetime!(2026-11-23 17:59 UTC),
+                datetime!(2026-11-23 20:00 UTC),
+                Some(tomorrow),
+            ),
+            (
+                datetime!(2026-11-23 18:59 +01:00),
+                datetime!(2026-11-23 18:01 UTC),
+                None,
+            ),
+            // Deferred to today's digest.
+            (today, datetime!(2026-11-23 19:00 UTC), None),
+        ] {
+            let digest = Window::DEFAULT.digest_at(now);
+            assert_eq!(
+                digest.deferral(fresh(written_at)),
+                expected,
+                "{written_at} at {now}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_failed_digest_is_retried_within_the_window_and_then_on_the_next_day() {
+        let retry = Due {
+            attempted: true,
+            ..fresh(datetime!(2026-11-23 18:30 UTC))
+        };
+        let digest_at = |now| Window::DEFAULT.digest_at(now);
+        assert_eq!(
+            digest_at(datetime!(2026-11-23 19:59 UTC)).deferral(retry),
+            None
+        );
+        assert_eq!(
+            digest_at(datetime!(2026-11-23 20:00 UTC)).deferral(retry),
+            Some(datetime!(2026-11-24 18:01 UTC))
+        );
+    }
+
+    #[test]
+    fn digests_are_sent_within_the_window_except_its_first_minute() {
         for (now, expected) in [
             (datetime!(2026-11-23 17:59 UTC), false),
             (datetime!(2026-11-23 18:00:59 UTC), false),
@@ -132,33 +279,45 @@ mod tests {
             (datetime!(2026-11-23 19:59:59 UTC), true),
             (datetime!(2026-11-23 20:00 UTC), false),
         ] {
-            assert_eq!(mailing.is_open(now), expected, "{now}");
+            assert_eq!(Window::DEFAULT.digest_at(now).is_open, expected, "{now}");
         }
-        assert_eq!(mailing.patience(), Duration::from_hours(26));
+        let mailing = Mailing::digest(Window::DEFAULT);
+        assert_eq!(
+            mailing.patience(EmailMode::Digest),
+            Duration::from_hours(26)
+        );
+        assert_eq!(mailing.patience(EmailMode::Immediate), DAY);
     }
 
     #[test]
-    fn a_window_may_last_over_midnight() {
-        let mailing = daily(time!(23:00), time!(01:00));
-        let opening = datetime!(2026-11-23 23:00 UTC);
-        assert_eq!(
-            mailing.first_attempt(datetime!(2026-11-23 12:00 UTC)),
-            opening
-        );
-        assert_eq!(
-            mailing.first_attempt(datetime!(2026-11-24 00:30 UTC)),
-            opening + DAY
-        );
-        assert!(mailing.is_open(datetime!(2026-11-24 00:59 UTC)));
-        assert!(!mailing.is_open(datetime!(2026-11-24 01:00 UTC)));
-        assert_eq!(mailing.patience(), Duration::from_hours(26));
+    fn a_window_may_include_midnight() {
+        let window = window(time!(23:00), time!(01:00));
+        let digest = window.digest_at(datetime!(2026-11-24 00:59 UTC));
+        assert!(digest.is_open);
+        assert_eq!(digest.opened_at, datetime!(2026-11-23 23:00 UTC));
+        assert_eq!(digest.next_start, datetime!(2026-11-24 23:01 UTC));
+        assert!(!window.digest_at(datetime!(2026-11-24 01:00 UTC)).is_open);
     }
 
     #[test]
-    fn a_window_lasts_a_quarter_of_an_hour_at_least() {
+    fn a_window_lasts_at_least_15_minutes() {
         assert_eq!(Window::new(time!(18:00), time!(18:14)), None);
         assert_eq!(Window::new(time!(18:00), time!(18:00)), None);
         assert!(Window::new(time!(18:00), time!(18:15)).is_some());
         assert!(Window::new(time!(18:00), time!(17:59)).is_some());
+        assert_eq!(window(time!(18:00), time!(20:00)), Window::DEFAULT);
+    }
+
+    #[test]
+    fn a_preference_overrides_the_default_mode() {
+        let mailing = Mailing::digest(Window::DEFAULT);
+        for (preference, expected) in [
+            (None, Some(EmailMode::Digest)),
+            (Some(EmailPreference::Immediate), Some(EmailMode::Immediate)),
+            (Some(EmailPreference::Digest), Some(EmailMode::Digest)),
+            (Some(EmailPreference::Never), None),
+        ] {
+            assert_eq!(mailing.mode_of(preference), expected);
+        }
     }
 }

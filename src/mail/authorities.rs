@@ -1,12 +1,7 @@
-//! Whose certificates count when mail is handed over: those of the public authorities, and of one's
-//! own.
+//! Certificate authorities that are trusted when connecting to a provider.
 
 use std::sync::Arc;
 
-use lettre::transport::smtp::{
-    self,
-    client::{Certificate, TlsParameters},
-};
 use tokio_rustls::{
     TlsConnector,
     rustls::{
@@ -16,16 +11,16 @@ use tokio_rustls::{
     },
 };
 
-/// Authorities besides the public ones, such as that of a relay inside a company.
+/// Additional authorities besides the public ones, for example for a relay inside a company.
 #[derive(Clone, Debug, Default)]
 pub struct Authorities(Vec<CertificateDer<'static>>);
 
 impl Authorities {
-    /// Reads their certificates, in PEM.
+    /// Reads certificates in PEM.
     ///
     /// # Errors
     ///
-    /// Says what is expected.
+    /// Returns the expected form.
     pub fn parse(pem: &[u8]) -> Result<Self, String> {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         let certificates =
@@ -41,24 +36,15 @@ impl Authorities {
         Ok(Self(certificates))
     }
 
-    pub(super) fn for_http(&self) -> TlsConnector {
+    pub(super) fn connector(&self) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         roots.add_parsable_certificates(self.0.iter().cloned());
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .expect("ring knows the usual versions of TLS")
+            .expect("ring supports TLS 1.2 and 1.3")
             .with_root_certificates(roots)
             .with_no_client_auth();
         TlsConnector::from(Arc::new(config))
-    }
-
-    pub(super) fn for_smtp(&self, host: &str) -> Result<TlsParameters, smtp::Error> {
-        let mut parameters = TlsParameters::builder(host.to_owned());
-        for certificate in &self.0 {
-            let certificate = Certificate::from_der(certificate.to_vec())?;
-            parameters = parameters.add_root_certificate(certificate);
-        }
-        parameters.build_rustls()
     }
 }

@@ -1,15 +1,25 @@
-//! One HTTP request on a connection of its own.
+//! Sends one HTTP request on a new connection.
 //!
-//! A connection that lives on may be closed by the other end at any time, and then nobody can tell
-//! whether a request on it was heard. On a new one, everything that fails before the request is
-//! written surely did not leave.
+//! The other end may close a kept-alive connection at any time, and then it is unknown whether it
+//! received the request. On a new connection, a failure before the first byte of the request proves
+//! that nothing was received.
 
-use std::{fmt, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::{
     HeaderMap, Request, Response, StatusCode,
-    body::{Bytes, Incoming},
+    body::{Body, Bytes, Frame, Incoming, SizeHint},
     client::conn::http1,
 };
 use hyper_util::rt::TokioIo;
@@ -22,64 +32,75 @@ use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 use tokio_util::sync::CancellationToken;
 use url::{Host, Url};
 
-use super::Authorities;
+use super::{Authorities, Proxy};
 
-/// The most of an answer that is looked at.
+/// Maximum size of a response body that is read.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
-/// How long a connection may take, where the whole may take longer.
+/// Time limit for connecting, where the limit for the whole request is longer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An HTTP server, and how to reach it.
+/// An HTTP resource, and how to connect to its server.
 #[derive(Clone)]
 pub(super) struct Endpoint {
     url: Url,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    proxy: Option<Proxy>,
 }
 
-/// An answer, whatever it says.
+/// A response with any status.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    /// Empty where it was too long, or did not arrive in time.
+    /// Whether the body of the request was handed to the connection before the response came. If it
+    /// was not, the server cannot have accepted the request.
+    pub(super) body_sent: bool,
+    /// Empty if the body was too long or did not arrive in time.
     pub(super) body: Bytes,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 pub(super) enum Failure {
-    /// Nothing has left.
+    /// No byte of the request was sent.
     NotSent(String),
-    /// Everything may have left.
+    /// No byte of the request was sent, and an operator has to change a setting.
+    Misconfigured(String),
+    /// The server may have received the whole request.
     NoAnswer(String),
-    /// It was not begun, because the server stops.
+    /// The request was not begun, because this process stops.
     Stopping,
 }
 
 impl Endpoint {
-    /// `url` is where it is, with the path of what is posted there. Where that is HTTPS, its
-    /// certificate has to be of one of the `authorities`.
+    /// With an `https` URL, the server's certificate must be issued by one of the `authorities`.
     ///
     /// # Errors
     ///
-    /// Says what is expected of a URL.
-    pub(super) fn new(url: Url, authorities: &Authorities) -> Result<Self, String> {
+    /// Returns the expected form of the URL.
+    pub(super) fn new(
+        url: Url,
+        authorities: &Authorities,
+        proxy: Option<Proxy>,
+    ) -> Result<Self, String> {
         let tls = match (url.scheme(), url.host()) {
             ("http", Some(_)) => None,
             ("https", Some(host)) => {
                 let name = match host {
                     Host::Domain(name) => ServerName::try_from(name.to_owned())
-                        .map_err(|_| format!("{name} is no name of a server"))?,
+                        .map_err(|_| format!("{name} is not a valid server name"))?,
                     Host::Ipv4(address) => ServerName::from(std::net::IpAddr::from(address)),
                     Host::Ipv6(address) => ServerName::from(std::net::IpAddr::from(address)),
                 };
-                Some((authorities.for_http(), name))
+                Some((authorities.connector(), name))
             }
             _ => return Err("expected a URL that begins with https:// or http://".to_owned()),
         };
-        Ok(Self { url, tls })
+        // A proxy could change what is not encrypted.
+        let proxy = proxy.filter(|_| tls.is_some());
+        Ok(Self { url, tls, proxy })
     }
 
-    /// Posts JSON. Takes `limit` at the most. Until the request is written, it is given up when
-    /// the server is `stopping`.
+    /// Posts JSON within `limit`. When `stopping` is cancelled before the request is written, it is
+    /// given up.
     pub(super) async fn post(
         &self,
         authorization: &str,
@@ -88,21 +109,30 @@ impl Endpoint {
         stopping: &CancellationToken,
     ) -> Result<Answer, Failure> {
         let until = Instant::now() + limit;
-        let request = self.request(authorization, json)?;
+        let body_sent = Arc::new(AtomicBool::new(false));
+        let body = TrackedBody {
+            data: Some(json.into()),
+            sent: Arc::clone(&body_sent),
+        };
+        let request = self.request(authorization, body)?;
         let connecting = timeout(limit.min(CONNECT_TIMEOUT), self.connect());
         let mut sender = tokio::select! {
             connected = connecting => match connected {
                 Ok(Ok(sender)) => sender,
-                Ok(Err(error)) => return Err(Failure::NotSent(error)),
-                Err(_elapsed) => return Err(Failure::NotSent("no connection in time".to_owned())),
+                Ok(Err(failure)) => return Err(failure),
+                Err(_elapsed) => return Err(Failure::NotSent("no connection within the time limit".to_owned())),
             },
             () = stopping.cancelled() => return Err(Failure::Stopping),
         };
         match timeout_at(until, sender.try_send_request(request)).await {
-            Ok(Ok(response)) => Ok(read(response, until).await),
+            Ok(Ok(response)) => {
+                let body_sent = body_sent.load(Ordering::Acquire);
+                Ok(read(response, body_sent, until).await)
+            }
             Ok(Err(mut error)) => {
-                // Handed back: not a byte of it was written.
-                let unwritten = error.take_message().is_some();
+                // hyper returns the request only if it wrote no byte of it.
+                let unwritten =
+                    error.take_message().is_some() || !body_sent.load(Ordering::Acquire);
                 let why = error.into_error().to_string();
                 Err(if unwritten {
                     Failure::NotSent(why)
@@ -117,61 +147,106 @@ impl Endpoint {
         }
     }
 
-    fn request(&self, authorization: &str, json: Vec<u8>) -> Result<Request<Full<Bytes>>, Failure> {
+    fn request(
+        &self,
+        authorization: &str,
+        body: TrackedBody,
+    ) -> Result<Request<TrackedBody>, Failure> {
         let host = self.url.authority().rsplit('@').next().unwrap_or_default();
         Request::post(self.url.path())
             .header("host", host)
             .header("authorization", authorization)
             .header("content-type", "application/json")
             .header("connection", "close")
-            .body(Full::from(json))
-            // The error would repeat the key.
-            .map_err(|_| Failure::NotSent("the key cannot be put into a header".to_owned()))
+            .body(body)
+            // The error's text would repeat the key.
+            .map_err(|_| {
+                Failure::NotSent(
+                    "the key contains characters that a header cannot contain".to_owned(),
+                )
+            })
     }
 
-    async fn connect(&self) -> Result<http1::SendRequest<Full<Bytes>>, String> {
+    async fn connect(&self) -> Result<http1::SendRequest<TrackedBody>, Failure> {
         let host = self.url.host_str().unwrap_or_default();
         let port = self.url.port_or_known_default().unwrap_or_default();
-        let stream = TcpStream::connect((host.trim_matches(['[', ']']), port))
-            .await
-            .map_err(|error| error.to_string())?;
-        // The whole request is one write: it should not wait for more.
-        stream
-            .set_nodelay(true)
-            .map_err(|error| error.to_string())?;
+        let stream = match &self.proxy {
+            Some(proxy) => proxy.connect(host, port).await?,
+            None => TcpStream::connect((host.trim_matches(['[', ']']), port))
+                .await
+                .map_err(not_sent)?,
+        };
+        // The whole request is one write, so Nagle's algorithm would only delay it.
+        stream.set_nodelay(true).map_err(not_sent)?;
         match &self.tls {
-            None => speak_http(stream).await,
+            None => handshake(stream).await,
             Some((connector, name)) => {
                 let stream = connector.connect(name.clone(), stream).await;
-                speak_http(stream.map_err(|error| error.to_string())?).await
+                handshake(stream.map_err(not_sent)?).await
             }
         }
     }
 }
 
-async fn speak_http(
+async fn handshake(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-) -> Result<http1::SendRequest<Full<Bytes>>, String> {
+) -> Result<http1::SendRequest<TrackedBody>, Failure> {
     let (sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
-        .map_err(|error| error.to_string())?;
-    // Ends with the sender, or with the stream; whoever waits for an answer is told why.
+        .map_err(not_sent)?;
+    // The task ends with the sender or the stream. A pending request receives the error.
     tokio::spawn(connection);
     Ok(sender)
 }
 
-async fn read(response: Response<Incoming>, until: Instant) -> Answer {
+fn not_sent(error: impl fmt::Display) -> Failure {
+    Failure::NotSent(error.to_string())
+}
+
+async fn read(response: Response<Incoming>, body_sent: bool, until: Instant) -> Answer {
     let (head, body) = response.into_parts();
     let body = timeout_at(until, Limited::new(body, MAX_ANSWER_BYTES).collect()).await;
     let body = match body {
         Ok(Ok(body)) => body.to_bytes(),
-        // The status has said what matters.
+        // The status alone decides the outcome.
         Ok(Err(_)) | Err(_) => Bytes::new(),
     };
     Answer {
         status: head.status,
         headers: head.headers,
+        body_sent,
         body,
+    }
+}
+
+/// A body that notes when it is handed to the connection.
+struct TrackedBody {
+    data: Option<Bytes>,
+    sent: Arc<AtomicBool>,
+}
+
+impl Body for TrackedBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let data = self.data.take();
+        if data.is_some() {
+            self.sent.store(true, Ordering::Release);
+        }
+        Poll::Ready(data.map(|data| Ok(Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let length = self.data.as_ref().map_or(0, Bytes::len);
+        SizeHint::with_exact(length as u64)
     }
 }
 

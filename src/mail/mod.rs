@@ -1,17 +1,22 @@
-//! Sends notifications by e-mail, after the commit and apart from every call.
+//! Sends notifications by e-mail. Sending happens after the commit and outside of every call.
 //!
-//! A notification is queued in the transaction that writes it, as a part of its row. Every replica
-//! has a worker, which claims what is due, sends it, and writes what became of it. The claim is
-//! committed before anything is sent: what may have left is never sent again by itself, whoever
-//! dies when. What surely did not leave is tried again for a day.
+//! The transaction that writes a notification also queues its e-mail, in columns of the same row.
+//! The worker of each replica claims e-mails that are due, sends them and records the outcomes.
+//! Delivery is at most once: the worker commits a claim before it opens a connection, so a crash at
+//! any point never causes a second e-mail. An e-mail that certainly did not leave is retried for 24
+//! hours.
 //!
-//! Addresses are read when a mail is sent, and are in no log and no error.
+//! The worker reads an address when it claims the e-mail. Addresses never appear in logs or errors.
 
+mod address;
+mod attempt;
 mod authorities;
+mod claim;
 mod http;
-mod letter;
 mod outcome;
+mod proxy;
 mod rate;
+mod render;
 mod secret;
 mod sendgrid;
 mod smtp;
@@ -27,45 +32,46 @@ use url::Url;
 
 pub use self::{
     authorities::Authorities,
+    proxy::Proxy,
     rate::Rate,
     secret::Secret,
     sendgrid::SendGrid,
     smtp::{Smtp, SmtpServer},
     unsubscribe::Unsubscribe,
 };
-use self::{letter::Letter, outcome::Outcome, worker::Worker};
+use self::{outcome::Outcome, render::RenderedEmail, worker::Worker};
 use crate::{
     domain::mailing::{Mailing, MailingNow},
     store::PgPool,
 };
 
-/// What mail is sent, and how.
+/// Which e-mails are sent, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub mailing: Mailing,
     pub provider: Provider,
-    /// The most that all replicas send together.
+    /// The limit for all replicas together.
     pub rate: Rate,
     pub presentation: Presentation,
 }
 
-/// What every mail has in common.
+/// What all e-mails have in common.
 #[derive(Clone, Debug)]
 pub struct Presentation {
     pub from: Mailbox,
-    /// Where the application is; links go below it. None: no links.
+    /// Base URL of the application, to which link paths are appended. `None`: e-mails have no links.
     pub link_base: Option<Url>,
     pub unsubscribe: Option<Unsubscribe>,
 }
 
-/// Who takes mail from us.
+/// The provider that accepts our e-mails.
 #[derive(Clone, Debug)]
 pub enum Provider {
     SendGrid(SendGrid),
     Smtp(Smtp),
 }
 
-/// The worker of this replica.
+/// A handle of this replica's worker task.
 pub struct Mailer {
     wake: Arc<Notify>,
     stopping: CancellationToken,
@@ -73,7 +79,7 @@ pub struct Mailer {
 }
 
 impl Mailer {
-    /// Sends nothing as long as nobody is to be mailed `now`.
+    /// Starts the worker. It claims nothing while `now` returns `None`.
     #[must_use]
     pub fn start(pool: PgPool, options: Options, now: MailingNow) -> Self {
         let wake = Arc::new(Notify::new());
@@ -86,28 +92,28 @@ impl Mailer {
         }
     }
 
-    /// What says that something was queued.
+    /// Returns a function that tells the worker that an e-mail was queued. It never blocks.
     pub fn waker(&self) -> impl Fn() + Send + Sync + 'static {
         let wake = Arc::clone(&self.wake);
         move || wake.notify_one()
     }
 
-    /// Begins no more mails.
+    /// Tells the worker to claim no further e-mails.
     pub fn stop(&self) {
         self.stopping.cancel();
     }
 
-    /// Waits until it is known what became of the mails that were begun, after [`Mailer::stop`].
-    /// What is given up before counts as unknown when its claim ends.
+    /// Waits, after [`Mailer::stop`], until the outcomes of all claimed e-mails are recorded. If the
+    /// caller stops waiting earlier, those e-mails become `UNKNOWN` when their claims expire.
     pub async fn finish(self) {
         if let Err(panic) = self.worker.await {
-            tracing::error!(error = %panic, "the mail worker panicked");
+            tracing::error!(error = %panic, "the e-mail worker panicked");
         }
     }
 }
 
 impl Provider {
-    /// As the database calls it.
+    /// Its name in the database.
     fn name(&self) -> &'static str {
         match self {
             Self::SendGrid(_) => "sendgrid",
@@ -115,7 +121,7 @@ impl Provider {
         }
     }
 
-    /// The longest that an attempt takes.
+    /// The time limit of one attempt.
     fn timeout(&self) -> std::time::Duration {
         match self {
             Self::SendGrid(sendgrid) => sendgrid.timeout,
@@ -123,11 +129,17 @@ impl Provider {
         }
     }
 
-    /// Tries once. Gives up as long as nothing has left when it is `stopping`.
-    async fn send(&self, from: &Mailbox, letter: &Letter, stopping: &CancellationToken) -> Outcome {
+    /// Makes one attempt. When `stopping` is cancelled before any part of the e-mail was handed
+    /// over, the attempt ends with [`Outcome::Released`].
+    async fn send(
+        &self,
+        from: &Mailbox,
+        email: &RenderedEmail,
+        stopping: &CancellationToken,
+    ) -> Outcome {
         match self {
-            Self::SendGrid(sendgrid) => sendgrid.send(from, letter, stopping).await,
-            Self::Smtp(smtp) => smtp.send(from, letter, stopping).await,
+            Self::SendGrid(sendgrid) => sendgrid.send(from, email, stopping).await,
+            Self::Smtp(smtp) => smtp.send(from, email, stopping).await,
         }
     }
 }

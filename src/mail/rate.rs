@@ -1,11 +1,12 @@
-//! How much may be sent.
+//! The limit of e-mails per minute.
 
 use std::time::Duration;
 
-/// Unused rate is kept for this long, so that a quiet minute does not make a busy one wait.
+/// Capacity of the token bucket, as time: after an idle period this much of the rate may be used at
+/// once.
 const BURST: Duration = Duration::from_secs(1);
 
-/// Mails in a minute at the most, of all replicas together.
+/// The maximum number of e-mails per minute, for all replicas together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     per_minute: u32,
@@ -14,24 +15,24 @@ pub struct Rate {
 impl Rate {
     /// # Panics
     ///
-    /// Where it is 0.
+    /// If the number is 0.
     #[must_use]
     pub fn per_minute(per_minute: u32) -> Self {
-        assert!(per_minute > 0, "nothing could ever be sent");
+        assert!(per_minute > 0, "a rate of 0 would never allow an e-mail");
         Self { per_minute }
     }
 
-    /// How long so many mails take at this rate.
+    /// The time that this number of e-mails takes at this rate.
     pub(super) fn cost(self, mails: usize) -> Duration {
         let mails = u32::try_from(mails).unwrap_or(u32::MAX);
         Duration::from_mins(1).saturating_mul(mails) / self.per_minute
     }
 
-    /// How many may be sent at once where those sent so far are so far ahead of the rate.
+    /// The number of e-mails that may be sent now, when those sent so far are `ahead` of the rate.
     pub(super) fn allowance(self, ahead: Duration) -> usize {
         let one = self.cost(1);
         let left = BURST.max(one).saturating_sub(ahead);
-        // Whole ones: nanoseconds that are lost in rounding must not make it one less.
+        // Compensates rounding of nanoseconds, which would reduce the result by one.
         let left = left + Duration::from_micros(1);
         usize::try_from(left.as_nanos() / one.as_nanos().max(1)).unwrap_or(usize::MAX)
     }
@@ -42,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_may_be_used_up_at_once() {
+    fn one_second_of_the_rate_may_be_used_at_once() {
         let rate = Rate::per_minute(600);
         assert_eq!(rate.allowance(Duration::ZERO), 10);
         assert_eq!(rate.allowance(rate.cost(3)), 7);
@@ -51,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_rate_still_sends_one_at_a_time() {
+    fn a_slow_rate_allows_one_at_a_time() {
         let rate = Rate::per_minute(1);
         assert_eq!(rate.allowance(Duration::ZERO), 1);
         assert_eq!(rate.allowance(Duration::from_secs(1)), 0);

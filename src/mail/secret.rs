@@ -1,8 +1,8 @@
-//! Text that must not be seen.
+//! Text that must not appear in output.
 
 use std::fmt;
 
-/// A key or a password. Does not print.
+/// A key or a password. `Debug` does not print it.
 #[derive(Clone)]
 pub struct Secret(String);
 
@@ -12,7 +12,7 @@ impl Secret {
         Self(secret.to_owned())
     }
 
-    /// To be used where it is needed, and nowhere else.
+    /// The text itself. Never pass it to a log or an error.
     pub(super) fn reveal(&self) -> &str {
         &self.0
     }

@@ -1,137 +1,292 @@
-//! One log line for each attempt to change the books, whatever came of it: also where the caller
-//! was not let in, sent bytes that are no message, or did not wait for the answer. The id of the
-//! request and its trace are added to it as to every line.
+//! One log line for each attempt to change the books, whatever its outcome: also for callers that
+//! are not authenticated, for requests that do not decode, and for callers that hang up. The line
+//! has the request id and the trace of its call, like every other line.
 //!
-//! The lines have a target of their own, `heist::audit`, to filter them or send them elsewhere.
-//! What callers wrote is logged as values of fields, never as part of the message: both formats
-//! quote and escape those, so that a line break in one cannot pass for another line.
+//! The lines have the target `heist::audit`, so that they can be filtered or sent elsewhere. Texts
+//! from callers are logged as field values, never as part of the message. Both log formats quote and
+//! escape field values, so that a line break in a text cannot forge a line.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
 
 use tokio::time::Instant;
-use tonic::{Request, Status, codegen::http, transport::server::TcpConnectInfo};
+use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
-use super::access::Rpc;
+use super::methods::Audited;
 use crate::{
     auth::Caller,
     domain::{eligibility::Eligibility, ids::UserId, rules::Refusal},
-    pb, telemetry,
+    pb,
 };
 
 const TARGET: &str = "heist::audit";
 
-/// An attempt that has begun. Its line is written when it is dropped, so that there always is one.
+/// An attempt in progress. Its line is written when the last reference is dropped.
 pub(super) struct Attempt {
-    kind: Kind,
     begun: Instant,
-    /// Empty where nobody knows.
-    caller: String,
-    ip_address: Option<String>,
+    /// Unset if the caller is not authenticated.
+    caller: OnceLock<String>,
+    ip_address: Option<IpAddr>,
     record: Mutex<Record>,
 }
 
-/// What is audited.
-#[derive(Clone, Copy)]
-enum Kind {
-    Heist,
-    Award,
-    Adjustment,
+struct Record {
+    event: Event,
+    outcome: Outcome,
 }
 
-/// What is known of an attempt.
-#[derive(Default)]
-pub(super) struct Record {
-    outcome: Option<Outcome>,
-    attacker_id: Option<i32>,
-    victim_id: Option<i32>,
-    points_stolen: Option<i32>,
-    referrer_id: Option<i32>,
-    referred_id: Option<i32>,
-    already_awarded: Option<bool>,
-    user_id: Option<i32>,
-    delta: Option<i32>,
-    why: Option<String>,
-    replayed: Option<bool>,
+/// What is attempted. The request is `None` until it has been decoded, the answer until there is
+/// one.
+pub(super) enum Event {
+    Heist(Option<HeistRequest>, Option<HeistAnswer>),
+    Award(Option<AwardRequest>, Option<AwardAnswer>),
+    Adjustment(Option<AdjustmentRequest>, Option<AdjustmentAnswer>),
+}
+
+pub(super) struct HeistRequest {
+    attacker: i32,
+    victim: i32,
     request_id: Option<String>,
 }
 
-enum Outcome {
-    Done,
-    Refused { reason: String },
+pub(super) struct HeistAnswer {
+    points_stolen: i32,
+    replayed: bool,
 }
 
-/// A request or an answer of an RPC that is audited.
-pub(super) trait Audited {
-    fn tell(&self, record: &mut Record);
+pub(super) struct AwardRequest {
+    referrer_id: i32,
+    referred_id: i32,
+}
+
+pub(super) struct AwardAnswer {
+    already_awarded: bool,
+}
+
+pub(super) struct AdjustmentRequest {
+    user_id: i32,
+    delta: i32,
+    reason: String,
+    request_id: Option<String>,
+}
+
+pub(super) struct AdjustmentAnswer {
+    replayed: bool,
+}
+
+enum Outcome {
+    /// The caller hung up before there was an answer.
+    Abandoned,
+    Done,
+    Refused {
+        reason: String,
+    },
 }
 
 impl Attempt {
-    /// `None` where such calls change nothing that counts.
-    pub(super) fn begin<B>(
-        rpc: &Rpc,
-        begun: Instant,
-        caller: Option<&Caller>,
-        request: &http::Request<B>,
-    ) -> Option<Arc<Self>> {
-        let kind = match rpc.path {
-            "/heist.v1.HeistService/ExecuteHeist" => Kind::Heist,
-            "/heist.v1.TokenService/AwardToken" => Kind::Award,
-            "/heist.v1.TokenService/AdjustBalance" => Kind::Adjustment,
-            _ => return None,
-        };
-        telemetry::request::mark_audited();
-        let tcp: Option<&TcpConnectInfo> = request.extensions().get();
-        Some(Arc::new(Self {
-            kind,
+    pub(super) fn begin(kind: Audited, begun: Instant, ip_address: Option<IpAddr>) -> Self {
+        Self {
             begun,
-            caller: caller
-                .map(|caller| caller.who.to_string())
-                .unwrap_or_default(),
-            ip_address: (tcp.and_then(TcpConnectInfo::remote_addr))
-                .map(|address| address.ip().to_string()),
-            record: Mutex::default(),
-        }))
+            caller: OnceLock::new(),
+            ip_address,
+            record: Mutex::new(Record {
+                event: match kind {
+                    Audited::Heist => Event::Heist(None, None),
+                    Audited::Award => Event::Award(None, None),
+                    Audited::Adjustment => Event::Adjustment(None, None),
+                },
+                outcome: Outcome::Abandoned,
+            }),
+        }
     }
 
-    /// The attempt that a request is, now that it is known what it asks.
-    pub(super) fn of<Q: Audited>(request: &Request<Q>) -> Arc<Self> {
+    pub(super) fn set_caller(&self, caller: &Caller) {
+        let _ = self.caller.set(caller.who.to_string());
+    }
+
+    /// The attempt of a decoded request, which it records.
+    pub(super) fn of<Q: Recorded>(request: &Request<Q>) -> Arc<Self> {
         let attempt: &Arc<Self> = (request.extensions().get())
-            .expect("the door begins an attempt for each RPC that is audited");
-        attempt.change(|record| request.get_ref().tell(record));
+            .expect("the Audit layer begins an attempt for each audited method");
+        request.get_ref().record(&mut attempt.record().event);
         Arc::clone(attempt)
     }
 
-    pub(super) fn ended<A: Audited>(&self, result: &Result<A, Status>) {
+    pub(super) fn ended<A: Recorded>(&self, result: &Result<A, Status>) {
         match result {
-            Ok(answer) => self.change(|record| {
-                answer.tell(record);
-                record.outcome = Some(Outcome::Done);
-            }),
+            Ok(answer) => {
+                let mut record = self.record();
+                answer.record(&mut record.event);
+                record.outcome = Outcome::Done;
+            }
             Err(status) => self.refused(status),
         }
     }
 
+    /// Records a refusal, unless an outcome is known already.
     pub(super) fn refused(&self, status: &Status) {
-        self.change(|record| {
-            record.outcome.get_or_insert_with(|| Outcome::Refused {
+        let mut record = self.record();
+        if matches!(record.outcome, Outcome::Abandoned) {
+            record.outcome = Outcome::Refused {
                 reason: reason(status),
-            });
-        });
+            };
+        }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Record)) {
-        change(&mut self.record.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    fn duration_ms(&self) -> f64 {
-        const MS_PER_S: f64 = 1000.0;
-        self.begun.elapsed().as_secs_f64() * MS_PER_S
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What a player is told that they could do: no attempt, and only for who wants to know it all.
+/// Writes the line of an attempt: the fields that every event has, and the event's own.
+macro_rules! write_line {
+    ($attempt:ident, $outcome:ident, [$done:literal, $refused:literal, $abandoned:literal],
+     $($field:ident = $value:expr),+) => {
+        match $outcome {
+            Outcome::Done => {
+                write_line!(@ INFO, $attempt, $done, None::<&str>, $($field = $value),+);
+            }
+            Outcome::Refused { reason } => {
+                write_line!(@ WARN, $attempt, $refused, Some(reason.as_str()), $($field = $value),+);
+            }
+            Outcome::Abandoned => {
+                write_line!(@ WARN, $attempt, $abandoned, None::<&str>, $($field = $value),+);
+            }
+        }
+    };
+    (@ $level:ident, $attempt:ident, $event:literal, $reason:expr, $($field:ident = $value:expr),+) => {
+        tracing::event!(
+            target: TARGET,
+            tracing::Level::$level,
+            event = $event,
+            reason = $reason,
+            caller = $attempt.caller.get().map_or("", String::as_str),
+            $($field = $value,)+
+            ipAddress = $attempt.ip_address.map(tracing::field::display),
+            duration_ms = $attempt.begun.elapsed().as_secs_f64() * 1000.0,
+        )
+    };
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let attempt = &*self;
+        let record = attempt.record();
+        let Record { event, outcome } = &*record;
+        match event {
+            Event::Heist(request, answer) => write_line!(
+                attempt,
+                outcome,
+                ["HEIST_SUCCESS", "HEIST_REFUSED", "HEIST_ABANDONED"],
+                attackerId = request.as_ref().map(|it| it.attacker),
+                victimId = request.as_ref().map(|it| it.victim),
+                pointsStolen = answer.as_ref().map(|it| it.points_stolen),
+                replayed = answer.as_ref().map(|it| it.replayed),
+                idempotencyKey = request.as_ref().and_then(|it| it.request_id.as_deref())
+            ),
+            Event::Award(request, answer) => write_line!(
+                attempt,
+                outcome,
+                ["TOKEN_AWARDED", "AWARD_REFUSED", "AWARD_ABANDONED"],
+                referrerId = request.as_ref().map(|it| it.referrer_id),
+                referredId = request.as_ref().map(|it| it.referred_id),
+                alreadyAwarded = answer.as_ref().map(|it| it.already_awarded)
+            ),
+            Event::Adjustment(request, answer) => write_line!(
+                attempt,
+                outcome,
+                [
+                    "BALANCE_ADJUSTED",
+                    "ADJUSTMENT_REFUSED",
+                    "ADJUSTMENT_ABANDONED"
+                ],
+                userId = request.as_ref().map(|it| it.user_id),
+                delta = request.as_ref().map(|it| it.delta),
+                why = request.as_ref().map(|it| it.reason.as_str()),
+                replayed = answer.as_ref().map(|it| it.replayed),
+                idempotencyKey = request.as_ref().and_then(|it| it.request_id.as_deref())
+            ),
+        }
+    }
+}
+
+/// A request or an answer of an audited method.
+pub(super) trait Recorded {
+    fn record(&self, event: &mut Event);
+}
+
+impl Recorded for pb::ExecuteHeistRequest {
+    fn record(&self, event: &mut Event) {
+        if let Event::Heist(request, _) = event {
+            *request = Some(HeistRequest {
+                attacker: self.attacker_id,
+                victim: self.victim_id,
+                request_id: request_id(&self.request_id),
+            });
+        }
+    }
+}
+
+impl Recorded for pb::ExecuteHeistResponse {
+    fn record(&self, event: &mut Event) {
+        if let Event::Heist(_, answer) = event {
+            *answer = Some(HeistAnswer {
+                points_stolen: self.heist.as_ref().map_or(0, |heist| heist.points_stolen),
+                replayed: self.replayed,
+            });
+        }
+    }
+}
+
+impl Recorded for pb::AwardTokenRequest {
+    fn record(&self, event: &mut Event) {
+        if let Event::Award(request, _) = event {
+            *request = Some(AwardRequest {
+                referrer_id: self.referrer_id,
+                referred_id: self.referred_id,
+            });
+        }
+    }
+}
+
+impl Recorded for pb::AwardTokenResponse {
+    fn record(&self, event: &mut Event) {
+        if let Event::Award(_, answer) = event {
+            *answer = Some(AwardAnswer {
+                already_awarded: self.already_awarded,
+            });
+        }
+    }
+}
+
+impl Recorded for pb::AdjustBalanceRequest {
+    fn record(&self, event: &mut Event) {
+        if let Event::Adjustment(request, _) = event {
+            *request = Some(AdjustmentRequest {
+                user_id: self.user_id,
+                delta: self.delta,
+                reason: without_addresses(&self.reason),
+                request_id: request_id(&self.request_id),
+            });
+        }
+    }
+}
+
+impl Recorded for pb::AdjustBalanceResponse {
+    fn record(&self, event: &mut Event) {
+        if let Event::Adjustment(_, answer) = event {
+            *answer = Some(AdjustmentAnswer {
+                replayed: self.replayed,
+            });
+        }
+    }
+}
+
+/// Logs the answer to an eligibility check at debug level. A check is no attempt.
 pub(super) fn eligibility_checked(attacker: UserId, eligibility: &Eligibility) {
     tracing::debug!(
         event = "ELIGIBILITY_CHECKED",
@@ -142,126 +297,12 @@ pub(super) fn eligibility_checked(attacker: UserId, eligibility: &Eligibility) {
     );
 }
 
-/// Writes the line, with those of its fields that are known.
-macro_rules! write_line {
-    ($level:expr, $attempt:ident, $record:ident, $event:expr, $reason:expr) => {
-        tracing::event!(
-            target: TARGET,
-            $level,
-            event = $event,
-            reason = $reason,
-            caller = $attempt.caller,
-            attackerId = $record.attacker_id,
-            victimId = $record.victim_id,
-            pointsStolen = $record.points_stolen,
-            referrerId = $record.referrer_id,
-            referredId = $record.referred_id,
-            alreadyAwarded = $record.already_awarded,
-            userId = $record.user_id,
-            delta = $record.delta,
-            why = $record.why,
-            replayed = $record.replayed,
-            idempotencyKey = $record.request_id,
-            ipAddress = $attempt.ip_address,
-            duration_ms = $attempt.duration_ms(),
-        )
-    };
+/// The request id, if it is a UUID. Other texts could fill the log.
+fn request_id(text: &str) -> Option<String> {
+    Uuid::try_parse(text).ok().map(|id| id.to_string())
 }
 
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        let record = self
-            .record
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
-        let record = std::mem::take(record);
-        let (done, refused, abandoned) = self.kind.events();
-        match &record.outcome {
-            Some(Outcome::Done) => {
-                write_line!(tracing::Level::INFO, self, record, done, None::<&str>);
-            }
-            Some(Outcome::Refused { reason }) => {
-                write_line!(
-                    tracing::Level::WARN,
-                    self,
-                    record,
-                    refused,
-                    Some(reason.as_str())
-                );
-            }
-            None => {
-                write_line!(tracing::Level::WARN, self, record, abandoned, None::<&str>);
-            }
-        }
-    }
-}
-
-impl Kind {
-    /// What an attempt is called that succeeded, that was refused, and whose caller had gone
-    /// before it was known which.
-    fn events(self) -> (&'static str, &'static str, &'static str) {
-        match self {
-            Self::Heist => ("HEIST_SUCCESS", "HEIST_REFUSED", "HEIST_ABANDONED"),
-            Self::Award => ("TOKEN_AWARDED", "AWARD_REFUSED", "AWARD_ABANDONED"),
-            Self::Adjustment => (
-                "BALANCE_ADJUSTED",
-                "ADJUSTMENT_REFUSED",
-                "ADJUSTMENT_ABANDONED",
-            ),
-        }
-    }
-}
-
-impl Audited for pb::ExecuteHeistRequest {
-    fn tell(&self, record: &mut Record) {
-        record.attacker_id = Some(self.attacker_id);
-        record.victim_id = Some(self.victim_id);
-        record.request_id = request_id(&self.request_id);
-    }
-}
-
-impl Audited for pb::ExecuteHeistResponse {
-    fn tell(&self, record: &mut Record) {
-        record.points_stolen = self.heist.as_ref().map(|heist| heist.points_stolen);
-        record.replayed = Some(self.replayed);
-    }
-}
-
-impl Audited for pb::AwardTokenRequest {
-    fn tell(&self, record: &mut Record) {
-        record.referrer_id = Some(self.referrer_id);
-        record.referred_id = Some(self.referred_id);
-    }
-}
-
-impl Audited for pb::AwardTokenResponse {
-    fn tell(&self, record: &mut Record) {
-        record.already_awarded = Some(self.already_awarded);
-    }
-}
-
-impl Audited for pb::AdjustBalanceRequest {
-    fn tell(&self, record: &mut Record) {
-        record.user_id = Some(self.user_id);
-        record.delta = Some(self.delta);
-        record.request_id = request_id(&self.request_id);
-        record.why = Some(without_addresses(&self.reason));
-    }
-}
-
-impl Audited for pb::AdjustBalanceResponse {
-    fn tell(&self, record: &mut Record) {
-        record.replayed = Some(self.replayed);
-    }
-}
-
-/// A request id that is one: anything else a caller could fill the log with.
-fn request_id(asked: &str) -> Option<String> {
-    Uuid::try_parse(asked).ok().map(|id| id.to_string())
-}
-
-/// What somebody wrote for people, without e-mail addresses, which have no place in a log, and no
-/// longer than the contract allows.
+/// The text without e-mail addresses, cut to the length that the contract allows.
 fn without_addresses(text: &str) -> String {
     const MAX_CHARS: usize = 500;
     let text: String = text.chars().take(MAX_CHARS).collect();
@@ -272,7 +313,7 @@ fn without_addresses(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// The reason of a refusal; the code where there is none.
+/// The reason of a refusal; the code if it has none.
 fn reason(status: &Status) -> String {
     status
         .get_details_error_info()

@@ -1,54 +1,37 @@
-//! The only folder that knows tonic and prost: parse a request into types that cannot be
-//! wrong, call inward, render the answer. One file per RPC.
+//! The contract's three services over tonic: each method parses its request into checked types,
+//! calls inward, and renders the answer. One folder per service, one file per method.
 
-mod access;
-mod adjust_balance;
-mod admission;
+mod accept;
 mod audit;
-mod award_token;
-mod batch_check_eligibility;
-mod batch_get_balances;
-mod calls;
-mod check_eligibility;
+mod call_counter;
+mod connection_info;
 mod deadline;
-mod door;
-mod execute_heist;
 mod fields;
-mod gate;
-mod get_balance;
-mod get_heist;
-mod get_heist_stats;
-mod get_leaderboard;
-mod get_unread_count;
-mod limiters;
-mod list_heists;
-mod list_notifications;
-mod list_token_events;
-mod mark_notifications_read;
-mod observe;
+mod heists;
+mod methods;
+mod notifications;
 mod paging;
 mod rate_limiter;
 mod render;
-mod services;
 mod status;
 mod stream;
-mod stream_notifications;
 mod stream_slots;
-mod watch_points;
+mod tokens;
+mod traffic;
+
+pub mod layers;
 
 use std::sync::Arc;
 
 use tonic::service::Routes;
 
 pub use self::{
-    door::Peer,
-    limiters::{Limiters, TrafficLimits},
-    observe::Observe,
+    connection_info::ConnectionInfo,
+    notifications::StreamReads,
     paging::PageTokenKey,
-    stream_notifications::StreamReads,
+    traffic::{Traffic, TrafficLimits},
 };
 use crate::{
-    auth::Authenticator,
     engine::Engine,
     events::Events,
     pb::{
@@ -60,16 +43,16 @@ use crate::{
     store::{PgPool, leaderboard::Ranks, reads::Reads},
 };
 
-/// The largest request that is read, in bytes. The longest list that the contract allows
-/// takes a tenth of it.
+/// The largest request that is read, in bytes. It is ten times the longest list that the contract
+/// allows.
 const MAX_REQUEST_BYTES: usize = 64 * 1024;
 
-/// What the RPCs work with.
+/// The parts that the methods call.
 #[derive(Clone)]
 pub struct Api {
-    /// Executes what changes the books.
+    /// Executes every change of the books.
     pub engine: Engine,
-    /// The primary: for streams, and what has to be told by the clock that decides.
+    /// The primary, for streams and for answers that depend on its clock.
     pub pool: PgPool,
     /// For all other reads.
     pub reads: Reads,
@@ -78,29 +61,21 @@ pub struct Api {
     pub ranks: Ranks,
     pub events: Events,
     pub stream_reads: StreamReads,
-    pub limiters: Arc<Limiters>,
+    pub traffic: Arc<Traffic>,
 }
 
 impl Api {
-    fn gate(&self) -> gate::FeatureGate {
-        gate::FeatureGate::new(self.settings.clone())
-    }
-
-    /// The three services of the contract, for callers whom `authenticator` knows.
+    /// The three services of the contract, without the [`layers`].
     #[must_use]
-    pub fn into_routes(self, authenticator: Authenticator) -> Routes {
-        access::verify_table();
-        let door = door::Door::new(authenticator);
-        let gate = self.gate();
-        let calls = self.limiters.calls.clone();
+    pub fn into_routes(self) -> Routes {
         let heists =
             HeistServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
         let tokens =
             TokenServiceServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
         let notifications =
             NotificationServiceServer::new(self).max_decoding_message_size(MAX_REQUEST_BYTES);
-        Routes::new(door.guard(gate.guard(calls.limit(heists))))
-            .add_service(door.guard(gate.guard(calls.limit(tokens))))
-            .add_service(door.guard(gate.guard(calls.limit(notifications))))
+        Routes::new(heists)
+            .add_service(tokens)
+            .add_service(notifications)
     }
 }

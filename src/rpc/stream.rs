@@ -1,4 +1,4 @@
-//! What a server stream sends: items through a bounded channel, and how it ends.
+//! Server streams: items pass through a bounded channel, and every stream ends with a status.
 
 use std::{
     future::pending,
@@ -15,39 +15,40 @@ use tokio_stream::Stream;
 use tonic::Status;
 
 use super::{status, stream_slots::StreamSlot};
-use crate::{auth::Caller, events::Events, telemetry::request};
+use crate::{auth::Caller, events::Events, settings::LiveSettings, telemetry::request};
 
-/// Items that wait for a reader. It bounds the memory of a stream together with HTTP/2's flow
-/// control.
-const BACKLOG: usize = 16;
-/// How long a reader may leave a full channel unread.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The capacity of the channel, in items. Together with HTTP/2's flow control it bounds the memory
+/// of a stream.
+const CHANNEL_ITEMS: usize = 16;
+/// The time for which the reader may leave a full channel unread.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A stream of the contract.
 pub(super) type Items<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// The end of a stream that is written to.
+/// The writing end of a stream.
 pub(super) struct Writer<T>(mpsc::Sender<T>);
 
-/// The reader has not read for long.
+/// The reader has not read for [`READ_TIMEOUT`].
 pub(super) struct TooSlow;
 
 impl<T> Writer<T> {
-    /// Waits until there is room.
+    /// Sends an item as soon as the channel has room.
     pub(super) async fn send(&self, item: T) -> Result<(), TooSlow> {
-        match timeout(PATIENCE, self.0.send(item)).await {
-            // Where the reader is gone, so is soon whoever writes.
+        match timeout(READ_TIMEOUT, self.0.send(item)).await {
+            // An error means that the receiver is gone, and `stream` is about to drop this task.
             Ok(_) => Ok(()),
             Err(_elapsed) => Err(TooSlow),
         }
     }
 }
 
-/// A stream that `feed` writes until it returns how the stream ends, the reader is gone, what says
-/// who the reader is expires, the stream is too old, or the server stops. Its place is free when nothing is written any more,
-/// whether or not the reader takes what was.
+/// A stream that `feed` writes. It ends when `feed` returns a status, the reader is gone, the
+/// caller's credentials expire, the stream is too old, the feature is disabled, or the server stops.
+/// `slot` is freed when writing ends, even if the reader has not taken all items.
 pub(super) fn stream<T, F>(
     events: &Events,
+    settings: &LiveSettings,
     caller: &Caller,
     slot: StreamSlot,
     feed: impl FnOnce(Writer<T>) -> F,
@@ -56,21 +57,22 @@ where
     T: Send + 'static,
     F: Future<Output = Status> + Send + 'static,
 {
-    let (items, queued) = mpsc::channel(BACKLOG);
+    let (items, queued) = mpsc::channel(CHANNEL_ITEMS);
     let (ending, ended) = oneshot::channel();
     let feed = request::carry(request::current(), feed(Writer(items.clone())));
-    let events = events.clone();
+    let (events, settings) = (events.clone(), settings.clone());
     let valid_until = caller.valid_until;
     tokio::spawn(async move {
         let status = tokio::select! {
             status = feed => status,
             () = slot.too_old() => status::stream_too_old(),
             () = events.streams_end() => status::shutting_down(),
+            () = settings.switched_off() => status::feature_disabled(),
             () = expiry(valid_until) => status::unauthenticated("The token has expired."),
             () = items.closed() => return,
         };
         drop(slot);
-        // A reader that has just gone does not want to know.
+        // An error means that the reader is gone.
         let _ = ending.send(status);
     });
     Box::pin(Reader {
@@ -103,7 +105,7 @@ impl<T> Stream for Reader<T> {
         };
         let ending = ready!(Pin::new(ended).poll(context));
         self.ended = None;
-        // A stream that a panic cut short has to look like one.
+        // The sender is dropped without a status only if the feed has panicked.
         let status = ending.unwrap_or_else(|_| status::internal("a stream broke off", "streaming"));
         Poll::Ready(Some(Err(status)))
     }
@@ -117,19 +119,20 @@ mod tests {
     use tonic_types::StatusExt as _;
 
     use super::*;
-    use crate::rpc::{TrafficLimits, stream_slots::StreamSlots};
+    use crate::rpc::stream_slots::StreamSlots;
+    use crate::settings::Settings;
 
     fn events() -> Events {
         Events::without_tasks().0
     }
 
-    /// A place without a limit.
+    /// A slot of a stream without a maximum age.
     fn slot() -> StreamSlot {
-        let limits = TrafficLimits {
-            connection_age: None,
-            ..TrafficLimits::default()
-        };
-        StreamSlots::new(limits).take(None).unwrap()
+        StreamSlots::new(1, 1, None).take(None).unwrap()
+    }
+
+    fn enabled() -> LiveSettings {
+        LiveSettings::fixed(Settings::default())
     }
 
     fn reason(status: &Status) -> String {
@@ -146,11 +149,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_who_stops_reading_gets_what_was_queued_and_then_why() {
+    async fn a_reader_that_stops_reading_gets_the_queued_items_and_slow_reader() {
         let begun = Instant::now();
-        let mut items = stream(&events(), &Caller::ANYBODY, slot(), count_upwards);
+        let mut items = stream(
+            &events(),
+            &enabled(),
+            &Caller::ANYBODY,
+            slot(),
+            count_upwards,
+        );
         assert_eq!(items.next().await.unwrap().unwrap(), 0);
-        sleep(PATIENCE * 2).await;
+        sleep(READ_TIMEOUT * 2).await;
         let mut queued = 0;
         let status = loop {
             match items.next().await.unwrap() {
@@ -158,31 +167,43 @@ mod tests {
                 Err(status) => break status,
             }
         };
-        assert_eq!(queued, BACKLOG, "memory is bounded");
+        assert_eq!(queued, CHANNEL_ITEMS, "memory is bounded");
         assert_eq!(status.code(), Code::Aborted);
         assert_eq!(reason(&status), "SLOW_READER");
         assert!(items.next().await.is_none());
-        assert_eq!(begun.elapsed(), PATIENCE * 2);
+        assert_eq!(begun.elapsed(), READ_TIMEOUT * 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_who_comes_back_in_time_misses_nothing() {
-        let mut items = stream(&events(), &Caller::ANYBODY, slot(), count_upwards);
+    async fn a_reader_that_resumes_in_time_gets_every_item() {
+        let mut items = stream(
+            &events(),
+            &enabled(),
+            &Caller::ANYBODY,
+            slot(),
+            count_upwards,
+        );
         for expected in 0..100 {
             assert_eq!(items.next().await.unwrap().unwrap(), expected);
             if expected % 20 == 0 {
-                sleep(PATIENCE / 2).await;
+                sleep(READ_TIMEOUT / 2).await;
             }
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_server_that_stops_ends_streams_after_what_is_queued() {
+    async fn a_stopping_server_ends_streams_after_the_queued_items() {
         let events = events();
-        let mut items = stream(&events, &Caller::ANYBODY, slot(), |writer| async move {
-            let _ = writer.send(1).await;
-            pending().await
-        });
+        let mut items = stream(
+            &events,
+            &enabled(),
+            &Caller::ANYBODY,
+            slot(),
+            |writer| async move {
+                let _ = writer.send(1).await;
+                pending().await
+            },
+        );
         sleep(Duration::from_secs(1)).await;
         events.end_streams();
         assert_eq!(items.next().await.unwrap().unwrap(), 1);
@@ -193,30 +214,43 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_opens_a_stream_of_a_server_that_stops_is_told_so() {
+    async fn a_stream_of_a_stopping_server_ends_at_once() {
         let events = events();
         events.end_streams();
-        let mut items = stream::<u64, _>(&events, &Caller::ANYBODY, slot(), |_writer| pending());
+        let mut items =
+            stream::<u64, _>(&events, &enabled(), &Caller::ANYBODY, slot(), |_writer| {
+                pending()
+            });
         let status = items.next().await.unwrap().unwrap_err();
         assert_eq!(reason(&status), "SHUTTING_DOWN");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_feeds_a_stream_ends_with_its_reader() {
+    async fn the_feed_is_dropped_with_its_reader() {
         let (alive, ended) = oneshot::channel::<()>();
-        let items = stream::<u64, _>(&events(), &Caller::ANYBODY, slot(), |_writer| async move {
-            let _alive = alive;
-            pending().await
-        });
+        let items = stream::<u64, _>(
+            &events(),
+            &enabled(),
+            &Caller::ANYBODY,
+            slot(),
+            |_writer| async move {
+                let _alive = alive;
+                pending().await
+            },
+        );
         drop(items);
         ended.await.unwrap_err();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_that_breaks_off_does_not_look_complete() {
-        let mut items = stream::<u64, _>(&events(), &Caller::ANYBODY, slot(), |_writer| async {
-            panic!("on purpose")
-        });
+    async fn a_panic_of_the_feed_ends_the_stream_with_internal() {
+        let mut items = stream::<u64, _>(
+            &events(),
+            &enabled(),
+            &Caller::ANYBODY,
+            slot(),
+            |_writer| async { panic!("on purpose") },
+        );
         let status = items.next().await.unwrap().unwrap_err();
         assert_eq!(status.code(), Code::Internal);
     }

@@ -1,4 +1,4 @@
-//! Open streams: how many there are at a time, in all and of one player, and for how long.
+//! Limits the open streams, in all and per player, and their age.
 
 use std::{
     collections::HashMap,
@@ -12,80 +12,80 @@ use tokio::{
 };
 use tonic::Status;
 
-use super::{limiters::TrafficLimits, status};
+use super::status;
 use crate::domain::ids::UserId;
 
-/// Streams that were opened together, after a deploy, end within this share of their age, so
-/// that not all of them come back at the same moment.
+/// The share of its age by which a stream ends early, at random. Streams that were opened together,
+/// for example after a deploy, therefore do not all reopen at the same moment.
 const SPREAD: f64 = 0.1;
 
-/// Places for open streams.
+/// The slots for open streams.
 pub(super) struct StreamSlots {
     free: Arc<Semaphore>,
-    of_players: Arc<Mutex<HashMap<UserId, usize>>>,
-    most_of_a_player: usize,
-    age: Option<Duration>,
+    open_by_player: Arc<Mutex<HashMap<UserId, usize>>>,
+    player_limit: usize,
+    max_age: Option<Duration>,
 }
 
-/// A place that a stream takes until it is dropped.
+/// The slot of one stream. Dropping it frees the slot.
 pub(super) struct StreamSlot {
-    _free: OwnedSemaphorePermit,
-    _of_player: Option<OfPlayer>,
-    age: Option<Duration>,
+    _permit: OwnedSemaphorePermit,
+    _of_player: Option<PlayerSlot>,
+    max_age: Option<Duration>,
 }
 
-struct OfPlayer {
+struct PlayerSlot {
     player: UserId,
-    all: Arc<Mutex<HashMap<UserId, usize>>>,
+    open_by_player: Arc<Mutex<HashMap<UserId, usize>>>,
 }
 
 impl StreamSlots {
-    pub(super) fn new(limits: TrafficLimits) -> Self {
+    pub(super) fn new(limit: usize, player_limit: usize, max_age: Option<Duration>) -> Self {
         Self {
-            free: Arc::new(Semaphore::new(limits.streams)),
-            of_players: Arc::default(),
-            most_of_a_player: limits.player_streams,
-            age: limits.connection_age,
+            free: Arc::new(Semaphore::new(limit)),
+            open_by_player: Arc::default(),
+            player_limit,
+            max_age,
         }
     }
 
-    /// Takes a place for a stream, for one player where it is about one.
+    /// Takes a slot for a stream, which counts for `player` if the stream is about one player.
     ///
     /// # Errors
     ///
-    /// `TOO_MANY_STREAMS` where the player has enough of them, `OVERLOADED` where the server has.
+    /// `TOO_MANY_STREAMS` if the player has reached their limit, `OVERLOADED` if the server has.
     pub(super) fn take(&self, player: Option<UserId>) -> Result<StreamSlot, Status> {
-        let of_player = player.map(|player| self.of_player(player)).transpose()?;
-        let free = Arc::clone(&self.free)
+        let of_player = player.map(|player| self.take_for(player)).transpose()?;
+        let permit = Arc::clone(&self.free)
             .try_acquire_owned()
             .map_err(|_none_left| status::overloaded_with_streams())?;
         Ok(StreamSlot {
-            _free: free,
+            _permit: permit,
             _of_player: of_player,
-            age: self.age.map(shortened),
+            max_age: self.max_age.map(shortened),
         })
     }
 
-    fn of_player(&self, player: UserId) -> Result<OfPlayer, Status> {
-        let mut all = lock(&self.of_players);
+    fn take_for(&self, player: UserId) -> Result<PlayerSlot, Status> {
+        let mut all = lock(&self.open_by_player);
         let open = all.entry(player).or_default();
-        if *open >= self.most_of_a_player {
-            return Err(status::too_many_streams(self.most_of_a_player));
+        if *open >= self.player_limit {
+            return Err(status::too_many_streams(self.player_limit));
         }
         *open += 1;
-        Ok(OfPlayer {
+        Ok(PlayerSlot {
             player,
-            all: Arc::clone(&self.of_players),
+            open_by_player: Arc::clone(&self.open_by_player),
         })
     }
 }
 
 impl StreamSlot {
-    /// Resolves when the stream has been open for long enough.
+    /// Resolves when the stream has reached its maximum age.
     pub(super) fn too_old(&self) -> impl Future<Output = ()> + use<> {
-        let age = self.age;
+        let max_age = self.max_age;
         async move {
-            match age {
+            match max_age {
                 Some(age) => sleep(age).await,
                 None => std::future::pending().await,
             }
@@ -93,9 +93,9 @@ impl StreamSlot {
     }
 }
 
-impl Drop for OfPlayer {
+impl Drop for PlayerSlot {
     fn drop(&mut self) {
-        let mut all = lock(&self.all);
+        let mut all = lock(&self.open_by_player);
         let Some(open) = all.get_mut(&self.player) else {
             return;
         };
@@ -107,12 +107,14 @@ impl Drop for OfPlayer {
 }
 
 fn lock(
-    of_players: &Mutex<HashMap<UserId, usize>>,
+    open_by_player: &Mutex<HashMap<UserId, usize>>,
 ) -> std::sync::MutexGuard<'_, HashMap<UserId, usize>> {
-    of_players.lock().unwrap_or_else(PoisonError::into_inner)
+    open_by_player
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Somewhat less, at random.
+/// `age`, less up to [`SPREAD`] of it.
 fn shortened(age: Duration) -> Duration {
     age.mul_f64(1.0 - SPREAD * rand::random::<f64>())
 }

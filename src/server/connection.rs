@@ -12,7 +12,7 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use super::guard::Guarded;
-use crate::{auth::ClientCertificate, rpc::Peer};
+use crate::{auth::ClientCertificate, rpc::ConnectionInfo};
 
 /// A connection, ready for HTTP/2.
 pub(super) enum Connection {
@@ -35,9 +35,9 @@ impl Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = Peer;
+    type ConnectInfo = ConnectionInfo;
 
-    fn connect_info(&self) -> Peer {
+    fn connect_info(&self) -> ConnectionInfo {
         let (tcp, certificate) = match self {
             Self::Plain(stream) => (stream, None),
             Self::Tls {
@@ -45,7 +45,7 @@ impl Connected for Connection {
                 certificate,
             } => (stream.get_ref().0, certificate.clone()),
         };
-        Peer {
+        ConnectionInfo {
             tcp: tcp.connect_info(),
             certificate,
         }

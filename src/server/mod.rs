@@ -26,7 +26,7 @@ use crate::{
     events::{Events, Tasks},
     mail::{self, Mailer},
     pb,
-    rpc::{Api, Limiters, Observe, PageTokenKey, StreamReads, TrafficLimits},
+    rpc::{Api, PageTokenKey, StreamReads, Traffic, TrafficLimits, layers},
     settings::LiveSettings,
     store::{
         PgPool, StoreError,
@@ -112,7 +112,7 @@ pub struct Server {
     stop_accepting: oneshot::Sender<()>,
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
     cut_connections: CancellationToken,
-    limiters: Arc<Limiters>,
+    traffic: Arc<Traffic>,
     workers: Workers,
     events: Events,
     event_tasks: Tasks,
@@ -182,7 +182,7 @@ impl Server {
         let on_commit = tell(events.clone(), mailer.as_ref());
         let (engine, workers) = Engine::start(pool.clone(), options.limits, mailing, on_commit);
         let engine_health = engine.health();
-        let limiters = Arc::new(Limiters::new(options.traffic));
+        let traffic = Arc::new(Traffic::new(options.traffic));
         let reads = match &options.read_database {
             None => Reads::on_primary(pool.clone()),
             Some(replica) => Reads::with_replica(
@@ -195,20 +195,21 @@ impl Server {
         let api = Api {
             engine,
             pool: pool.clone(),
-            settings: options.settings,
+            settings: options.settings.clone(),
             page_token_key,
             ranks: Ranks::new(reads.clone()),
             reads: reads.clone(),
             events: events.clone(),
             stream_reads: StreamReads::with_connections(options.max_connections),
-            limiters: Arc::clone(&limiters),
+            traffic: Arc::clone(&traffic),
         };
         let (health, health_service) = Health::start(connect_options.clone(), engine_health).await;
 
-        let mut routes = api.into_routes(authenticator).add_service(health_service);
+        let mut routes = api.into_routes().add_service(health_service);
         if options.reflection {
             routes = add_reflection(routes);
         }
+        let services = layers::wrap(routes, authenticator, options.settings, &traffic);
         let (stop_accepting, stopped) = oneshot::channel();
         let cut_connections = CancellationToken::new();
         let connection_age = options.traffic.connection_age;
@@ -230,9 +231,7 @@ impl Server {
             .http2_max_pending_accept_reset_streams(Some(MAX_UNSEEN_RESETS))
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .layer(Observe)
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(connections(incoming, certificates), async {
+            .serve_with_incoming_shutdown(services, connections(incoming, certificates), async {
                 // Also when the sender is dropped.
                 let _ = stopped.await;
             });
@@ -242,7 +241,7 @@ impl Server {
             stop_accepting,
             serving: tokio::spawn(serving),
             cut_connections,
-            limiters,
+            traffic,
             workers,
             events,
             event_tasks,
@@ -289,7 +288,7 @@ impl Server {
         let finished = async {
             tokio::select! {
                 _ = &mut self.serving => {}
-                () = stuck_streams_alone_are_left(&self.limiters) => {
+                () = stuck_streams_alone_are_left(&self.traffic) => {
                     tracing::info!("cutting off streams that are not read");
                 }
             }
@@ -317,11 +316,11 @@ impl Server {
 
 /// Resolves when whoever reads has been told everything: no call has been in progress for long
 /// enough, not even one that was on its way when the server began to stop.
-async fn stuck_streams_alone_are_left(limiters: &Limiters) {
+async fn stuck_streams_alone_are_left(traffic: &Traffic) {
     let mut idle_since = Instant::now();
     while idle_since.elapsed() < LAST_WORDS {
         sleep(LOOK_INTERVAL).await;
-        if !limiters.is_idle() {
+        if !traffic.is_idle() {
             idle_since = Instant::now();
         }
     }

@@ -1,7 +1,7 @@
 //! TLS: the certificate and key that are shown, whose client certificates count, and the
 //! handshakes.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use rustls::{
     RootCertStore, ServerConfig,
@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 
 use super::{connection::Connection, guard::Guarded};
-use crate::watched::{Watched, WatchedError};
+use crate::watched::{Watched, WatchedError, WatchedFile};
 
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,10 +34,10 @@ const HTTP_2: &[u8] = b"h2";
 #[derive(Clone, Debug)]
 pub struct TlsOptions {
     /// The server's certificate, and those between it and the root.
-    pub certificate: PathBuf,
-    pub key: PathBuf,
+    pub certificate: WatchedFile,
+    pub key: WatchedFile,
     /// The roots of client certificates; `None`: none are asked for.
-    pub client_ca: Option<PathBuf>,
+    pub client_ca: Option<WatchedFile>,
 }
 
 /// What handshakes go by, followed as the files change.
@@ -52,10 +52,8 @@ pub(super) async fn open(options: TlsOptions) -> Result<Watched<ServerConfig>, W
         client_ca,
     } = options;
     let files = [Some(certificate), Some(key), client_ca];
-    let files: Vec<PathBuf> = files.into_iter().flatten().collect();
-    let names: Vec<String> = (files.iter())
-        .map(|file| file.display().to_string())
-        .collect();
+    let files: Vec<WatchedFile> = files.into_iter().flatten().collect();
+    let names: Vec<String> = files.iter().map(ToString::to_string).collect();
     let parse = move |contents: &[Vec<u8>]| server_config(contents, &names);
     Watched::open("the certificates of TLS", files, parse).await
 }

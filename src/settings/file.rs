@@ -1,39 +1,31 @@
-//! The settings file: lines of `NAME=value`, as `.env` files have them.
+//! The settings file: lines of `NAME=value`, in the format of `.env` files.
 //!
-//! Blank lines and lines that begin with `#` mean nothing, and so does what follows ` #` behind
-//! a value. A value may stand in a pair of quotes, single or double. There is nothing else: no
-//! escapes, no variables, no value of several lines.
+//! Blank lines and lines that begin with `#` are ignored, and so is a comment after a value that
+//! begins with ` #`. A value may be in single or double quotes. There are no escapes, no variables
+//! and no multi-line values.
 
-use std::{
-    collections::BTreeMap,
-    error::Error as _,
-    io::{self, ErrorKind},
-    path::Path,
-};
+use std::{collections::BTreeMap, error::Error as _};
 
 use clap::{Args as _, Command, FromArgMatches as _};
-use tokio::io::AsyncReadExt as _;
 
 use super::RuleArgs;
 
-/// Far more than every setting with a page of comments takes.
-const MOST_BYTES: u64 = 64 * 1024;
+/// Every setting and a page of comments take much less.
+const MAX_BYTES: usize = 64 * 1024;
 
-/// Why a settings file is refused. It is refused whole: half of what an operator wrote may be
-/// worse than nothing of it.
+/// Why a settings file is refused. It is refused as a whole, because a part of an operator's change
+/// may be worse than no change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FileError {
-    #[error("it cannot be read: {0}")]
-    Unreadable(String),
-    #[error("it is larger than {MOST_BYTES} bytes")]
+    #[error("it is larger than {MAX_BYTES} bytes")]
     TooLarge,
     #[error("it is not UTF-8")]
     NotText,
     #[error("line {line}: expected NAME=value")]
     NotAnAssignment { line: usize },
-    #[error("line {line}: a quote without its partner")]
+    #[error("line {line}: the closing quote is missing")]
     UnbalancedQuote { line: usize },
-    /// The value is not repeated: whoever mistakes the file may have put a secret there.
+    /// The message does not contain the value, because it may be a misplaced secret.
     #[error("line {line}: {name} is none of {}", known_names().join(", "))]
     UnknownName { line: usize, name: String },
     #[error("line {line}: {name} is already set in line {first}")]
@@ -53,38 +45,15 @@ pub enum FileError {
     CannotMail(String),
 }
 
-impl From<io::Error> for FileError {
-    fn from(error: io::Error) -> Self {
-        Self::Unreadable(error.to_string())
-    }
-}
-
-/// The bytes of a settings file.
+/// The settings of the file. A setting that the file does not contain has its value in `defaults`.
 ///
 /// # Errors
 ///
-/// [`FileError::Unreadable`] and [`FileError::TooLarge`].
-pub(super) async fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    // To open a pipe would wait for somebody who writes it.
-    if !tokio::fs::metadata(path).await?.is_file() {
-        let error = io::Error::new(ErrorKind::InvalidInput, "it is not a file");
-        return Err(FileError::Unreadable(error.to_string()));
-    }
-    let mut content = Vec::new();
-    let file = tokio::fs::File::open(path).await?;
-    file.take(MOST_BYTES + 1).read_to_end(&mut content).await?;
-    if content.len() as u64 > MOST_BYTES {
+/// The first error in the file.
+pub(super) fn parse(content: &[u8], defaults: &RuleArgs) -> Result<RuleArgs, FileError> {
+    if content.len() > MAX_BYTES {
         return Err(FileError::TooLarge);
     }
-    Ok(content)
-}
-
-/// What the file says, and for all that it does not mention, what `defaults` say.
-///
-/// # Errors
-///
-/// The first thing in the file that is wrong.
-pub(super) fn parse(content: &[u8], defaults: &RuleArgs) -> Result<RuleArgs, FileError> {
     let text = std::str::from_utf8(content).map_err(|_| FileError::NotText)?;
     let mut settings = defaults.clone();
     let mut seen = BTreeMap::new();
@@ -102,7 +71,7 @@ pub(super) fn parse(content: &[u8], defaults: &RuleArgs) -> Result<RuleArgs, Fil
     Ok(settings)
 }
 
-/// Name and value; `None` where the line has neither.
+/// Name and value; `None` for a blank line and a comment.
 fn assignment(line: usize, text: &str) -> Result<Option<(&str, &str)>, FileError> {
     let text = text.trim();
     if text.is_empty() || text.starts_with('#') {
@@ -124,7 +93,7 @@ fn assignment(line: usize, text: &str) -> Result<Option<(&str, &str)>, FileError
     }
 }
 
-/// Takes over one value, by the same parsers as those of the environment.
+/// Parses one value with the parser that the environment variable has.
 fn set(settings: &mut RuleArgs, line: usize, name: &str, value: &str) -> Result<(), FileError> {
     let command = command();
     let flag = (command.get_arguments())
@@ -135,7 +104,7 @@ fn set(settings: &mut RuleArgs, line: usize, name: &str, value: &str) -> Result<
             name: name.to_owned(),
         })?;
     let argument = format!("--{flag}={value}");
-    // Nothing but the file has a say here.
+    // Only the value of the file counts, not the environment or the default.
     let command = command.mut_args(|argument| argument.env(None).default_value(None));
     (command.try_get_matches_from([argument]))
         .and_then(|matches| settings.update_from_arg_matches(&matches))
@@ -176,14 +145,14 @@ mod tests {
         parse(content.as_bytes(), &defaults()).unwrap().into()
     }
 
-    fn complaint(content: impl AsRef<[u8]>) -> String {
+    fn error_of(content: impl AsRef<[u8]>) -> String {
         parse(content.as_ref(), &defaults())
             .unwrap_err()
             .to_string()
     }
 
     #[test]
-    fn what_the_file_does_not_mention_stays_as_it_was() {
+    fn a_setting_that_the_file_does_not_contain_keeps_its_default() {
         let before = parse(b"HEIST_COOLDOWN=1h", &defaults()).unwrap();
         let after = parse(b"HEIST_STEAL_PERCENTAGE=7", &before).unwrap();
         let rules = Settings::from(after).rules;
@@ -193,9 +162,9 @@ mod tests {
     }
 
     #[test]
-    fn a_file_looks_like_an_env_file() {
+    fn comments_quotes_and_blanks_are_parsed_as_in_env_files() {
         let settings = settings(
-            "\r\n# Switched off for the night.\r\n  HEIST_ENABLED = false \r\n\
+            "\r\n# Off.\r\n  HEIST_ENABLED = false \r\n\
              HEIST_COOLDOWN='1h 30m' # and a half\nHEIST_PROTECTION_WINDOW=\"2days\"\n\
              HEIST_MAX_STEAL_POINTS=7\t# few\n\n",
         );
@@ -207,10 +176,10 @@ mod tests {
     }
 
     #[test]
-    fn a_complaint_names_the_line_and_what_is_expected() {
+    fn an_error_names_the_line_and_the_expected_value() {
         for (content, expected) in [
             ("\nHEIST_ENABLED", "line 2: expected NAME=value"),
-            ("HEIST_COOLDOWN='1h", "line 1: a quote without its partner"),
+            ("HEIST_COOLDOWN='1h", "line 1: the closing quote is missing"),
             ("HEIST_COOLDOWN='1h' 2h", "line 1: expected NAME=value"),
             (
                 "HEIST_ENABLED=perhaps",
@@ -229,21 +198,21 @@ mod tests {
                 "line 3: HEIST_ENABLED is already set in line 1",
             ),
         ] {
-            assert_eq!(complaint(content), expected);
+            assert_eq!(error_of(content), expected);
         }
-        assert_eq!(complaint(b"HEIST_ENABLED=\xff"), "it is not UTF-8");
+        assert_eq!(error_of(b"HEIST_ENABLED=\xff"), "it is not UTF-8");
     }
 
     #[test]
-    fn a_setting_of_the_process_is_unknown_here_and_its_value_is_not_repeated() {
-        let complaint = complaint("DATABASE_URL=postgres://app:hunter2@db/app");
+    fn a_setting_of_the_process_is_unknown_and_the_error_does_not_contain_its_value() {
+        let error = error_of("DATABASE_URL=postgres://app:hunter2@db/app");
         let begins = "line 1: DATABASE_URL is none of HEIST_ENABLED, ";
-        assert!(complaint.starts_with(begins), "{complaint}");
-        assert!(!complaint.contains("hunter2"), "{complaint}");
+        assert!(error.starts_with(begins), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
     }
 
     #[test]
-    fn every_setting_of_the_game_is_known_and_shown_as_it_can_be_written() {
+    fn every_setting_is_known_and_its_displayed_value_parses() {
         let entries: Vec<(&str, String)> = defaults().entries().collect();
         let names: Vec<&str> = entries.iter().map(|(name, _)| *name).collect();
         assert_eq!(names, known_names());
@@ -256,12 +225,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_at_all_bring_it_down(content: Vec<u8>) {
+        fn no_content_panics(content: Vec<u8>) {
             let _ = parse(&content, &defaults());
         }
 
         #[test]
-        fn no_value_brings_it_down(index in 0_usize..9, value in "[ -~]{0,20}") {
+        fn no_value_panics(index in 0_usize..9, value in "[ -~]{0,20}") {
             let names = known_names();
             let _ = parse(format!("{}={value}", names[index]).as_bytes(), &defaults());
         }

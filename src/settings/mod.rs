@@ -1,29 +1,29 @@
-//! The rules of the game as an operator sets them: from the environment at the start, and from
-//! a file that is watched while the server runs.
+//! The rules as an operator sets them: in the environment at the start, and in a settings file that
+//! is watched while the server runs.
 
 mod file;
 mod live;
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-pub use self::{file::FileError, live::LiveSettings};
+pub use self::live::LiveSettings;
 use crate::domain::rules::{Protection, Rules};
 
-/// What may be set about the game.
+/// The settings that can change while the server runs.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Whether heists are on at all.
+    /// Whether the feature is on.
     pub enabled: bool,
-    /// Whether players are told by e-mail, too.
+    /// Whether notifications are also sent by e-mail.
     pub email_enabled: bool,
     pub rates: RateLimits,
     pub rules: Arc<Rules>,
 }
 
-/// How many calls a minute each replica takes for one player; `None`: any number.
+/// The calls per minute and player on each replica; `None`: unlimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimits {
-    /// `ExecuteHeist`, by attacker.
+    /// `ExecuteHeist`, per attacker.
     pub heists: Option<NonZeroU32>,
     /// All other calls together.
     pub others: Option<NonZeroU32>,
@@ -41,7 +41,7 @@ impl Default for Settings {
 }
 
 impl RateLimits {
-    /// Any number of calls for anybody.
+    /// Unlimited calls.
     pub const NONE: Self = Self {
         heists: None,
         others: None,
@@ -57,55 +57,70 @@ impl Default for RateLimits {
     }
 }
 
-/// The settings of the game, by the names they have in the environment.
+/// The settings, with the names of their environment variables.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Rules of the game")]
+#[command(next_help_heading = "Rules")]
 pub struct RuleArgs {
-    /// Whether heists are on; `false` makes every RPC answer `FEATURE_DISABLED`
-    #[arg(long = "enabled", env = "HEIST_ENABLED", value_name = "BOOL", default_value = "true", value_parser = parse::switch, action = clap::ArgAction::Set)]
+    /// Whether the feature is on. If `false`, every RPC fails with `FEATURE_DISABLED`
+    #[arg(long = "enabled", env = "HEIST_ENABLED", value_name = "BOOL", default_value_t = Settings::default().enabled, value_parser = parse::switch, action = clap::ArgAction::Set)]
     enabled: bool,
 
-    /// Share of the victim's monthly points that a heist steals, in percent, rounded down
-    #[arg(long, env = "HEIST_STEAL_PERCENTAGE", value_name = "PERCENT", default_value = "5", value_parser = parse::percentage)]
+    /// The percentage of the victim's monthly points that a heist steals, rounded down
+    #[arg(long, env = "HEIST_STEAL_PERCENTAGE", value_name = "PERCENT", default_value_t = Rules::default().steal_percentage, value_parser = parse::percentage)]
     steal_percentage: i32,
 
-    /// The most that one heist steals, in points; 0: no cap
-    #[arg(long, env = "HEIST_MAX_STEAL_POINTS", value_name = "POINTS", default_value = "100", value_parser = parse::points)]
+    /// Maximum number of points that one heist steals; 0: no cap
+    #[arg(long, env = "HEIST_MAX_STEAL_POINTS", value_name = "POINTS", default_value_t = Rules::default().max_steal_points.unwrap_or(0), value_parser = parse::points)]
     max_steal_points: i32,
 
-    /// A victim needs at least so many points
-    #[arg(long, env = "HEIST_MIN_TARGET_POINTS", value_name = "POINTS", default_value = "20", value_parser = parse::points)]
+    /// Minimum number of points of a victim
+    #[arg(long, env = "HEIST_MIN_TARGET_POINTS", value_name = "POINTS", default_value_t = Rules::default().min_target_points, value_parser = parse::points)]
     min_target_points: i32,
 
-    /// How long an attacker waits after a heist; 0s: not at all
-    #[arg(long, env = "HEIST_COOLDOWN", value_name = "DURATION", default_value = "24h", value_parser = parse::duration)]
+    /// How long an attacker has to wait after a heist; 0s: no cooldown
+    #[arg(long, env = "HEIST_COOLDOWN", value_name = "DURATION", default_value = parse::duration_text(Rules::default().cooldown), value_parser = parse::duration)]
     cooldown: Duration,
 
-    /// A victim robbed this often within the window is protected
-    #[arg(long, env = "HEIST_PROTECTION_AFTER", value_name = "TIMES", default_value = "10", value_parser = parse::robberies)]
+    /// The number of robberies within the window after which a victim is protected
+    #[arg(long, env = "HEIST_PROTECTION_AFTER", value_name = "TIMES", default_value_t = default_protection().after, value_parser = parse::robberies)]
     protection_after: usize,
 
-    /// The window in which robberies count for the protection; 0s: no protection
-    #[arg(long, env = "HEIST_PROTECTION_WINDOW", value_name = "DURATION", default_value = "48h", value_parser = parse::duration)]
+    /// The window of the protection; 0s: no protection
+    #[arg(long, env = "HEIST_PROTECTION_WINDOW", value_name = "DURATION", default_value = parse::duration_text(default_window()), value_parser = parse::duration)]
     protection_window: Duration,
 
-    /// Heist calls a minute for one attacker, on each replica; 0: any number
-    #[arg(long, env = "HEIST_RATE_LIMIT_PER_MINUTE", value_name = "CALLS", default_value = "10", value_parser = parse::calls_per_minute)]
+    /// `ExecuteHeist` calls per minute and attacker, on each replica; 0: unlimited
+    #[arg(long, env = "HEIST_RATE_LIMIT_PER_MINUTE", value_name = "CALLS", default_value_t = calls(RateLimits::default().heists), value_parser = parse::calls_per_minute)]
     rate_limit_per_minute: u32,
 
-    /// Other calls a minute for one player, on each replica; 0: any number
-    #[arg(long, env = "HEIST_READ_RATE_LIMIT_PER_MINUTE", value_name = "CALLS", default_value = "60", value_parser = parse::calls_per_minute)]
+    /// Other calls per minute and player, on each replica; 0: unlimited
+    #[arg(long, env = "HEIST_READ_RATE_LIMIT_PER_MINUTE", value_name = "CALLS", default_value_t = calls(RateLimits::default().others), value_parser = parse::calls_per_minute)]
     read_rate_limit_per_minute: u32,
 
-    /// Whether players are told by e-mail, too
-    #[arg(long, env = "HEIST_EMAIL_ENABLED", value_name = "BOOL", default_value = "false", value_parser = parse::switch, action = clap::ArgAction::Set)]
+    /// Whether notifications are also sent by e-mail
+    #[arg(long, env = "HEIST_EMAIL_ENABLED", value_name = "BOOL", default_value_t = Settings::default().email_enabled, value_parser = parse::switch, action = clap::ArgAction::Set)]
     pub(crate) email_enabled: bool,
 }
 
+/// The window of the default protection.
+pub(crate) fn default_window() -> Duration {
+    default_protection().window
+}
+
+fn default_protection() -> Protection {
+    let protection = Rules::default().protection;
+    protection.expect("victims are protected by default")
+}
+
+/// The number of calls per minute that a limit is written as.
+fn calls(limit: Option<NonZeroU32>) -> u32 {
+    limit.map_or(0, NonZeroU32::get)
+}
+
 impl RuleArgs {
-    /// Each setting, by its name in the environment, as somebody would write it there.
+    /// The name and the value of each setting, as in the environment.
     fn entries(&self) -> impl Iterator<Item = (&'static str, String)> + use<> {
-        // Spelled out, so that the compiler asks for a new one.
+        // Exhaustive, so that the compiler reports a missing setting.
         let Self {
             enabled,
             steal_percentage,
@@ -165,16 +180,16 @@ impl From<RuleArgs> for Settings {
     }
 }
 
-/// What a value may look like. An error says what is expected.
+/// Parsers of values. An error says what is expected.
 pub(crate) mod parse {
     use std::{ops::RangeInclusive, str::FromStr, time::Duration};
 
-    /// Longer than any sensible rule, short enough to be added to any date.
-    const LONGEST: Duration = Duration::from_hours(24 * 366);
-    /// More would have to be read from the books for each heist.
-    const MOST_ROBBERIES: usize = 1000;
-    /// More than any replica answers in a minute.
-    const MOST_CALLS_PER_MINUTE: u32 = 1_000_000;
+    /// A bound that lets every duration be added to every date.
+    const MAX_DURATION: Duration = Duration::from_hours(24 * 366);
+    /// Each heist reads this many robberies of the victim.
+    const MAX_ROBBERIES: usize = 1000;
+    /// A replica answers fewer calls per minute.
+    const MAX_CALLS_PER_MINUTE: u32 = 1_000_000;
 
     pub(crate) fn switch(value: &str) -> Result<bool, String> {
         value
@@ -191,11 +206,11 @@ pub(crate) mod parse {
     }
 
     pub(crate) fn robberies(value: &str) -> Result<usize, String> {
-        whole_number(value, 1..=MOST_ROBBERIES)
+        whole_number(value, 1..=MAX_ROBBERIES)
     }
 
     pub(crate) fn calls_per_minute(value: &str) -> Result<u32, String> {
-        whole_number(value, 0..=MOST_CALLS_PER_MINUTE)
+        whole_number(value, 0..=MAX_CALLS_PER_MINUTE)
     }
 
     pub(crate) fn whole_number<N>(value: &str, range: RangeInclusive<N>) -> Result<N, String>
@@ -212,12 +227,19 @@ pub(crate) mod parse {
             })
     }
 
+    /// A duration as [`duration`] parses it, in hours if it is a multiple of one.
+    pub(crate) fn duration_text(duration: Duration) -> String {
+        let seconds = duration.as_secs();
+        if seconds > 0 && seconds.is_multiple_of(3600) && duration.subsec_nanos() == 0 {
+            return format!("{}h", seconds / 3600);
+        }
+        humantime::format_duration(duration).to_string()
+    }
+
     pub(crate) fn duration(value: &str) -> Result<Duration, String> {
         humantime::parse_duration(value)
             .ok()
-            .filter(|duration| *duration <= LONGEST)
-            .ok_or_else(|| {
-                "expected a duration such as 90s, 24h or 7d, a year at the most".to_owned()
-            })
+            .filter(|duration| *duration <= MAX_DURATION)
+            .ok_or_else(|| "expected a duration such as 90s, 24h or 7d, at most a year".to_owned())
     }
 }

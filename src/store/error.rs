@@ -1,6 +1,6 @@
 //! What can go wrong in the database, sorted by what can be done about it.
 
-use std::{borrow::Cow, io};
+use std::borrow::Cow;
 
 use sqlx::postgres::PgDatabaseError;
 
@@ -37,6 +37,12 @@ const RACED_KEYS: [&str; 4] = [
 ];
 
 impl StoreError {
+    /// The database did not answer within a time limit.
+    #[must_use]
+    pub fn timed_out() -> Self {
+        sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()).into()
+    }
+
     /// In one word, for logs and metrics.
     #[must_use]
     pub fn cause(&self) -> &'static str {
@@ -46,12 +52,6 @@ impl StoreError {
             Self::StalePlan(_) => "stale_plan",
             Self::Database(_) => "statement",
         }
-    }
-
-    /// The database has not answered in time.
-    #[must_use]
-    pub fn timed_out() -> Self {
-        sqlx::Error::Io(io::ErrorKind::TimedOut.into()).into()
     }
 
     /// What the driver says means that the database is away.

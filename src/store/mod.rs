@@ -17,6 +17,7 @@ pub mod notifications;
 mod observed;
 pub mod players;
 pub mod pool;
+pub mod preferences;
 pub mod reads;
 pub mod schema;
 pub mod secrets;

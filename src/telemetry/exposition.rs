@@ -12,16 +12,16 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Connections at a time. A Prometheus keeps one open.
+/// Maximum number of connections. A Prometheus server keeps one open.
 const MAX_CONNECTIONS: usize = 32;
-/// How long a scraper may take to say what it wants, and between two scrapes.
+/// How long a client may take to send a request, and between two requests.
 const HEADER_TIMEOUT: Duration = Duration::from_mins(2);
-/// A connection is closed after this, whatever goes on.
+/// The maximum age of a connection.
 const CONNECTION_TIMEOUT: Duration = Duration::from_hours(1);
-/// Before the next attempt where a connection cannot be accepted.
+/// The pause after a connection cannot be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers for as long as the process lives, in the background. Where it listens.
+/// Serves `/metrics` in the background until the process ends. Returns the address.
 pub(super) async fn serve(
     address: SocketAddr,
     registry: Registry,
@@ -47,13 +47,13 @@ async fn accept(listener: TcpListener, registry: Registry) {
         let registry = registry.clone();
         tokio::spawn(async move {
             let _permit = permit;
-            // A scraper that goes away or talks nonsense is its own concern.
-            let _ = timeout(CONNECTION_TIMEOUT, talk(connection, registry)).await;
+            // An error of a client has no consequence for the server.
+            let _ = timeout(CONNECTION_TIMEOUT, serve_connection(connection, registry)).await;
         });
     }
 }
 
-async fn talk(connection: TcpStream, registry: Registry) -> Result<(), hyper::Error> {
+async fn serve_connection(connection: TcpStream, registry: Registry) -> Result<(), hyper::Error> {
     let answer = service_fn(move |request| {
         let response = answer(&request, &registry);
         async move { Ok::<_, Infallible>(response) }
@@ -71,7 +71,7 @@ fn answer(request: &Request<Incoming>, registry: &Registry) -> Response<String> 
         {
             Ok(text) => (StatusCode::OK, text),
             Err(error) => {
-                tracing::error!(%error, "cannot write down the metrics");
+                tracing::error!(%error, "cannot encode the metrics");
                 (StatusCode::INTERNAL_SERVER_ERROR, String::new())
             }
         },

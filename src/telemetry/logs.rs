@@ -1,7 +1,6 @@
 //! Logs: one event per line on standard error.
 //!
-//! Every line that is written while a request is worked for ends with its id, and with its trace
-//! where it has one.
+//! A line that is written on behalf of a request ends with the request's id and trace id.
 
 use std::{
     fmt,
@@ -23,23 +22,23 @@ use tracing_subscriber::{
 
 use super::request::{self, Request};
 
-/// What is logged, and in which form.
+/// The filter and the format of the log.
 #[derive(Clone, Debug)]
 pub struct LogOptions {
-    /// `None`: text on a terminal, else JSON.
+    /// `None`: text on a terminal, JSON otherwise.
     pub format: Option<LogFormat>,
     /// Directives of `tracing_subscriber::EnvFilter`.
     pub filter: String,
 }
 
-/// The form of a line of the log.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     Json,
     Text,
 }
 
-/// Starts logging. Call it once, before anything else.
+/// Starts logging. Must be called once, before all other functions.
 pub fn init(options: &LogOptions) {
     let filter = EnvFilter::new(&options.filter);
     let is_terminal = stderr().is_terminal();
@@ -68,7 +67,7 @@ pub fn init(options: &LogOptions) {
     }
 }
 
-/// The library's own JSON, with the request as its last fields.
+/// The library's JSON format, with the request as the last fields.
 struct JsonLines(Format<Json>);
 
 impl<S, N> FormatEvent<S, N> for JsonLines
@@ -87,7 +86,7 @@ where
             .format_event(context, Writer::new(&mut line), event)?;
         let line = line.trim_end();
         writer.write_str(line.strip_suffix('}').unwrap_or(line))?;
-        // Ids are letters, digits and a few marks: there is nothing to escape.
+        // Ids consist of letters, digits and a few marks, so they need no escapes.
         request::with_current(|request| {
             if let Some(id) = request.id() {
                 write!(writer, r#","requestId":"{id}""#)?;
@@ -103,7 +102,7 @@ where
     }
 }
 
-/// The library's own text, with the request at the end of the line.
+/// The library's text format, with the request at the end of the line.
 struct TextLines(Format<Full>);
 
 impl<S, N> FormatEvent<S, N> for TextLines

@@ -1,10 +1,9 @@
-//! The list of every metric. What they mean is told in `docs/metrics.md`, which a test compares
-//! with what is exported.
+//! All metrics. `docs/metrics.md` describes them, and a test compares it with the exported metrics.
 //!
-//! Names and labels follow OpenTelemetry's semantic conventions where those have them; the
-//! exporter for Prometheus writes `_` for `.` and adds the unit. Labels are bounded: by the
-//! contract, by the reasons of refusals, or by what is listed here. No player, no address and
-//! nothing else that a caller could choose is ever a label.
+//! Names and labels follow OpenTelemetry's semantic conventions. The exporter for Prometheus replaces
+//! `.` by `_` and adds the unit. The values of labels are bounded: they come from the contract, from
+//! the reasons of refusals, or from this module. Players, addresses and other values that a caller can
+//! choose are never labels.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -13,11 +12,11 @@ use opentelemetry::{
     metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter},
 };
 
-/// Does nothing until [`super::Exporters::start`] has found somebody to export to.
+/// The instruments. They do nothing until [`super::Exporters::start`] has configured an exporter.
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics::new(&meter()));
 
-/// From half a millisecond, which a quiet statement takes, to the longest that a call may take.
-/// The limits that are alerted on, 0.1, 0.5 and 1 second, are among them.
+/// From 0.5 ms, the time of a statement on an idle database, to 10 s, the longest deadline of a call.
+/// The thresholds of the alerts, 0.1, 0.5 and 1 s, are included.
 const SECONDS: [f64; 14] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
@@ -73,87 +72,79 @@ impl Metrics {
         let metrics = Self {
             call_duration: seconds(
                 "rpc.server.call.duration",
-                "Calls, by how long they took and how they ended",
+                "Duration of calls, by method and status code",
             ),
             active_calls: (meter.i64_up_down_counter("heist.rpc.active_calls"))
                 .with_unit("{call}")
-                .with_description("Calls in progress, open streams among them")
+                .with_description("Calls in progress, including open streams")
                 .build(),
             call_errors: counter(
                 "heist.rpc.errors",
                 "{call}",
-                "Calls that did not end with OK, by their reason",
+                "Calls that failed, by status code and reason",
             ),
-            heists: counter(
-                "heist.heists",
-                "{heist}",
-                "Heists that were decided, by what was decided",
-            ),
+            heists: counter("heist.heists", "{heist}", "Decided heists, by outcome"),
             points_stolen: counter(
                 "heist.points.stolen",
                 "{point}",
                 "Monthly points that heists moved",
             ),
-            awards: counter(
-                "heist.awards",
-                "{award}",
-                "Referrals that were decided, by what was decided",
-            ),
+            awards: counter("heist.awards", "{award}", "Decided awards, by outcome"),
             tokens_earned: counter(
                 "heist.tokens.earned",
                 "{token}",
-                "Tokens that players got, by how",
+                "Tokens that players earned, by source",
             ),
             tokens_spent: counter(
                 "heist.tokens.spent",
                 "{token}",
-                "Tokens that players lost, by how",
+                "Tokens that players spent, by source",
             ),
             notifications: counter(
                 "heist.notifications.created",
                 "{notification}",
-                "Notifications to players, unread at first",
+                "Created notifications, by type",
             ),
             emails: Emails::new(meter),
             batch_size: (meter.u64_histogram("heist.engine.batch.size"))
                 .with_unit("{order}")
-                .with_description("Orders that were run in one transaction")
+                .with_description("Orders in one transaction")
                 .with_boundaries(BATCH_SIZES.to_vec())
                 .build(),
             queue_wait: seconds(
                 "heist.engine.queue.wait",
-                "How long orders waited for a batch",
+                "Time that orders waited for a batch",
             ),
             transactions: counter(
                 "heist.engine.transactions",
                 "{transaction}",
-                "Attempts at a batch's transaction, by how they ended",
+                "Attempted transactions of batches, by outcome",
             ),
             rollbacks: counter(
                 "heist.engine.rollbacks",
                 "{transaction}",
-                "Transactions that failed and were rolled back, by cause",
+                "Transactions that were rolled back, by cause",
             ),
             retries: counter(
                 "heist.engine.retries",
                 "{transaction}",
-                "Transactions that were tried again, by why",
+                "Transactions that were retried, by cause",
             ),
             statement_duration: seconds(
                 "db.client.operation.duration",
-                "Statements of the database, by how long they took",
+                "Duration of database statements",
             ),
             database_errors: counter(
                 "heist.db.errors",
                 "{error}",
-                "Errors of the database and on the way to it, by kind",
+                "Errors of the database and of connections to it, by kind",
             ),
         };
         metrics.start_at_zero();
         metrics
     }
 
-    /// A series that begins with its first event hides that event from `increase()`.
+    /// `increase()` misses the first event of a series that does not begin at zero.
     fn start_at_zero(&self) {
         for operation in ["heist", "award", "adjustment"] {
             for outcome in ["committed", "empty", "rolled_back"] {
@@ -184,13 +175,13 @@ impl Metrics {
         }
     }
 
-    /// A call of `method`, `service/rpc`, has begun, or where `change` is -1, ended.
+    /// A call of `method` (`service/rpc`) has begun (`change` is 1) or ended (-1).
     pub fn active_calls(&self, change: i64, method: &'static str) {
         let labels = [KeyValue::new("rpc.method", method)];
         self.active_calls.add(change, &labels);
     }
 
-    /// A call has ended with `code`, as gRPC spells it.
+    /// A call has ended with this gRPC status code.
     pub fn call_ended(&self, method: &'static str, code: &'static str, duration: Duration) {
         let labels = [
             KeyValue::new("rpc.method", method),
@@ -199,7 +190,7 @@ impl Metrics {
         self.call_duration.record(duration.as_secs_f64(), &labels);
     }
 
-    /// A call has ended with another code than OK. `reason` is that of the `ErrorInfo`, or empty.
+    /// A call has ended with another code than OK. `reason` is that of `ErrorInfo`, or empty.
     pub fn call_failed(&self, method: &'static str, code: &'static str, reason: String) {
         let labels = [
             KeyValue::new("rpc.method", method),
@@ -242,14 +233,14 @@ impl Metrics {
             .add(times, &[KeyValue::new("outcome", outcome)]);
     }
 
-    /// Of the queue that all replicas share, `count` notifications are in `state`.
+    /// `count` notifications of the e-mail queue, which all replicas share, are in `state`.
     pub fn emails_queued(&self, count: i64, state: &'static str) {
         let count = u64::try_from(count).unwrap_or(0);
         let labels = [KeyValue::new("state", state)];
         self.emails.queue_depth.record(count, &labels);
     }
 
-    /// The oldest e-mail that could be sent has waited for so long.
+    /// The age of the oldest e-mail that is due.
     pub fn emails_oldest_due(&self, age: Duration) {
         self.emails.queue_age.record(age.as_secs_f64(), &[]);
     }
@@ -300,21 +291,21 @@ impl Emails {
         Self {
             attempts: (meter.u64_counter("heist.emails"))
                 .with_unit("{email}")
-                .with_description("Attempts to send an e-mail, by what became of it")
+                .with_description("Attempts to send an e-mail, by outcome")
                 .build(),
             queue_depth: (meter.u64_gauge("heist.emails.queue.depth"))
                 .with_unit("{notification}")
-                .with_description("Notifications that are to be mailed or were parked, by state")
+                .with_description("Notifications in the e-mail queue, by state")
                 .build(),
             queue_age: (meter.f64_gauge("heist.emails.queue.age"))
                 .with_unit("s")
-                .with_description("For how long the oldest of those that are due has waited")
+                .with_description("Age of the oldest e-mail that is due")
                 .build(),
         }
     }
 }
 
-/// The orders of one kind that wait, as `depth` tells them.
+/// Observes the number of waiting orders of one kind.
 pub fn watch_queue(operation: &'static str, depth: impl Fn() -> usize + Send + Sync + 'static) {
     meter()
         .u64_observable_gauge("heist.engine.queue.depth")
@@ -339,14 +330,13 @@ pub fn watch_stall(operation: &'static str, is_stalled: impl Fn() -> bool + Send
         .build();
 }
 
-/// The connections of the pool, which has `max` at the most. `count` tells those that are idle
-/// and those that are used.
+/// Observes the pool's connections. `count` returns the idle and the used ones.
 pub fn watch_pool(max: u32, count: impl Fn() -> (u64, u64) + Send + Sync + 'static) {
     let state = |state| [KeyValue::new("db.client.connection.state", state)];
     meter()
         .u64_observable_gauge("db.client.connection.count")
         .with_unit("{connection}")
-        .with_description("Connections to the database, by what they do")
+        .with_description("Connections to the database, by state")
         .with_callback(move |gauge| {
             let (idle, used) = count();
             gauge.observe(idle, &state("idle"));
@@ -356,7 +346,7 @@ pub fn watch_pool(max: u32, count: impl Fn() -> (u64, u64) + Send + Sync + 'stat
     meter()
         .u64_observable_gauge("db.client.connection.max")
         .with_unit("{connection}")
-        .with_description("Connections to the database at the most")
+        .with_description("Maximum number of connections to the database")
         .with_callback(move |gauge| gauge.observe(max.into(), &[]))
         .build();
 }
@@ -369,7 +359,7 @@ fn operation_label(operation: &'static str) -> KeyValue {
     KeyValue::new("operation", operation)
 }
 
-/// Points and tokens that moved are never negative.
+/// Moved points and tokens are never negative.
 fn amount(moved: i32) -> u64 {
     u64::try_from(moved).unwrap_or(0)
 }

@@ -1,8 +1,7 @@
-//! What operators see: logs, metrics and traces.
+//! Logs, metrics and traces.
 //!
-//! Any room may log, count and trace; nothing here changes what they do. Metrics and traces cost
-//! next to nothing while nobody reads them: their instruments do nothing until [`Exporters::start`]
-//! has found somebody to export to.
+//! Every module may log, count and trace. Instruments do nothing until [`Exporters::start`] has
+//! configured an exporter.
 
 mod exposition;
 mod log_limiter;
@@ -29,15 +28,15 @@ pub use self::{
     logs::{LogFormat, LogOptions, init},
 };
 
-/// How long the last spans and numbers may take to leave.
+/// How long the last spans and metrics may take to be sent.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Where metrics and traces go.
+/// The destinations of metrics and traces.
 #[derive(Clone, Debug)]
 pub struct TelemetryOptions {
-    /// Serves `/metrics` to Prometheus; `None`: it is not served.
+    /// The address of `/metrics`; `None`: it is not served.
     pub metrics_listen: Option<SocketAddr>,
-    /// An OTLP endpoint over gRPC; `None`: nothing is pushed.
+    /// An OTLP endpoint over gRPC; `None`: nothing is sent.
     pub otlp_endpoint: Option<String>,
     pub otlp_traces: bool,
     pub otlp_metrics: bool,
@@ -46,14 +45,14 @@ pub struct TelemetryOptions {
     pub service_name: String,
 }
 
-/// What sends metrics and traces to where they are read.
+/// The exporters of metrics and traces.
 pub struct Exporters {
     metrics_address: Option<SocketAddr>,
     meters: Option<SdkMeterProvider>,
     tracers: Option<SdkTracerProvider>,
 }
 
-/// Why nothing can be exported.
+/// Why an exporter cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     #[error("cannot listen on {address} for metrics: {cause}")]
@@ -70,13 +69,13 @@ pub enum ExportError {
 }
 
 impl Exporters {
-    /// Starts what the configuration asks for. Call it once, before anything is counted, inside
-    /// the runtime.
+    /// Starts the configured exporters. Must be called once inside the runtime, before the first use
+    /// of a metric.
     ///
     /// # Errors
     ///
-    /// An address that cannot be listened on, or an endpoint that cannot be understood. One that
-    /// does not answer is no error: it is logged, and tried again.
+    /// The address cannot be listened on, or the endpoint is invalid. An endpoint that does not answer
+    /// is not an error: the exporter logs it and retries.
     pub async fn start(options: TelemetryOptions) -> Result<Self, ExportError> {
         let resource = Resource::builder()
             .with_service_name(options.service_name)
@@ -91,7 +90,7 @@ impl Exporters {
             tracers: None,
         };
         let mut meters = SdkMeterProvider::builder().with_resource(resource.clone());
-        let mut anybody_reads = false;
+        let mut has_reader = false;
         if let Some(address) = options.metrics_listen {
             let registry = Registry::new();
             registry.register(Box::new(ProcessCollector::for_self()))?;
@@ -100,7 +99,7 @@ impl Exporters {
                 .scope_info_enabled(false)
                 .build()?;
             meters = meters.with_reader(reader);
-            anybody_reads = true;
+            has_reader = true;
             let listening = exposition::serve(address, registry).await;
             let listening = listening.map_err(|cause| ExportError::Listen { address, cause })?;
             exporters.metrics_address = Some(listening);
@@ -108,7 +107,7 @@ impl Exporters {
         if let Some(endpoint) = &options.otlp_endpoint {
             if options.otlp_metrics {
                 meters = meters.with_periodic_exporter(otlp::metrics(endpoint)?);
-                anybody_reads = true;
+                has_reader = true;
             }
             if options.otlp_traces {
                 let tracers = SdkTracerProvider::builder()
@@ -120,7 +119,7 @@ impl Exporters {
                 exporters.tracers = Some(tracers);
             }
         }
-        if anybody_reads {
+        if has_reader {
             let meters = meters.build();
             opentelemetry::global::set_meter_provider(meters.clone());
             exporters.meters = Some(meters);
@@ -128,15 +127,15 @@ impl Exporters {
         Ok(exporters)
     }
 
-    /// Where Prometheus finds `/metrics`.
+    /// The address of `/metrics`.
     #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address
     }
 
-    /// Sends what has not been sent. Takes a few seconds at the most.
+    /// Sends the remaining spans and metrics. Takes at most 3 seconds.
     pub async fn flush(self) {
-        // The SDK blocks until its own threads are done.
+        // The SDK blocks until its threads have finished.
         let flushed = tokio::task::spawn_blocking(move || {
             if let Some(tracers) = &self.tracers {
                 let _ = tracers.shutdown_with_timeout(FLUSH_TIMEOUT);

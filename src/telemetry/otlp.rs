@@ -1,4 +1,4 @@
-//! Where metrics and traces are sent: OTLP over gRPC.
+//! The OTLP exporters, over gRPC.
 
 use opentelemetry_otlp::{
     ExporterBuildError, MetricExporter, SpanExporter, WithExportConfig as _, WithTonicConfig,
@@ -17,7 +17,7 @@ pub(super) fn spans(endpoint: &str) -> Result<SpanExporter, ExporterBuildError> 
     with_roots(exporter, endpoint).build()
 }
 
-/// Trusts the usual authorities. Without a word about TLS the library would trust none.
+/// Trusts the public certificate authorities. By default the library trusts none.
 fn with_roots<T: WithTonicConfig>(exporter: T, endpoint: &str) -> T {
     if endpoint.starts_with("https://") {
         exporter.with_tls_config(ClientTlsConfig::new().with_enabled_roots())

@@ -1,7 +1,6 @@
-//! The request that the current task works for: its id, and its place in a trace.
+//! The current task's request: its id, and its span.
 //!
-//! It is known to the task, not handed from function to function, so that every line that is
-//! logged on the way can be found by it.
+//! It is a task-local value, so that every log line of the task can contain it.
 
 use std::{
     future::Future,
@@ -18,24 +17,24 @@ tokio::task_local! {
     static CURRENT: Request;
 }
 
-/// The longest id of a caller's own, in bytes.
+/// The maximum length of a request id from a caller, in bytes.
 const MAX_ID_BYTES: usize = 128;
 
-/// A request, as telemetry sees it. Cheap to clone.
+/// The telemetry of a request. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Request(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// `None` for a batch, which works for many.
+    /// `None` for a batch of several requests.
     id: Option<String>,
     span: Option<SpanContext>,
     audited: AtomicBool,
 }
 
 impl Request {
-    /// A request with the id that its caller gave, or one of our own where that is none that may
-    /// be written to a log as it is.
+    /// A request with the caller's id. Without one, or if it has characters that would need escapes
+    /// in a log, the request gets a new id.
     #[must_use]
     pub fn new(callers_id: Option<&[u8]>, span: Option<SpanContext>) -> Self {
         let id = callers_id.filter(|id| is_valid(id));
@@ -44,7 +43,7 @@ impl Request {
         Self::with(Some(id), span)
     }
 
-    /// Work for several requests at a time, or for the only one of `members`.
+    /// The work for several requests, or for the only one of `members`.
     pub(crate) fn batch(members: &[Option<Self>], span: Option<SpanContext>) -> Self {
         match members {
             [Some(only)] => {
@@ -68,46 +67,46 @@ impl Request {
         self.0.id.as_deref()
     }
 
-    /// Its span; that of its caller where it has none of its own.
+    /// Its span, or the caller's span if it has none.
     #[must_use]
     pub fn span(&self) -> Option<&SpanContext> {
         self.0.span.as_ref()
     }
 
-    /// Whether there is an audit line, which tells how it ended.
+    /// Whether an audit line reports how the request ended.
     #[must_use]
     pub fn is_audited(&self) -> bool {
         self.0.audited.load(Ordering::Relaxed)
     }
 
-    /// What is said for this request.
+    /// Runs `work` as a part of this request.
     pub fn enter<T>(self, work: impl FnOnce() -> T) -> T {
         CURRENT.sync_scope(self, work)
     }
 
-    /// What works for this request.
+    /// Runs the future `work` as a part of this request.
     pub fn scope<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
         CURRENT.scope(self, work)
     }
 }
 
-/// The request that the current task works for.
+/// The current task's request.
 #[must_use]
 pub fn current() -> Option<Request> {
     CURRENT.try_with(Clone::clone).ok()
 }
 
-/// Looks at the current request without taking hold of it.
+/// Reads the current request without cloning it.
 pub fn with_current<T>(look: impl FnOnce(&Request) -> T) -> Option<T> {
     CURRENT.try_with(look).ok()
 }
 
-/// Says that an audit line will tell how the current request ended.
+/// Records that an audit line will report how the current request ended.
 pub fn mark_audited() {
     let _ = CURRENT.try_with(|request| request.0.audited.store(true, Ordering::Relaxed));
 }
 
-/// What goes on working for the current request in a task of its own.
+/// Runs a part of `request` in another task.
 pub async fn carry<F: Future>(request: Option<Request>, work: F) -> F::Output {
     match request {
         Some(request) => CURRENT.scope(request, work).await,
@@ -115,7 +114,7 @@ pub async fn carry<F: Future>(request: Option<Request>, work: F) -> F::Output {
     }
 }
 
-/// As [`carry`], for what does not wait.
+/// [`carry`] for synchronous work.
 pub fn scope_sync<T>(request: Option<Request>, work: impl FnOnce() -> T) -> T {
     match request {
         Some(request) => CURRENT.sync_scope(request, work),
@@ -123,7 +122,7 @@ pub fn scope_sync<T>(request: Option<Request>, work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Letters, digits and a few marks: nothing that could end a line or a string of a log.
+/// Letters, digits and a few marks, so that an id cannot end a line or a string of a log.
 fn is_valid(id: &[u8]) -> bool {
     (1..=MAX_ID_BYTES).contains(&id.len())
         && (id.iter()).all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte))
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_callers_id_is_kept_as_it_is() {
+    fn a_callers_id_is_kept() {
         for id in [
             "7",
             "0191e0a2-7c1e-7cc0-8f6b-0a3b2c1d4e5f",

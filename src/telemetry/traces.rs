@@ -1,10 +1,10 @@
-//! Traces: where the time of one call went.
+//! Traces.
 //!
-//! A call's span continues the trace of its caller. What a batch does is done for all of its
-//! calls at once, so its span is in the trace of the first one that is sampled, and linked with
-//! the others in both directions. A span exists only where it is sampled.
+//! A call's span continues the caller's trace. A batch works for several calls, so its span is in the
+//! trace of the first sampled call and linked with the others in both directions. Spans exist only if
+//! they are sampled.
 //!
-//! A mail that a batch queued is sent later, by any replica: what it is a part of is kept with it.
+//! Any replica may send an e-mail later, so the span context of the batch is stored with the e-mail.
 
 use std::{
     collections::HashMap,
@@ -28,20 +28,19 @@ use opentelemetry_sdk::{
 
 use super::request::{self, Request};
 
-/// Recorded, and exported when it is dropped.
+/// A recording span, which is exported when it is dropped.
 pub use opentelemetry_sdk::trace::Span;
 
 const TRACE_PARENT: &str = "traceparent";
 
-/// Set once, where spans are exported.
+/// Set once if spans are exported.
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
 pub(super) fn start(provider: &SdkTracerProvider) {
     let _ = TRACER.set(provider.tracer("heist"));
 }
 
-/// The span of a call, and what stands for it in the trace: itself; where it is not sampled or
-/// nothing is exported, whatever its caller sent.
+/// The span of a call and its context. Without an exporter the context is the caller's.
 #[must_use]
 pub fn call(method: &'static str, headers: &HeaderMap) -> (Option<Span>, Option<SpanContext>) {
     let parent = parent_of(headers);
@@ -106,8 +105,7 @@ pub fn batch(
     Some(batch)
 }
 
-/// The span of a statement, as part of what the current task does. `None` where that is not
-/// sampled.
+/// The span of a statement, as a child of the current task's span. `None` if that is not sampled.
 #[must_use]
 pub fn statement(operation: &'static str) -> Option<Span> {
     let tracer = TRACER.get()?;
@@ -125,8 +123,8 @@ pub fn statement(operation: &'static str) -> Option<Span> {
     Some(span)
 }
 
-/// What the current task does is a part of this, as a W3C `traceparent`: for what is left to be
-/// done later, elsewhere. `None` where it is not sampled.
+/// The current task's span as a W3C `traceparent`, to continue the trace later in another process.
+/// `None` if it is not sampled.
 #[must_use]
 pub fn parent_to_keep() -> Option<String> {
     TRACER.get()?;
@@ -139,8 +137,8 @@ pub fn parent_to_keep() -> Option<String> {
     carrier.remove(TRACE_PARENT)
 }
 
-/// The span of an attempt at sending a mail: part of the first of these traces, and linked with the
-/// others. `None` where there is none.
+/// The span of an attempt to send an e-mail, as a part of the first of these traces and linked with
+/// the others. `None` without a trace.
 #[must_use]
 pub fn mail(provider: &'static str, kept_parents: &[String]) -> Option<Span> {
     let tracer = TRACER.get()?;
@@ -156,14 +154,14 @@ pub fn mail(provider: &'static str, kept_parents: &[String]) -> Option<Span> {
     Some(span)
 }
 
-/// Ends the span of an attempt at sending a mail.
+/// Ends the span of an attempt to send an e-mail.
 pub fn end_mail(span: Option<Span>, has_failed: bool) {
     if let (Some(mut span), true) = (span, has_failed) {
         fail(&mut span);
     }
 }
 
-/// What the span is of did not succeed.
+/// Marks the span as failed.
 pub fn fail(span: &mut Span) {
     span.set_status(Status::error(""));
 }
@@ -176,7 +174,7 @@ fn in_trace(place: SpanContext) -> Context {
     Context::new().with_remote_span_context(place)
 }
 
-/// The W3C trace context that the caller sent.
+/// The caller's W3C trace context.
 fn parent_of(headers: &HeaderMap) -> Option<SpanContext> {
     if !headers.contains_key(TRACE_PARENT) {
         return None;

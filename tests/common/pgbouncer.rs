@@ -14,11 +14,11 @@ use std::{
 
 use tokio::{net::UnixStream, time::sleep};
 
-/// That of the socket's name. Nobody else uses the folder.
+/// The port in the socket's name. The folder belongs to this PgBouncer alone.
 const PORT: u16 = 5432;
 const START_LIMIT: Duration = Duration::from_secs(20);
 
-/// Ends the program with us, however we end: nobody else holds the pipe.
+/// Ends the program with this process, even after SIGKILL: this process alone holds the pipe.
 const UNTIL_WE_END: &str = r#"
 trap '' HUP INT TERM
 "$@" &
@@ -78,7 +78,7 @@ impl PgBouncer {
 impl Drop for PgBouncer {
     fn drop(&mut self) {
         drop(self.shell.stdin.take());
-        // There is nobody to tell.
+        // A failure cannot be reported from here.
         let _ = self.shell.wait();
     }
 }

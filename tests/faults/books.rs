@@ -15,9 +15,9 @@ use super::{
 pub struct Findings {
     /// Answered, but not in the books, or with other numbers.
     pub lost: usize,
-    /// In the books more than once, or though its callers were not answered so.
+    /// In the books more than once, or refused and in the books.
     pub doubled: usize,
-    /// Whatever else may not be.
+    /// Other findings.
     pub wrong: usize,
     pub details: Vec<String>,
 }

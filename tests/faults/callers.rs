@@ -1,5 +1,5 @@
-//! Callers who rob each other all the time, each with one call at a time, and repeat a call
-//! with its request id until they learn what became of it.
+//! Callers that execute heists without pause, each with one call at a time. A caller repeats a call
+//! with its request id until it gets an answer that settles it.
 
 use std::{
     collections::BTreeMap,
@@ -88,7 +88,7 @@ impl Callers {
     pub async fn until_answered(&self, from: Instant, limit: Duration) -> anyhow::Result<Instant> {
         let answered = async {
             loop {
-                let latest = *self.shared.latest.lock().expect("nobody panics with it");
+                let latest = *self.shared.latest.lock().expect("no holder panics");
                 if let Some((_, answered)) = latest.filter(|(called, _)| *called > from) {
                     return answered;
                 }
@@ -100,7 +100,7 @@ impl Callers {
             .context("the service did not come back")
     }
 
-    /// Lets everybody find out about their last call.
+    /// Stops the callers after each has the answer to its last call.
     pub async fn stop(mut self, limit: Duration) -> anyhow::Result<Vec<Call>> {
         self.shared.stopped.store(true, Ordering::Relaxed);
         let mut calls = Vec::new();
@@ -113,7 +113,7 @@ impl Callers {
         timeout(limit, collect)
             .await
             .context("calls were never answered")??;
-        ensure!(!calls.is_empty(), "nobody called");
+        ensure!(!calls.is_empty(), "no call was made");
         calls.sort_by_key(|call| call.answered);
         Ok(calls)
     }
@@ -151,7 +151,7 @@ async fn call(client: &mut HeistServiceClient<Channel>, shared: &Shared) -> Call
             Ok(Ok(answer)) => {
                 let answer = answer.into_inner();
                 let heist = answer.heist.expect("an answer has a heist");
-                let mut latest = shared.latest.lock().expect("nobody panics with it");
+                let mut latest = shared.latest.lock().expect("no holder panics");
                 *latest = (*latest).max(Some((called, answered)));
                 Ok(Heist {
                     id: heist.id,

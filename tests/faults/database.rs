@@ -34,7 +34,7 @@ pub struct Ours {
     nodes: u32,
 }
 
-/// With a standby, and something that moves connections to whoever is the primary.
+/// A primary with a standby, and a way to lead connections to the current primary.
 pub struct Cluster {
     /// Of a database that is empty at first.
     url: String,
@@ -132,8 +132,8 @@ impl Ours {
         Ok(())
     }
 
-    /// The primary dies. For a second everybody is led to a standby that is still read-only,
-    /// as it happens where the address moves first; then it is promoted.
+    /// Kills the primary. For a second, connections lead to a standby that is still read-only, as
+    /// happens where the address moves first. Then the standby is promoted.
     pub async fn fail_over(&mut self) -> anyhow::Result<()> {
         let standby = self.standby.take().context("no standby")?;
         self.primary.kill().await?;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use heist::embedded::{Embedded, Options};
+use private_postgres::{Options, PrivatePostgres};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, postgres::PgConnectOptions};
 use tokio::{fs, process::Command, time::sleep};
 
@@ -19,7 +19,7 @@ const COPY: &str = "pg_basebackup";
 const START_LIMIT: Duration = Duration::from_secs(20);
 
 pub struct Node {
-    server: Option<Embedded>,
+    server: Option<PrivatePostgres>,
     options: Options,
 }
 
@@ -31,7 +31,7 @@ impl Node {
             bin_dir: std::env::var_os("PG_BIN_DIR").map(PathBuf::from),
             settings: Vec::new(),
         };
-        let server = Some(Embedded::start(&options).await?);
+        let server = Some(PrivatePostgres::start(&options).await?);
         Ok(Self { server, options })
     }
 
@@ -78,7 +78,7 @@ impl Node {
     pub async fn start_again(&mut self) -> anyhow::Result<()> {
         let begun = Instant::now();
         self.server = loop {
-            match Embedded::start(&self.options).await {
+            match PrivatePostgres::start(&self.options).await {
                 Ok(server) => break Some(server),
                 // Children of the old one may still use the shared memory.
                 Err(_) if begun.elapsed() < START_LIMIT => sleep(Duration::from_millis(50)).await,

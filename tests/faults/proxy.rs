@@ -1,5 +1,5 @@
-//! Stands between the server and PostgreSQL, as a network does, and as a proxy does that leads
-//! to whichever server is the primary.
+//! A proxy between the server and PostgreSQL. It stands for the network, and for a load balancer
+//! that leads to the current primary.
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 

@@ -90,7 +90,7 @@ impl Server {
     }
 }
 
-/// An address that nobody listens on.
+/// An address without a listener.
 pub fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use heist::{embedded::APPLICATION_SCHEMA, store::schema};
+use heist::{demo::APPLICATION_SCHEMA, store::schema};
 use sqlx::{Connection as _, PgConnection};
 
 use super::{
@@ -11,7 +11,8 @@ use super::{
     server::{Server, free_address},
 };
 
-/// Whoever has a token may rob whom they like. Were these lost, callers would be refused.
+/// Any player with a token may rob any other. If the server lost these settings, it would refuse
+/// calls.
 pub const SETTINGS: &str = "HEIST_COOLDOWN=0s\nHEIST_PROTECTION_WINDOW=0s\n";
 
 /// Rich enough for hours of heists, with tokens that the books know of.

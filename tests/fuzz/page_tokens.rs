@@ -1,4 +1,4 @@
-//! Page tokens that nobody was given: refused before the database is asked.
+//! Forged page tokens: refused before the database is asked.
 
 use heist::pb::ListHeistsRequest;
 use prost::Message as _;

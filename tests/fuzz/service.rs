@@ -1,5 +1,4 @@
-//! The services themselves, in this process, on a database that nobody is at: a request that
-//! is fine gets as far as that.
+//! The services in this process, with an unreachable database: a valid request fails only there.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +6,10 @@ use heist::{
     auth::{self, Authenticator},
     engine::{Engine, Limits, OnCommit, Workers},
     events::{Events, Tasks},
-    rpc::{Api, Limiters, PageTokenKey, StreamReads, TrafficLimits},
+    rpc::{
+        Api, PageTokenKey, StreamReads, Traffic, TrafficLimits,
+        layers::{self, Layered},
+    },
     settings::{LiveSettings, RateLimits, Settings},
     store::{
         leaderboard::Ranks,
@@ -23,10 +25,9 @@ use tonic::{
     Code, Status,
     body::Body,
     codegen::{Service as _, http},
-    service::Routes,
 };
 
-const NOBODY_THERE: &str = "postgres://nobody@127.0.0.1:1/nothing";
+const UNREACHABLE_DATABASE: &str = "postgres://app@127.0.0.1:1/nothing";
 /// No answer takes longer than the deadline that the calls set.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Many clients take no larger headers, and a status travels in them.
@@ -34,7 +35,7 @@ const MOST_HEADER_BYTES: usize = 8 * 1024;
 
 pub struct Service {
     runtime: Runtime,
-    routes: Routes,
+    services: Layered,
     _tasks: (Workers, Tasks),
 }
 
@@ -42,7 +43,7 @@ impl Service {
     pub fn start() -> Self {
         let runtime = Runtime::new().expect("a runtime");
         let inside = runtime.enter();
-        let database = DatabaseUrl::parse(NOBODY_THERE).expect("a URL");
+        let database = DatabaseUrl::parse(UNREACHABLE_DATABASE).expect("a URL");
         let connect_options = database.connect_options();
         let pool = pool::connect_lazy(connect_options.clone(), 2);
         let on_commit: OnCommit = Arc::new(|_changes| {});
@@ -57,25 +58,27 @@ impl Service {
             ..Settings::default()
         };
         let reads = Reads::on_primary(pool.clone());
+        let settings = LiveSettings::fixed(settings);
+        let traffic = Arc::new(Traffic::new(TrafficLimits::default()));
         let api = Api {
             engine,
             ranks: Ranks::new(reads.clone()),
             reads,
             pool,
-            settings: LiveSettings::fixed(settings),
+            settings: settings.clone(),
             page_token_key: PageTokenKey::new("a secret"),
             events,
             stream_reads: StreamReads::with_connections(2),
-            limiters: Arc::new(Limiters::new(TrafficLimits::default())),
+            traffic: Arc::clone(&traffic),
         };
         let authenticator = runtime
             .block_on(Authenticator::open(auth::Options::default()))
             .expect("there are no files to read");
-        let routes = api.into_routes(authenticator);
+        let services = layers::wrap(api.into_routes(), authenticator, settings, &traffic);
         drop(inside);
         Self {
             runtime,
-            routes,
+            services,
             _tasks: (workers, tasks),
         }
     }
@@ -88,12 +91,12 @@ impl Service {
             .header("grpc-timeout", "1m")
             .body(Body::new(Full::new(Bytes::from(body))))
             .expect("a request");
-        let mut routes = self.routes.clone();
+        let mut services = self.services.clone();
         let answer =
-            (self.runtime).block_on(async { timeout(PATIENCE, routes.call(request)).await });
+            (self.runtime).block_on(async { timeout(PATIENCE, services.call(request)).await });
         let answer = answer
             .expect("it is answered in time")
-            .expect("routes do not fail");
+            .expect("services do not fail");
         assert_eq!(answer.status(), 200);
         let header_bytes: usize = (answer.headers().iter())
             .map(|(name, value)| name.as_str().len() + value.len())

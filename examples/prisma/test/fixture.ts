@@ -36,7 +36,7 @@ export async function createFixture(): Promise<Fixture> {
   };
   try {
     await sql.connect();
-    await sql.query(readFileSync(new URL("src/embedded/application.sql", repository), "utf8"));
+    await sql.query(readFileSync(new URL("src/demo/application.sql", repository), "utf8"));
     await migrate(url.href);
     await sql.query(
       `INSERT INTO "User" ("name", "monthlyPoints", "referredByUserId") VALUES

@@ -11,9 +11,7 @@
 // is idempotent: it awards one token for one referred player.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import grpc from "@grpc/grpc-js";
-import protoLoader from "@grpc/proto-loader";
-import protobuf from "protobufjs";
+import { type HeistClient, HeistError, type Reason } from "heist-client";
 
 export interface Award {
   /** Who earns the token. */
@@ -30,13 +28,8 @@ export interface Database {
 export interface AwardsOptions {
   /** Not a connection of a transaction: the outbox is read and settled outside of any. */
   database: Database;
-  /** The heist service, as `host:port`. */
-  address: string;
-  credentials: grpc.ChannelCredentials;
-  /** The token of this service, asked for with every call so that it can be rotated. */
-  bearerToken?: () => string;
-  /** The folder that holds `heist/v1/token.proto`. */
-  protoFolder: string;
+  /** The heist service. It stays open when the awards have stopped. */
+  client: Pick<HeistClient, "awardToken">;
   /** How long one delivery may take, with its retries. Default: 2000. */
   deadlineMs?: number;
   /** From the first delivery to the second, longer than `deadlineMs`; then twice that, and so on. Default: 5000. */
@@ -63,7 +56,7 @@ export type AwardEvent = Delivery | { outcome: "outbox_unavailable"; error: stri
  * What no repetition changes. Everything else is tried again, even what looks like a mistake of
  * ours: the switch, a key or a deployment that is wrong today is put right tomorrow.
  */
-const FINAL_REASONS = new Set([
+const FINAL_REASONS: ReadonlySet<Reason> = new Set<Reason>([
   "SELF_REFERRAL",
   "USER_NOT_FOUND",
   "REFERRAL_MISMATCH",
@@ -80,8 +73,7 @@ const MAX_DELIVERIES = 100;
 const BATCH = 20;
 
 export class Awards {
-  readonly #options: Required<Omit<AwardsOptions, "bearerToken">> & AwardsOptions;
-  readonly #client: TokenServiceClient;
+  readonly #options: Required<AwardsOptions>;
   readonly #deliveries = new Set<Promise<void>>();
   readonly #stopping = new AbortController();
   #loop: Promise<void> | undefined;
@@ -94,7 +86,6 @@ export class Awards {
       pollMs: 1_000,
       ...options,
     };
-    this.#client = connect(options);
   }
 
   /** Writes the award to the outbox, in the transaction of the signup. */
@@ -123,7 +114,6 @@ export class Awards {
     this.#stopping.abort();
     await this.#loop;
     await Promise.all(this.#deliveries);
-    this.#client.close();
   }
 
   async #deliverForever(): Promise<void> {
@@ -194,30 +184,17 @@ export class Awards {
   }
 
   async #call(award: Award): Promise<Delivery> {
+    const { client, deadlineMs } = this.#options;
     try {
-      return { award, outcome: "awarded", alreadyAwarded: await this.#awardToken(award) };
+      // Without referredName the service takes the name on the account, which we have just made.
+      const { alreadyAwarded } = await client.awardToken(award, { timeoutMs: deadlineMs });
+      return { award, outcome: "awarded", alreadyAwarded };
     } catch (error) {
-      const reason = reasonOf(error);
-      if (reason !== undefined && FINAL_REASONS.has(reason)) {
-        return { award, outcome: "refused", reason };
-      }
-      return { award, outcome: "postponed", error: reason ?? messageOf(error) };
+      if (!(error instanceof HeistError)) return { award, outcome: "postponed", error: messageOf(error) };
+      const { reason } = error.refusal;
+      if (FINAL_REASONS.has(reason)) return { award, outcome: "refused", reason };
+      return { award, outcome: "postponed", error: reason };
     }
-  }
-
-  /** Answers whether the token had been awarded before. */
-  #awardToken(award: Award): Promise<boolean> {
-    return new Promise((resolve, reject) => {
-      const metadata = new grpc.Metadata();
-      const token = this.#options.bearerToken?.();
-      if (token !== undefined) metadata.set("authorization", `Bearer ${token}`);
-      const deadline = Date.now() + this.#options.deadlineMs;
-      // Without referred_name the service takes the name on the account, which we have just made.
-      this.#client.awardToken(award, metadata, { deadline }, (error, response) => {
-        if (error) reject(error);
-        else resolve(response!.alreadyAwarded);
-      });
-    });
   }
 
   async #settle({ referredId }: Award, refusal: string | null): Promise<void> {
@@ -242,82 +219,6 @@ export class Awards {
     await delivery;
     this.#deliveries.delete(delivery);
   }
-}
-
-interface TokenServiceClient extends grpc.Client {
-  awardToken(
-    request: Award,
-    metadata: grpc.Metadata,
-    options: grpc.CallOptions,
-    callback: (error: grpc.ServiceError | null, response?: { alreadyAwarded: boolean }) => void,
-  ): grpc.ClientUnaryCall;
-}
-
-/** TokenService, as the proto file says it. */
-function connect(options: AwardsOptions): TokenServiceClient {
-  const definition = protoLoader.loadSync("heist/v1/token.proto", {
-    includeDirs: [options.protoFolder],
-    // proto3 leaves out what is false: read it as false rather than as undefined.
-    defaults: true,
-  });
-  const { heist } = grpc.loadPackageDefinition(definition) as unknown as {
-    heist: { v1: { TokenService: grpc.ServiceClientConstructor } };
-  };
-  const client = new heist.v1.TokenService(options.address, options.credentials, {
-    // Within a delivery only UNAVAILABLE is repeated, which says that the service could not even
-    // try. gRPC adds the jitter. The deadline of the call bounds all attempts together.
-    "grpc.service_config": JSON.stringify({
-      methodConfig: [
-        {
-          name: [{ service: "heist.v1.TokenService", method: "AwardToken" }],
-          retryPolicy: {
-            maxAttempts: 4,
-            initialBackoff: "0.1s",
-            maxBackoff: "1s",
-            backoffMultiplier: 2,
-            retryableStatusCodes: ["UNAVAILABLE"],
-          },
-        },
-      ],
-    }),
-    // By default a service that was away for long is found again only after two minutes.
-    "grpc.max_reconnect_backoff_ms": 5_000,
-    // A host that vanished answers nothing, not even that the connection is closed.
-    "grpc.keepalive_time_ms": 30_000,
-    "grpc.keepalive_timeout_ms": 5_000,
-  });
-  return client as unknown as TokenServiceClient;
-}
-
-/** The error model of gRPC, as much of it as a reason needs. */
-const errorModel = protobuf.parse(`
-  syntax = "proto3";
-  package google.rpc;
-  message Status { repeated Any details = 3; }
-  message Any { string type_url = 1; bytes value = 2; }
-  message ErrorInfo { string reason = 1; string domain = 2; }
-`, { keepCase: true }).root;
-const RpcStatus = errorModel.lookupType("google.rpc.Status");
-const ErrorInfo = errorModel.lookupType("google.rpc.ErrorInfo");
-
-/** The reason that the heist service gives with a refusal; undefined where it gave none. */
-function reasonOf(error: unknown): string | undefined {
-  const { metadata } = error as Partial<grpc.ServiceError>;
-  const encoded = metadata?.get("grpc-status-details-bin")[0];
-  if (!(encoded instanceof Buffer)) return undefined;
-  try {
-    const { details } = RpcStatus.decode(encoded) as unknown as {
-      details: { type_url: string; value: Uint8Array }[];
-    };
-    for (const { type_url, value } of details) {
-      if (!type_url.endsWith("/google.rpc.ErrorInfo")) continue;
-      const info = ErrorInfo.decode(value) as unknown as { reason: string; domain: string };
-      if (info.domain === "heist.v1") return info.reason;
-    }
-  } catch {
-    // Not the error model: then the code is all there is to know.
-  }
-  return undefined;
 }
 
 function messageOf(error: unknown): string {

@@ -3,27 +3,26 @@
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
-import grpc from "@grpc/grpc-js";
+import { Code } from "heist-client";
 import {
-  AuthService,
   Cleanup,
+  ConnectError,
   eventually,
   Heist,
   Network,
-  type Player,
-  spawnAuthService,
   startFakeHeist,
   startSilentServer,
-  TestDatabase,
   unusedPort,
-} from "./harness.ts";
+} from "../../../clients/typescript/test/support/index.ts";
+import { AuthService, type Player, SignupDatabase, spawnAuthService } from "./harness.ts";
 
 const suiteCleanup = new Cleanup();
 let cleanup: Cleanup;
-let database: TestDatabase;
+let database: SignupDatabase;
 
 before(async () => {
-  database = await TestDatabase.create(suiteCleanup);
+  database = await SignupDatabase.create(suiteCleanup);
+  await database.createOutbox();
 });
 beforeEach(() => {
   cleanup = new Cleanup();
@@ -72,7 +71,7 @@ async function assertReferralsDoNotSlowSignups(auth: AuthService, referrer: Play
 describe("feature on", () => {
   it("gives the referrer a token and tells them", async () => {
     const heist = await Heist.start(cleanup, database);
-    const auth = await AuthService.start(cleanup, database, heist.port);
+    const auth = await AuthService.start(cleanup, database, heist.port, { firstDelayMs: 60_000 });
     const referrer = await auth.signUp();
 
     const referred = await auth.signUp(referrer.referralCode);
@@ -119,7 +118,7 @@ describe("feature on", () => {
 
 describe("feature off", () => {
   it("signs up as always, and awards the token after heists are switched on again", async () => {
-    const off = await Heist.start(cleanup, database, { enabled: false });
+    const off = await Heist.start(cleanup, database, { env: { HEIST_ENABLED: "false" } });
     const auth = await AuthService.start(cleanup, database, off.port);
     const referrer = await auth.signUp();
 
@@ -143,7 +142,7 @@ describe("heist service in trouble", () => {
 
     const referred = await assertReferralsDoNotSlowSignups(auth, referrer);
 
-    assert.match(await database.postponed(referred[0]!), /UNAVAILABLE|DEADLINE_EXCEEDED/);
+    assert.match(await database.postponed(referred[0]!), /^(NO_CONNECTION|DEADLINE_EXCEEDED)$/);
     await Heist.start(cleanup, database, { port });
     await Promise.all(referred.map((player) => database.settled(player)));
     assert.deepEqual(await database.tokensOf(referrer), { balance: 15, awards: 15, notifications: 15 });
@@ -151,9 +150,9 @@ describe("heist service in trouble", () => {
 
   it("erroring: signs up as always, and awards the token after it is well", async () => {
     const calls = new Map<number, number>();
-    const failing = await startFakeHeist(cleanup, ({ request: { referredId } }, respond) => {
+    const failing = await startFakeHeist(cleanup, ({ referredId }) => {
       calls.set(referredId, (calls.get(referredId) ?? 0) + 1);
-      respond({ code: grpc.status.INTERNAL, details: "Internal error 7." });
+      throw new ConnectError("Internal error 7.", Code.Internal);
     });
     // The outbox waits: every call is that of a signup.
     const auth = await AuthService.start(cleanup, database, failing.port, { firstDelayMs: 60_000 });
@@ -201,10 +200,10 @@ describe("heist service in trouble", () => {
 
   it("unavailable for a moment: the signup's own call repeats itself", async () => {
     let calls = 0;
-    const recovering = await startFakeHeist(cleanup, (_call, respond) => {
+    const recovering = await startFakeHeist(cleanup, () => {
       calls += 1;
-      if (calls < 3) respond({ code: grpc.status.UNAVAILABLE });
-      else respond(null, { alreadyAwarded: false });
+      if (calls < 3) throw new ConnectError("", Code.Unavailable);
+      return { alreadyAwarded: false };
     });
     const auth = await AuthService.start(cleanup, database, recovering.port, { firstDelayMs: 60_000 });
 
@@ -214,18 +213,18 @@ describe("heist service in trouble", () => {
     assert.equal(calls, 3);
   });
 
-  for (const code of [grpc.status.RESOURCE_EXHAUSTED, grpc.status.ABORTED, grpc.status.UNAUTHENTICATED]) {
-    it(`${grpc.status[code]}: leaves the award to the outbox after one call`, async () => {
+  for (const code of [Code.ResourceExhausted, Code.Aborted, Code.Unauthenticated]) {
+    it(`${Code[code]}: leaves the award to the outbox after one call`, async () => {
       let calls = 0;
-      const refusing = await startFakeHeist(cleanup, (_call, respond) => {
+      const refusing = await startFakeHeist(cleanup, () => {
         calls += 1;
-        respond({ code });
+        throw new ConnectError("", code);
       });
       const auth = await AuthService.start(cleanup, database, refusing.port, { firstDelayMs: 60_000 });
 
       const referred = await auth.signUp((await auth.signUp()).referralCode);
 
-      assert.match(await database.postponed(referred), new RegExp(grpc.status[code]!));
+      assert.match(await database.postponed(referred), /^(UNKNOWN|UNAUTHENTICATED)$/);
       assert.equal((await database.outboxRow(referred)).settledAt, null);
       assert.equal(calls, 1);
     });

@@ -1,35 +1,37 @@
-//! How old rows are archived.
+//! The configuration of `heist archive`.
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::settings::parse;
+use crate::{
+    domain::rules::Rules,
+    settings::{default_window, parse},
+};
 
-/// What `heist archive` needs to know.
+/// The configuration of `heist archive`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ArchiveConfig {
-    /// The folder that the files go to, one for each database; made where there is none
-    #[arg(long, env = "HEIST_ARCHIVE_DIR", value_name = "FOLDER")]
+    /// The directory of the archive files, one directory per database. It is created if it is missing
+    #[arg(long, env = "HEIST_ARCHIVE_DIR", value_name = "DIRECTORY")]
     pub dir: PathBuf,
 
-    /// Rows that were created longer ago are archived; at least `7d`, and longer than the
-    /// cooldown and the protection window
+    /// The age above which rows are archived; at least `7d`, the cooldown and the protection window
     #[arg(long, value_name = "DURATION", default_value = "90d", value_parser = parse::duration)]
     pub older_than: Duration,
 
-    /// Rows in one file at the most
-    #[arg(long, value_name = "NUMBER", default_value = "100000", value_parser = rows_per_file)]
+    /// Maximum number of rows in one file
+    #[arg(long, value_name = "NUMBER", default_value_t = 100_000, value_parser = rows_per_file)]
     pub rows_per_file: i64,
 
-    /// Say what would be archived, and change nothing
+    /// Print what would be archived, and change nothing
     #[arg(long)]
     pub dry_run: bool,
 
     /// As given to `heist serve`
-    #[arg(long, env = "HEIST_COOLDOWN", value_name = "DURATION", default_value = "24h", value_parser = parse::duration)]
+    #[arg(long, env = "HEIST_COOLDOWN", value_name = "DURATION", default_value = parse::duration_text(Rules::default().cooldown), value_parser = parse::duration)]
     pub cooldown: Duration,
 
     /// As given to `heist serve`
-    #[arg(long, env = "HEIST_PROTECTION_WINDOW", value_name = "DURATION", default_value = "48h", value_parser = parse::duration)]
+    #[arg(long, env = "HEIST_PROTECTION_WINDOW", value_name = "DURATION", default_value = parse::duration_text(default_window()), value_parser = parse::duration)]
     pub protection_window: Duration,
 }
 

@@ -1,5 +1,5 @@
-//! Everything that comes from the environment, one documented field each. Nothing else in
-//! the crate reads an environment variable.
+//! Flags and environment variables, with one documented field each. No other module reads an
+//! environment variable.
 
 mod archive;
 mod email;
@@ -26,47 +26,48 @@ use crate::{
     telemetry::{LogFormat, LogOptions},
 };
 
-/// What `heist serve` needs to know.
+/// The configuration of `heist serve`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeConfig {
-    /// PostgreSQL of the application, such as `postgres://user:password@host/database`;
-    /// none: a private PostgreSQL with demo players
+    /// The application's database, such as `postgres://user:password@host/database`. Default: a
+    /// private PostgreSQL with demo players
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, value_parser = DatabaseUrl::parse)]
     pub database_url: Option<DatabaseUrl>,
 
-    /// The same database past a pooler in transaction mode, for the one connection on which this
-    /// server hears of what others did; default: `DATABASE_URL`
+    /// The same database without the pooler, if `DATABASE_URL` leads to a pooler in transaction mode.
+    /// The server uses one connection to it, for notifications from other replicas. Default:
+    /// `DATABASE_URL`
     #[arg(long, env = "DATABASE_DIRECT_URL", value_name = "URL", hide_env_values = true, value_parser = DatabaseUrl::parse)]
     pub database_direct_url: Option<DatabaseUrl>,
 
-    /// A streaming replica for reads; default: they go to the primary. What it does not have yet is
-    /// read from the primary, too
+    /// A streaming replica for reads. Reads that it cannot answer yet go to the primary. Default: all
+    /// reads go to the primary
     #[arg(long, env = "DATABASE_READ_URL", value_name = "URL", hide_env_values = true, value_parser = DatabaseUrl::parse)]
     pub database_read_url: Option<DatabaseUrl>,
 
-    /// The most connections to the database at a time, and to the replica
-    #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "NUMBER", default_value = "10", value_parser = connections)]
+    /// Maximum number of connections to the primary, and to the replica
+    #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "NUMBER", default_value_t = 10, value_parser = connections)]
     pub database_max_connections: u32,
 
-    /// Where gRPC is served; port 0: any free one
+    /// The address of the gRPC server; port 0: any free port
     #[arg(long, env = "HEIST_LISTEN", value_name = "ADDRESS", default_value = DEFAULT_LISTEN, value_parser = socket_address)]
     pub listen: SocketAddr,
 
-    /// Who may call; has to be decided where `DATABASE_URL` is set. `jwt`: whoever has a bearer
-    /// token; `none`: whoever can connect
+    /// `jwt`: callers need a bearer token; `none`: any client that can connect may call every RPC.
+    /// Required if `DATABASE_URL` is set
     #[arg(long, env = "HEIST_AUTH", value_name = "METHOD", value_parser = auth)]
     pub auth: Option<Auth>,
 
-    /// Whether gRPC reflection answers, which grpcurl needs
+    /// Whether gRPC reflection is served, which grpcurl needs
     #[arg(long, env = "HEIST_REFLECTION", value_name = "BOOL", default_value = "true", value_parser = parse::switch, action = clap::ArgAction::Set)]
     pub reflection: bool,
 
-    /// How long calls in progress may take to end after SIGTERM
+    /// Maximum time that calls in progress may take to finish after SIGTERM
     #[arg(long, env = "HEIST_SHUTDOWN_GRACE", value_name = "DURATION", default_value = "25s", value_parser = parse::duration)]
     pub shutdown_grace: Duration,
 
-    /// How long to go on serving after SIGTERM, while load balancers notice that this server is
-    /// not ready any more; part of the grace period
+    /// How long the server accepts new calls after SIGTERM, so that load balancers can notice that it
+    /// is not ready; part of the grace period
     #[arg(long, env = "HEIST_SHUTDOWN_DELAY", value_name = "DURATION", default_value = "0s", value_parser = parse::duration)]
     pub shutdown_delay: Duration,
 
@@ -89,10 +90,10 @@ pub struct ServeConfig {
     pub telemetry: TelemetryConfig,
 
     #[command(flatten)]
-    pub embedded: EmbeddedConfig,
+    pub private_postgres: PrivatePostgresConfig,
 
-    /// A file that overrides the rules of the game, in lines such as `HEIST_ENABLED=false`,
-    /// whenever it changes
+    /// A file with lines such as `HEIST_ENABLED=false` that override the rules. It is read again when
+    /// it changes
     #[arg(long, env = "HEIST_SETTINGS_FILE", value_name = "FILE")]
     pub settings_file: Option<PathBuf>,
 
@@ -100,70 +101,70 @@ pub struct ServeConfig {
     pub rules: RuleArgs,
 }
 
-/// How much the engine takes on, for each of heists, awards and adjustments.
+/// Limits of the engine, for each of heists, awards and adjustments.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Engine")]
 pub struct EngineConfig {
-    /// Calls that wait for a transaction at the most; one more is refused as overload
-    #[arg(long, env = "HEIST_QUEUE_LIMIT", value_name = "CALLS", default_value = "4096", value_parser = queue_limit)]
+    /// Maximum number of calls that wait for a transaction; further calls fail with `OVERLOADED`
+    #[arg(long, env = "HEIST_QUEUE_LIMIT", value_name = "CALLS", default_value_t = Limits::default().queue, value_parser = queue_limit)]
     pub queue_limit: usize,
 
-    /// Calls in one transaction at the most
-    #[arg(long, env = "HEIST_BATCH_LIMIT", value_name = "CALLS", default_value = "128", value_parser = batch_limit)]
+    /// Maximum number of calls in one transaction
+    #[arg(long, env = "HEIST_BATCH_LIMIT", value_name = "CALLS", default_value_t = Limits::default().batch, value_parser = batch_limit)]
     pub batch_limit: usize,
 
-    /// Transactions at a time at the most, each on a connection of its own
-    #[arg(long, env = "HEIST_WORKERS", value_name = "NUMBER", default_value = "4", value_parser = workers)]
+    /// Maximum number of concurrent transactions, each on its own connection
+    #[arg(long, env = "HEIST_WORKERS", value_name = "NUMBER", default_value_t = Limits::default().workers, value_parser = workers)]
     pub workers: usize,
 }
 
-/// How much a server takes on at a time, whoever calls.
+/// Limits of the server, over all callers.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Traffic")]
 pub struct TrafficConfig {
-    /// Connections at a time at the most; one more is closed at once
-    #[arg(long, env = "HEIST_CONNECTION_LIMIT", value_name = "NUMBER", default_value = "1000", value_parser = traffic)]
+    /// Maximum number of connections; further connections are closed
+    #[arg(long, env = "HEIST_CONNECTION_LIMIT", value_name = "NUMBER", default_value_t = TrafficLimits::default().connections, value_parser = traffic)]
     pub connection_limit: usize,
 
-    /// Calls in progress at a time at the most; one more is refused as overload
-    #[arg(long, env = "HEIST_CALL_LIMIT", value_name = "CALLS", default_value = "10000", value_parser = traffic)]
+    /// Maximum number of calls in progress; further calls fail with `OVERLOADED`
+    #[arg(long, env = "HEIST_CALL_LIMIT", value_name = "CALLS", default_value_t = TrafficLimits::default().calls, value_parser = traffic)]
     pub call_limit: usize,
 
-    /// Open streams at a time at the most; one more is refused as overload
-    #[arg(long, env = "HEIST_STREAM_LIMIT", value_name = "STREAMS", default_value = "10000", value_parser = traffic)]
+    /// Maximum number of open streams; further streams fail with `OVERLOADED`
+    #[arg(long, env = "HEIST_STREAM_LIMIT", value_name = "STREAMS", default_value_t = TrafficLimits::default().streams, value_parser = traffic)]
     pub stream_limit: usize,
 
-    /// Open streams of one player at a time at the most
-    #[arg(long, env = "HEIST_PLAYER_STREAM_LIMIT", value_name = "STREAMS", default_value = "10", value_parser = traffic)]
+    /// Maximum number of open streams of one player
+    #[arg(long, env = "HEIST_PLAYER_STREAM_LIMIT", value_name = "STREAMS", default_value_t = TrafficLimits::default().player_streams, value_parser = traffic)]
     pub player_stream_limit: usize,
 
-    /// After so long a connection is asked to close, and a stream ends; 0s: never
-    #[arg(long, env = "HEIST_CONNECTION_AGE", value_name = "DURATION", default_value = "1h", value_parser = parse::duration)]
+    /// The age at which the server asks a connection to close and ends a stream; 0s: never
+    #[arg(long, env = "HEIST_CONNECTION_AGE", value_name = "DURATION", default_value = parse::duration_text(TrafficLimits::default().connection_age.unwrap_or_default()), value_parser = parse::duration)]
     pub connection_age: Duration,
 }
 
-/// Where the log goes, and in which form.
+/// The log, on standard error.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LogConfig {
-    /// The form of the log on standard error; default: `text` on a terminal, else `json`
+    /// `json` or `text`. Default: `text` on a terminal, `json` otherwise
     #[arg(long, env = "HEIST_LOG_FORMAT", value_name = "FORMAT", value_parser = log_format, global = true)]
     pub log_format: Option<LogFormat>,
 
-    /// What is logged, such as `warn` or `heist=debug,sqlx=warn`
+    /// A filter for the log, such as `warn` or `heist=debug,sqlx=warn`
     #[arg(long = "log-filter", env = "RUST_LOG", value_name = "FILTER", default_value = "info,sqlx=warn,opentelemetry=warn", value_parser = log_filter, global = true)]
     pub filter: String,
 }
 
-/// The PostgreSQL that starts where `DATABASE_URL` is not set.
+/// The private PostgreSQL, which starts if `DATABASE_URL` is not set.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Private PostgreSQL (without DATABASE_URL)")]
-pub struct EmbeddedConfig {
-    /// Where it keeps its data; default: below the user's data folder
-    #[arg(long, env = "HEIST_DATA_DIR", value_name = "FOLDER")]
+pub struct PrivatePostgresConfig {
+    /// The data directory. Default: `heist` in the user's data directory
+    #[arg(long, env = "HEIST_DATA_DIR", value_name = "DIRECTORY")]
     pub data_dir: Option<PathBuf>,
 
-    /// Where `initdb` and `postgres` are; default: searched for
-    #[arg(long, env = "PG_BIN_DIR", value_name = "FOLDER")]
+    /// The directory of `initdb` and `postgres`. Default: `PATH` and the usual places are searched
+    #[arg(long, env = "PG_BIN_DIR", value_name = "DIRECTORY")]
     pub pg_bin_dir: Option<PathBuf>,
 
     #[arg(env = "XDG_DATA_HOME", long, hide = true)]
@@ -173,32 +174,32 @@ pub struct EmbeddedConfig {
     home: Option<PathBuf>,
 }
 
-/// The database that a command works on.
+/// The database of a command.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DatabaseConfig {
-    /// PostgreSQL of the application, such as `postgres://user:password@host/database`
+    /// The application's database, such as `postgres://user:password@host/database`
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, value_parser = DatabaseUrl::parse)]
     pub database_url: DatabaseUrl,
 }
 
-/// The server that a command asks.
+/// The server that a command calls.
 #[derive(Clone, Debug, clap::Args)]
 pub struct TargetConfig {
-    /// Where the server listens, as given to `heist serve`
+    /// The address of the server, as given to `heist serve`
     #[arg(long, env = "HEIST_LISTEN", value_name = "ADDRESS", default_value = DEFAULT_LISTEN, value_parser = socket_address)]
     pub listen: SocketAddr,
 
-    /// The server's certificate, as given to `heist serve`: where it is set, TLS is spoken
+    /// The server's certificate, as given to `heist serve`. If it is set, the command uses TLS
     #[arg(long, env = "HEIST_TLS_CERT_FILE", value_name = "FILE")]
     pub tls_cert_file: Option<PathBuf>,
 }
 
-/// Who may call.
+/// How callers are authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
-    /// Whoever can connect.
+    /// Not at all: any client that can connect may call every RPC.
     None,
-    /// Whoever has a bearer token, or a client certificate that stands for one.
+    /// By a bearer token, or by a client certificate that is listed as a service.
     Jwt,
 }
 
@@ -228,7 +229,7 @@ impl From<TrafficConfig> for TrafficLimits {
 }
 
 impl LogConfig {
-    /// These settings as [`telemetry`](crate::telemetry) takes them.
+    /// The options of [`telemetry`](crate::telemetry).
     #[must_use]
     pub fn options(&self) -> LogOptions {
         LogOptions {
@@ -238,10 +239,10 @@ impl LogConfig {
     }
 }
 
-impl EmbeddedConfig {
-    /// Where the private PostgreSQL keeps its data: what was set, or `heist` in the user's
-    /// data folder, or a folder that everybody can reach where the user has none or is root,
-    /// as whom PostgreSQL does not run and whose home is closed to the user it runs as.
+impl PrivatePostgresConfig {
+    /// The configured data directory; otherwise `heist` in the user's data directory. For root, and
+    /// for a user without a home, it is `/var/lib/heist`: PostgreSQL runs as another user than root,
+    /// who cannot enter root's home.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
         let root_home = self
@@ -259,8 +260,8 @@ impl EmbeddedConfig {
 }
 
 impl TargetConfig {
-    /// The address under which a server on this machine is reached: one that listens on every
-    /// address is asked on the loopback one.
+    /// The address of a server on this machine. A server that listens on all addresses is called on
+    /// the loopback address.
     #[must_use]
     pub fn reachable(&self) -> SocketAddr {
         let mut address = self.listen;

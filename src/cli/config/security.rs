@@ -1,4 +1,4 @@
-//! Who may call, and TLS.
+//! Authentication and TLS.
 
 use std::path::PathBuf;
 
@@ -6,24 +6,25 @@ use super::Auth;
 use crate::{
     auth::{self, ClientScopes, JwtOptions, KeyFile},
     server::TlsOptions,
+    watched::WatchedFile,
 };
 
-/// Whose bearer tokens count, and the certificates of TLS.
+/// Valid bearer tokens, and the certificates of TLS.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Security")]
 pub struct SecurityConfig {
     #[command(flatten)]
     pub jwt: JwtConfig,
 
-    /// Public keys that bearer tokens are signed with, in PEM: RS256, ES256, EdDSA
+    /// Public keys that verify bearer tokens, in PEM: RS256, ES256, EdDSA
     #[arg(long, env = "HEIST_JWT_PUBLIC_KEY_FILE", value_name = "FILE")]
     pub jwt_public_key_file: Option<PathBuf>,
 
-    /// The same as a JSON Web Key Set
+    /// Public keys that verify bearer tokens, as a JSON Web Key Set
     #[arg(long, env = "HEIST_JWKS_FILE", value_name = "FILE")]
     pub jwks_file: Option<PathBuf>,
 
-    /// The server's certificate in PEM, with those between it and the root
+    /// The server's certificate chain in PEM, without the root
     #[arg(long, env = "HEIST_TLS_CERT_FILE", value_name = "FILE")]
     pub tls_cert_file: Option<PathBuf>,
 
@@ -31,47 +32,47 @@ pub struct SecurityConfig {
     #[arg(long, env = "HEIST_TLS_KEY_FILE", value_name = "FILE")]
     pub tls_key_file: Option<PathBuf>,
 
-    /// Roots of client certificates, in PEM: every call but health then needs one
+    /// Root certificates of clients, in PEM. Every call except health then needs a client certificate
     #[arg(long, env = "HEIST_TLS_CLIENT_CA_FILE", value_name = "FILE")]
     pub tls_client_ca_file: Option<PathBuf>,
 
-    /// Services that need no token, by a DNS or URI name of their certificate, such as
+    /// Services that need no token, by a DNS or URI name in their client certificate, such as
     /// `auth.internal=token.award; web.internal=heist.execute heist.read`
     #[arg(long, env = "HEIST_TLS_CLIENT_SCOPES", value_name = "NAME=SCOPES", value_parser = ClientScopes::parse)]
     pub tls_client_scopes: Option<ClientScopes>,
 }
 
-/// What a token has to say, and the secret it is signed with.
+/// The required claims of a token, and its secret.
 #[derive(Clone, Debug, clap::Args)]
 pub struct JwtConfig {
-    /// Secrets that bearer tokens are signed with, one a line: HS256
+    /// Secrets that sign bearer tokens, one per line: HS256
     #[arg(long, env = "HEIST_JWT_SECRET_FILE", value_name = "FILE")]
     pub jwt_secret_file: Option<PathBuf>,
 
-    /// Who makes the tokens, as their claim `iss` says
+    /// The issuer of the tokens, as in their claim `iss`
     #[arg(long, env = "HEIST_JWT_ISSUER", value_name = "NAME", value_parser = name)]
     pub jwt_issuer: Option<String>,
 
-    /// Whom the tokens are for, as their claim `aud` says
+    /// The audience of the tokens, as in their claim `aud`
     #[arg(long, env = "HEIST_JWT_AUDIENCE", value_name = "NAME", value_parser = name)]
     pub jwt_audience: Option<String>,
 }
 
 impl SecurityConfig {
-    /// What it comes to, together with `HEIST_AUTH`.
+    /// The options that result from these settings and `HEIST_AUTH`.
     ///
     /// # Errors
     ///
-    /// One sentence about a setting that is missing, or that would do nothing: whoever made it
-    /// believes that it protects something.
-    pub fn resolve(self, auth: Auth) -> Result<(auth::Options, Option<TlsOptions>), String> {
+    /// A setting is missing, or has no effect. The latter is an error because the operator may rely
+    /// on its protection.
+    pub fn resolve(&self, auth: Auth) -> Result<(auth::Options, Option<TlsOptions>), String> {
         let certificate_needed = self.tls_client_ca_file.is_some();
         if self.tls_client_scopes.is_some() && !certificate_needed {
             return Err("HEIST_TLS_CLIENT_SCOPES needs HEIST_TLS_CLIENT_CA_FILE".to_owned());
         }
         let jwt = match auth {
             Auth::None => {
-                self.nothing_for_tokens()?;
+                self.check_that_nothing_is_for_tokens()?;
                 None
             }
             Auth::Jwt => Some(self.jwt_options()?),
@@ -83,7 +84,7 @@ impl SecurityConfig {
         Ok((options, self.tls()?))
     }
 
-    fn nothing_for_tokens(&self) -> Result<(), String> {
+    fn check_that_nothing_is_for_tokens(&self) -> Result<(), String> {
         let set = [
             ("HEIST_JWT_SECRET_FILE", self.jwt.jwt_secret_file.is_some()),
             (
@@ -103,15 +104,19 @@ impl SecurityConfig {
 
     fn jwt_options(&self) -> Result<JwtOptions, String> {
         let files = [
-            self.jwt.jwt_secret_file.clone().map(KeyFile::Secret),
-            self.jwt_public_key_file.clone().map(KeyFile::Public),
-            self.jwks_file.clone().map(KeyFile::Jwks),
+            file("HEIST_JWT_SECRET_FILE", self.jwt.jwt_secret_file.as_ref()).map(KeyFile::Secret),
+            file(
+                "HEIST_JWT_PUBLIC_KEY_FILE",
+                self.jwt_public_key_file.as_ref(),
+            )
+            .map(KeyFile::Public),
+            file("HEIST_JWKS_FILE", self.jwks_file.as_ref()).map(KeyFile::Jwks),
         ];
         let mut files = files.into_iter().flatten();
         let (Some(keys), None) = (files.next(), files.next()) else {
             return Err(
-                "HEIST_AUTH=jwt needs one of HEIST_JWT_SECRET_FILE, HEIST_JWT_PUBLIC_KEY_FILE and \
-                 HEIST_JWKS_FILE, and not more"
+                "HEIST_AUTH=jwt needs exactly one of HEIST_JWT_SECRET_FILE, HEIST_JWT_PUBLIC_KEY_FILE \
+                 and HEIST_JWKS_FILE"
                     .to_owned(),
             );
         };
@@ -128,12 +133,14 @@ impl SecurityConfig {
         })
     }
 
-    fn tls(self) -> Result<Option<TlsOptions>, String> {
-        match (self.tls_cert_file, self.tls_key_file) {
+    fn tls(&self) -> Result<Option<TlsOptions>, String> {
+        let certificate = file("HEIST_TLS_CERT_FILE", self.tls_cert_file.as_ref());
+        let key = file("HEIST_TLS_KEY_FILE", self.tls_key_file.as_ref());
+        match (certificate, key) {
             (Some(certificate), Some(key)) => Ok(Some(TlsOptions {
                 certificate,
                 key,
-                client_ca: self.tls_client_ca_file,
+                client_ca: file("HEIST_TLS_CLIENT_CA_FILE", self.tls_client_ca_file.as_ref()),
             })),
             (Some(_), None) => Err("HEIST_TLS_CERT_FILE needs HEIST_TLS_KEY_FILE".to_owned()),
             (None, Some(_)) => Err("HEIST_TLS_KEY_FILE needs HEIST_TLS_CERT_FILE".to_owned()),
@@ -143,6 +150,10 @@ impl SecurityConfig {
             (None, None) => Ok(None),
         }
     }
+}
+
+fn file(variable: &'static str, path: Option<&PathBuf>) -> Option<WatchedFile> {
+    Some(WatchedFile::named(variable, path?.clone()))
 }
 
 fn name(value: &str) -> Result<String, String> {

@@ -1,4 +1,4 @@
-//! Where metrics and traces go. What begins with `OTEL_` means what OpenTelemetry says.
+//! Metrics and traces. Variables that begin with `OTEL_` have the meaning that OpenTelemetry defines.
 
 use std::net::SocketAddr;
 
@@ -6,37 +6,37 @@ use opentelemetry_sdk::trace::Sampler;
 
 use crate::telemetry::TelemetryOptions;
 
-/// Where metrics and traces go.
+/// The destinations of metrics and traces.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Metrics and traces")]
 pub struct TelemetryConfig {
-    /// Where Prometheus finds `/metrics`; port 0: any free one; empty: nowhere
+    /// The address of `/metrics` for Prometheus; port 0: any free port; empty: off
     #[arg(long, env = "HEIST_METRICS_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:9464", value_parser = metrics_listen)]
     pub metrics_listen: Optional<SocketAddr>,
 
-    /// Where traces and metrics are sent by OTLP over gRPC, such as `http://collector:4317`;
-    /// empty: nowhere. OpenTelemetry's variables for headers, time-outs and batches are heeded
+    /// The collector of traces and metrics (OTLP over gRPC), such as `http://collector:4317`; empty:
+    /// off. OpenTelemetry's variables for headers, time-outs and batches apply
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", default_value = "", value_parser = otlp_endpoint)]
     pub otlp_endpoint: Optional<String>,
 
-    /// Whether traces are sent there: `otlp` or `none`
+    /// Whether traces are sent to the collector: `otlp` or `none`
     #[arg(long, env = "OTEL_TRACES_EXPORTER", value_name = "EXPORTER", default_value = "otlp", value_parser = exporter)]
     pub otlp_traces: Exporter,
 
-    /// Whether metrics are sent there: `otlp` or `none`
+    /// Whether metrics are sent to the collector: `otlp` or `none`
     #[arg(long, env = "OTEL_METRICS_EXPORTER", value_name = "EXPORTER", default_value = "otlp", value_parser = exporter)]
     pub otlp_metrics: Exporter,
 
-    /// Which calls are traced: `always_on`, `always_off`, `traceidratio`, or one of these after
-    /// `parentbased_`, for calls whose caller has not decided
+    /// Which calls are traced: `always_on`, `always_off` or `traceidratio`. With the prefix
+    /// `parentbased_` it applies only to calls whose caller has not decided
     #[arg(long, env = "OTEL_TRACES_SAMPLER", value_name = "SAMPLER", default_value = "parentbased_always_on", value_parser = sampler)]
     pub traces_sampler: SamplerKind,
 
-    /// The share of calls that `traceidratio` traces
+    /// The ratio of calls that `traceidratio` traces
     #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", value_name = "RATIO", default_value = "1", value_parser = ratio)]
     pub traces_sampler_arg: f64,
 
-    /// What the service is called in metrics and traces
+    /// The name of the service in metrics and traces
     #[arg(
         long,
         env = "OTEL_SERVICE_NAME",
@@ -46,34 +46,34 @@ pub struct TelemetryConfig {
     pub service_name: String,
 }
 
-/// What an empty value switches off.
+/// A setting that an empty value switches off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Optional<T>(pub Option<T>);
 
-/// An exporter, by the names that OpenTelemetry gives them.
+/// An exporter, with the names that OpenTelemetry defines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exporter {
     Otlp,
     None,
 }
 
-/// A sampler, by the names that OpenTelemetry gives them.
+/// A sampler, with the names that OpenTelemetry defines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SamplerKind {
-    /// Whether a caller's decision goes before ours.
+    /// Whether the caller's decision takes precedence.
     parent_based: bool,
-    ours: OurSampler,
+    own: OwnSampler,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum OurSampler {
+enum OwnSampler {
     AlwaysOn,
     AlwaysOff,
     TraceIdRatio,
 }
 
 impl TelemetryConfig {
-    /// These settings as [`telemetry`](crate::telemetry) takes them.
+    /// The options of [`telemetry`](crate::telemetry).
     #[must_use]
     pub fn options(&self) -> TelemetryOptions {
         TelemetryOptions {
@@ -87,16 +87,16 @@ impl TelemetryConfig {
     }
 
     fn sampler(&self) -> Sampler {
-        let SamplerKind { parent_based, ours } = self.traces_sampler;
-        let ours = match ours {
-            OurSampler::AlwaysOn => Sampler::AlwaysOn,
-            OurSampler::AlwaysOff => Sampler::AlwaysOff,
-            OurSampler::TraceIdRatio => Sampler::TraceIdRatioBased(self.traces_sampler_arg),
+        let SamplerKind { parent_based, own } = self.traces_sampler;
+        let own = match own {
+            OwnSampler::AlwaysOn => Sampler::AlwaysOn,
+            OwnSampler::AlwaysOff => Sampler::AlwaysOff,
+            OwnSampler::TraceIdRatio => Sampler::TraceIdRatioBased(self.traces_sampler_arg),
         };
         if parent_based {
-            Sampler::ParentBased(Box::new(ours))
+            Sampler::ParentBased(Box::new(own))
         } else {
-            ours
+            own
         }
     }
 }
@@ -106,7 +106,7 @@ fn metrics_listen(value: &str) -> Result<Optional<SocketAddr>, String> {
         return Ok(Optional(None));
     }
     let address = value.parse().map_err(|_| {
-        "expected an IP address and a port, such as 127.0.0.1:9464, or nothing".to_owned()
+        "expected an IP address and a port, such as 127.0.0.1:9464, or an empty value".to_owned()
     })?;
     Ok(Optional(Some(address)))
 }
@@ -135,10 +135,10 @@ fn exporter(value: &str) -> Result<Exporter, String> {
 
 fn sampler(value: &str) -> Result<SamplerKind, String> {
     let name = value.strip_prefix("parentbased_");
-    let ours = match name.unwrap_or(value) {
-        "always_on" => OurSampler::AlwaysOn,
-        "always_off" => OurSampler::AlwaysOff,
-        "traceidratio" => OurSampler::TraceIdRatio,
+    let own = match name.unwrap_or(value) {
+        "always_on" => OwnSampler::AlwaysOn,
+        "always_off" => OwnSampler::AlwaysOff,
+        "traceidratio" => OwnSampler::TraceIdRatio,
         _ => {
             return Err(
                 "expected always_on, always_off or traceidratio, or one of these after parentbased_"
@@ -148,7 +148,7 @@ fn sampler(value: &str) -> Result<SamplerKind, String> {
     };
     Ok(SamplerKind {
         parent_based: name.is_some(),
-        ours,
+        own,
     })
 }
 

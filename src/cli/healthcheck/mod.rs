@@ -20,16 +20,16 @@ Examples:
   heist healthcheck --service heist.v1.HeistService
   HEIST_LISTEN=0.0.0.0:50051 heist healthcheck
   HEIST_TLS_CERT_FILE=/etc/heist/tls.crt heist healthcheck
-      Of a server that speaks TLS.";
+      The server uses TLS.";
 
-/// Asks a running server for its health: exit code 0 where it serves, else 1
+/// Reads the health of a running server: exit code 0 if it serves, otherwise 1
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Healthcheck {
     #[command(flatten)]
     target: TargetConfig,
 
-    /// The service to ask about; default: the whole server
+    /// The service whose health is read. Default: the whole server
     #[arg(long, value_name = "NAME", default_value = "")]
     service: String,
 
@@ -57,7 +57,9 @@ impl Healthcheck {
         let answer = HealthClient::new(channel)
             .check(request)
             .await
-            .map_err(|status| anyhow::anyhow!("{address} does not tell: {}", status.message()))?;
+            .map_err(|status| {
+                anyhow::anyhow!("{address} does not report its health: {}", status.message())
+            })?;
         match answer.into_inner().status() {
             ServingStatus::Serving => {
                 println!("SERVING");

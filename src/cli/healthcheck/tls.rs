@@ -1,7 +1,7 @@
-//! TLS to the server on this machine, whoever its certificate names.
+//! TLS to the server on this machine, without verifying its certificate.
 //!
-//! The certificate is not verified: it is for the names that callers use, not for a loopback
-//! address, and a probe tells the server nothing. An impostor could only claim to be healthy.
+//! The certificate is for the host names that callers use, not for a loopback address. The probe
+//! sends no secret, and an impostor could only report to be healthy.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -19,7 +19,7 @@ use tonic::{
     transport::Uri,
 };
 
-/// Connects to one address, whatever it is asked for.
+/// Connects to one address. It ignores the address of the request.
 pub(super) struct Connector {
     address: SocketAddr,
     tls: TlsConnector,
@@ -63,7 +63,7 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// Takes every certificate, but only from a server that has its key.
+/// Accepts every certificate, if the server proves that it has the private key.
 #[derive(Debug)]
 struct AnyCertificate(WebPkiSupportedAlgorithms);
 

@@ -32,7 +32,7 @@ impl Operation for Awards {
         let now = facts.now;
         let outcomes = decide(orders, facts);
         if outcomes.iter().any(Self::wrote) {
-            let mail = mailing.map(|mailing| operation::mail(mailing, now));
+            let mail = mailing.map(|_| operation::mail(now));
             awards::save(connection, now, &outcomes, mail).await?;
         }
         Ok(outcomes)

@@ -32,7 +32,7 @@ impl Operation for Heists {
         let now = facts.now;
         let outcomes = decide(orders, facts);
         if outcomes.iter().any(Self::wrote) {
-            let mail = mailing.map(|mailing| operation::mail(mailing, now));
+            let mail = mailing.map(|_| operation::mail(now));
             heists::save(connection, now, orders, &outcomes, mail).await?;
         }
         Ok(outcomes)

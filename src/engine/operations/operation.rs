@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use crate::{
     domain::{change::Changes, ids::UserId, mailing::Mailing},
-    store::{StoreError, emails::Mail, players::Locked},
+    store::{StoreError, emails::EmailSchedule, players::Locked},
     telemetry::traces,
 };
 
@@ -54,10 +54,11 @@ pub(in crate::engine) trait Operation: Sized + 'static {
     fn reconcile(earlier: Self::Outcome, again: Self::Outcome) -> Self::Outcome;
 }
 
-/// How the notifications that the current batch makes `now` are mailed.
-pub(super) fn mail(mailing: Mailing, now: OffsetDateTime) -> Mail {
-    Mail {
-        due_at: mailing.first_attempt(now),
+/// The e-mails of notifications that are written `now` are due at once. The worker schedules them by
+/// the mode of each player.
+pub(super) fn mail(now: OffsetDateTime) -> EmailSchedule {
+    EmailSchedule {
+        due_at: now,
         trace_parent: traces::parent_to_keep(),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sqlx::{PgConnection, query_file};
 use time::OffsetDateTime;
 
-use super::{ObservedExt as _, StoreError, count, emails::Mail, tokens};
+use super::{ObservedExt as _, StoreError, count, emails::EmailSchedule, tokens};
 use crate::domain::{
     award::{AwardFacts, AwardOrder, AwardOutcome, TOKENS_PER_REFERRAL},
     ids::{AwardId, InvalidId, UserId},
@@ -57,7 +57,7 @@ pub async fn save(
     connection: &mut PgConnection,
     now: OffsetDateTime,
     outcomes: &[AwardOutcome],
-    mail: Option<Mail>,
+    mail: Option<EmailSchedule>,
 ) -> Result<(), StoreError> {
     let mut ids = Vec::new();
     let mut referrer_ids = Vec::new();

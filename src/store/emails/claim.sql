@@ -1,32 +1,47 @@
--- Claims up to $1 notifications that are due, oldest first; where $2, each with all else that is
--- due of its player. The claims end after $3 seconds, and attempts $4 seconds after the first.
+-- Claims up to $1 due notifications, oldest first, each as one e-mail. Of a player in digest mode,
+-- all due notifications are claimed as one e-mail. Claims expire after $2 seconds.
+--
+-- $3: digest is the default mode. $4: digests may be sent now. $5, $6: the window's last opening, and
+-- when its digests start. Retries end $7 seconds after the first due time, for digests $8.
 WITH due AS (
     SELECT
         note."userId",
-        note."id"
+        note."id",
+        COALESCE(choice."email" = 'DIGEST', $3::boolean) AS digest
     FROM "HeistNotification" AS note
-    WHERE note."emailState" = 'QUEUED' AND note."emailAt" <= now()
+    LEFT JOIN "HeistNotificationPreference" AS choice ON choice."userId" = note."userId"
+    WHERE
+        note."emailState" = 'QUEUED'
+        AND note."emailAt" <= now()
+        AND choice."email" IS DISTINCT FROM 'NEVER'
+        AND (
+            NOT COALESCE(choice."email" = 'DIGEST', $3::boolean)
+            OR (
+                $4::boolean
+                AND (
+                    note."emailAttempts" IS NOT NULL
+                    OR note."emailAt" <= $5::timestamptz
+                    OR note."emailAt" = $6::timestamptz
+                )
+            )
+        )
     ORDER BY note."emailAt", note."userId", note."id"
     LIMIT $1
-    -- Whoever marks notifications as read need not be waited for.
-    FOR UPDATE SKIP LOCKED
+    -- Never waits: a row that another transaction holds is left for the next poll.
+    FOR UPDATE OF note SKIP LOCKED
 ),
 
-wanted AS (
-    SELECT
-        due."userId",
-        due."id"
+digest_player AS (
+    SELECT DISTINCT due."userId"
     FROM due
-    WHERE NOT $2::boolean
-    UNION ALL
+    WHERE due.digest
+),
+
+locked AS (
     SELECT
         note."userId",
         note."id"
-    FROM (
-        SELECT DISTINCT due."userId"
-        FROM due
-        WHERE $2::boolean
-    ) AS player
+    FROM digest_player AS player
     CROSS JOIN LATERAL (
         SELECT
             rest."userId",
@@ -36,17 +51,70 @@ wanted AS (
             rest."userId" = player."userId"
             AND rest."emailState" = 'QUEUED'
             AND rest."emailAt" <= now()
-        -- Waits for locks: a part that was left out would be a second mail today.
-        FOR UPDATE
+            AND (
+                rest."emailAttempts" IS NOT NULL
+                OR rest."emailAt" <= $5::timestamptz
+                OR rest."emailAt" = $6::timestamptz
+            )
+        FOR UPDATE SKIP LOCKED
     ) AS note
+),
+
+-- A row that is held would go into a second digest on the same day. Its player waits for the next
+-- poll.
+complete AS (
+    SELECT player."userId"
+    FROM digest_player AS player
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS notifications
+        FROM "HeistNotification" AS rest
+        WHERE
+            rest."userId" = player."userId"
+            AND rest."emailState" = 'QUEUED'
+            AND rest."emailAt" <= now()
+            AND (
+                rest."emailAttempts" IS NOT NULL
+                OR rest."emailAt" <= $5::timestamptz
+                OR rest."emailAt" = $6::timestamptz
+            )
+    ) AS every
+    WHERE
+        every.notifications = (
+            SELECT count(*) FROM locked
+            WHERE locked."userId" = player."userId"
+        )
+),
+
+wanted AS (
+    SELECT
+        due."userId",
+        due."id",
+        false AS digest
+    FROM due
+    WHERE NOT due.digest
+    UNION ALL
+    SELECT
+        locked."userId",
+        locked."id",
+        true AS digest
+    FROM locked
+    INNER JOIN complete ON complete."userId" = locked."userId"
 ),
 
 claimed AS (
     UPDATE "HeistNotification" AS note
     SET
         "emailState" = 'SENDING',
-        "emailAt" = now() + make_interval(secs => $3),
-        "emailUntil" = COALESCE(note."emailUntil", note."emailAt" + make_interval(secs => $4)),
+        "emailAt" = now() + make_interval(secs => $2),
+        "emailUntil" = COALESCE(
+            note."emailUntil",
+            note."emailAt" + make_interval(
+                secs => CASE
+                    WHEN wanted.digest THEN $8::double precision
+                    ELSE $7::double precision
+                END
+            )
+        ),
         "emailAttempts" = COALESCE(note."emailAttempts", 0) + 1
     FROM wanted
     WHERE note."userId" = wanted."userId" AND note."id" = wanted."id"
@@ -63,11 +131,13 @@ claimed AS (
         note."createdAt",
         note."emailAt",
         note."emailAttempts",
-        note."emailTrace"
+        note."emailTrace",
+        wanted.digest
 )
 
 SELECT
     claimed."userId" AS "user_id!",
+    claimed.digest AS "digest!",
     player."name" AS "user_name!",
     player."email" AS "email?",
     claimed."emailAt" AS "claim_ends_at!",

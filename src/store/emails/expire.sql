@@ -1,4 +1,4 @@
--- Parks claims that ran out, and what has been due for $1 seconds without an attempt.
+-- Parks e-mails with expired claims, and queued e-mails that have been due for $1 seconds.
 WITH lost AS (
     SELECT
         note."userId",
@@ -40,8 +40,8 @@ SET
     "emailState" = CASE note."emailState" WHEN 'SENDING' THEN 'UNKNOWN' ELSE 'FAILED' END::"HeistEmailState",
     "emailAt" = CASE note."emailState" WHEN 'SENDING' THEN note."emailAt" ELSE now() END,
     "emailError" = CASE note."emailState"
-        WHEN 'SENDING' THEN 'whoever was sending it did not say what became of it'
-        ELSE 'nobody could send it in time'
+        WHEN 'SENDING' THEN 'the claim expired before an outcome was recorded'
+        ELSE 'no attempt was possible within the time limit'
     END
 FROM expired
 WHERE note."userId" = expired."userId" AND note."id" = expired."id"

@@ -1,5 +1,4 @@
--- The queue and what is parked, in the states of $1, of player $2 or of all: those that changed
--- or are due first.
+-- Lists up to $3 e-mails in the states $1, of player $2 or of all players, ordered by their time.
 SELECT
     note."userId" AS user_id,
     note."id",

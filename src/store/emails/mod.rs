@@ -1,80 +1,84 @@
-//! Notifications that are sent by e-mail: the queue, claims on it, and what became of them.
+//! The e-mail queue: claims, outcomes and the state of providers.
 //!
-//! A notification's own row says whether it is to be mailed, when, and what came of it. Claims are
-//! committed before anything is sent, so that no two replicas send the same, whoever dies when.
+//! The columns `"email…"` of a notification's row are its entry in the queue. A claim is committed
+//! before the e-mail is sent, so that no two replicas send the same e-mail, also after a crash.
 
-mod backlog;
+mod due;
+mod operators;
 
 use std::time::Duration;
 
 use sqlx::{PgConnection, PgExecutor, query, query_file, query_file_as};
 use time::OffsetDateTime;
 
-pub use self::backlog::{Backlog, Entry, Selection, backlog, drop, list, resend, troubles};
+pub use self::due::{DueEmail, SetAside, due, reschedule, set_aside};
+pub use self::operators::{
+    Entry, QueueCounts, Selection, drop, failing_providers, list, queue_counts, resend,
+};
 use super::{
     ObservedExt as _, StoreError, count,
     notifications::{NotificationRow, NotificationType},
 };
 use crate::domain::{
     ids::{NotificationId, UserId},
+    mailing::{Digest, EmailMode, Mailing},
     notification::Notification,
 };
 
-/// How what is written now is to be mailed.
+/// When the e-mails of notifications that are written now are due.
 #[derive(Clone, Debug)]
-pub struct Mail {
+pub struct EmailSchedule {
     pub due_at: OffsetDateTime,
-    /// A W3C `traceparent`: what the mail is a part of. `None` where that is not traced.
+    /// The W3C `traceparent` of the call. `None`: the call is not traced.
     pub trace_parent: Option<String>,
 }
 
-/// A replica's turn at claiming mail for a provider. Lasts until its transaction ends.
+/// A replica's exclusive turn to claim e-mails for a provider. It ends with its transaction.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn {
-    /// The database's time.
+    /// The database's clock.
     pub now: OffsetDateTime,
-    /// How far the mail sent so far is ahead of the rate.
+    /// How far the e-mails sent so far are ahead of the rate.
     pub ahead: Duration,
-    /// Nothing is to be sent now.
+    /// The provider's pause has not ended.
     pub paused: bool,
-    /// The provider did not work when it was last asked.
-    pub troubled: bool,
+    /// The provider's last answer was a failure of the provider.
+    pub provider_fails: bool,
 }
 
-/// What to claim.
+/// Parameters of a claim.
 #[derive(Clone, Copy, Debug)]
-pub struct Claim {
-    /// The most that is claimed; in mails of several notifications, these count once.
+pub struct ClaimRequest {
+    /// Maximum number of e-mails.
     pub limit: usize,
-    /// All that is due of a player goes in one mail.
-    pub one_mail_for_each_player: bool,
-    /// How long others leave it alone.
+    pub mailing: Mailing,
+    /// The digest at the database's time.
+    pub digest: Digest,
+    /// Duration of the claim. Until it ends, no other replica claims the e-mail.
     pub lasts: Duration,
-    /// How long after it was first due a notification is tried again.
-    pub patience: Duration,
 }
 
-/// Something to be sent to one player, now and by the caller alone.
+/// An e-mail that this replica has claimed, with the facts that it reports.
 #[derive(Clone, Debug)]
-pub struct ClaimedMail {
+pub struct ClaimedEmail {
     pub user_id: UserId,
     pub user_name: String,
-    /// Where it goes, as the application says now.
+    /// The address in the application's table at the time of the claim.
     pub address: Option<String>,
-    /// At least one, oldest first.
+    /// At least one. Oldest first.
     pub notifications: Vec<Notification>,
-    /// With this one.
+    /// Number of attempts, including the current one.
     pub attempts: u32,
-    /// What the notifications are parts of, where that is traced.
+    /// The W3C `traceparent` of each traced call that caused a notification.
     pub trace_parents: Vec<String>,
     claim_ends_at: OffsetDateTime,
 }
 
-/// What became of a claimed mail.
+/// The outcome of a claimed e-mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settlement<'a> {
     Sent,
-    /// To be tried again, after this time.
+    /// Retry after this time.
     Again {
         after: Duration,
         reason: &'a str,
@@ -88,38 +92,47 @@ pub enum Settlement<'a> {
     Skipped,
 }
 
-/// Where the mail of a notification stands.
+/// The state of a notification's e-mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
 #[sqlx(type_name = "\"HeistEmailState\"", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum EmailState {
     /// To be sent.
     Queued,
-    /// Claimed: it may be on its way.
+    /// Claimed: a replica may be sending it.
     Sending,
     Sent,
-    /// Parked: it surely did not leave.
+    /// Parked: it certainly did not leave.
     Failed,
     /// Parked: it may have left.
     Unknown,
-    /// There was no address.
+    /// The player had no address.
     Skipped,
-    /// Given up by an operator.
+    /// Dropped by an operator.
     Dropped,
 }
 
-/// The mail of a notification that came into another state.
+/// The new state of a notification's e-mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moved {
+pub struct StateChange {
     pub user_id: i32,
     pub id: i64,
     pub state: EmailState,
 }
 
-/// Takes the turn at claiming mail for a provider; `None` where another replica has it.
+/// The state of a notification's e-mail after its outcome was recorded. `None`: another transaction
+/// holds the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    pub user_id: i32,
+    pub id: i64,
+    pub state: Option<EmailState>,
+}
+
+/// Takes the turn to claim e-mails for a provider. `None`: another replica has it.
 ///
 /// # Errors
 ///
-/// Any [`StoreError`].
+/// A failure of the database.
 pub async fn take_turn(
     connection: &mut PgConnection,
     provider: &str,
@@ -132,30 +145,40 @@ pub async fn take_turn(
         now: row.now,
         ahead: Duration::try_from_secs_f64(row.ahead_s).unwrap_or_default(),
         paused: row.paused,
-        troubled: row.troubled,
+        provider_fails: row.provider_fails,
     }))
 }
 
-/// Claims what is due. It must not be sent before the commit.
+/// Claims e-mails that are due. They must not be sent before the commit.
 ///
 /// # Errors
 ///
-/// Any [`StoreError`].
+/// A failure of the database.
 pub async fn claim(
     connection: &mut PgConnection,
-    claim: Claim,
-) -> Result<Vec<ClaimedMail>, StoreError> {
+    request: ClaimRequest,
+) -> Result<Vec<ClaimedEmail>, StoreError> {
+    let ClaimRequest {
+        limit,
+        mailing,
+        digest,
+        lasts,
+    } = request;
     let rows = query_file!(
         "src/store/emails/claim.sql",
-        count(claim.limit),
-        claim.one_mail_for_each_player,
-        claim.lasts.as_secs_f64(),
-        claim.patience.as_secs_f64(),
+        count(limit),
+        lasts.as_secs_f64(),
+        mailing.default_mode == EmailMode::Digest,
+        digest.is_open,
+        digest.opened_at,
+        digest.starts_at,
+        mailing.patience(EmailMode::Immediate).as_secs_f64(),
+        mailing.patience(EmailMode::Digest).as_secs_f64(),
     )
     .fetch_all(connection)
     .observed("emails.claim")
     .await?;
-    let mut mails: Vec<ClaimedMail> = Vec::new();
+    let mut emails: Vec<ClaimedEmail> = Vec::new();
     for row in rows {
         let user_id = UserId::new(row.user_id)?;
         let attempts = u32::try_from(row.attempts).unwrap_or(u32::MAX);
@@ -172,14 +195,14 @@ pub async fn claim(
             created_at: row.created_at,
         }
         .into_notification(user_id)?;
-        match mails.last_mut() {
-            Some(mail) if claim.one_mail_for_each_player && mail.user_id == user_id => {
-                mail.notifications.push(notification);
-                mail.attempts = mail.attempts.max(attempts);
-                mail.trace_parents.extend(row.trace_parent);
-                mail.trace_parents.dedup();
+        match emails.last_mut() {
+            Some(email) if row.digest && email.user_id == user_id => {
+                email.notifications.push(notification);
+                email.attempts = email.attempts.max(attempts);
+                email.trace_parents.extend(row.trace_parent);
+                email.trace_parents.dedup();
             }
-            _ => mails.push(ClaimedMail {
+            _ => emails.push(ClaimedEmail {
                 user_id,
                 user_name: row.user_name,
                 address: row.email,
@@ -190,14 +213,14 @@ pub async fn claim(
             }),
         }
     }
-    Ok(mails)
+    Ok(emails)
 }
 
-/// Notes how much of the provider's rate is used up, and that nothing is sent for a while.
+/// Records how much of the provider's rate is used up, and starts a pause.
 ///
 /// # Errors
 ///
-/// Any [`StoreError`].
+/// A failure of the database.
 pub async fn end_turn(
     connection: &mut PgConnection,
     provider: &str,
@@ -220,16 +243,17 @@ pub async fn end_turn(
     Ok(())
 }
 
-/// Sends nothing through the provider for a while, and then carefully.
+/// Starts a pause of the provider for all replicas. Afterwards they claim one e-mail at a time until
+/// [`works`].
 ///
 /// # Errors
 ///
-/// Any [`StoreError`].
+/// A failure of the database.
 pub async fn pause(
     executor: impl PgExecutor<'_>,
     provider: &str,
     pause: Duration,
-    trouble: &str,
+    reason: &str,
 ) -> Result<(), StoreError> {
     query!(
         r#"UPDATE "HeistEmailProvider"
@@ -239,7 +263,7 @@ pub async fn pause(
         WHERE "name" = $1"#,
         provider,
         pause.as_secs_f64(),
-        trouble,
+        reason,
     )
     .execute(executor)
     .observed("emails.pause")
@@ -247,11 +271,11 @@ pub async fn pause(
     Ok(())
 }
 
-/// Notes that the provider works; whether it did not before.
+/// Records that the provider works. Returns whether it failed before.
 ///
 /// # Errors
 ///
-/// Any [`StoreError`].
+/// A failure of the database.
 pub async fn works(executor: impl PgExecutor<'_>, provider: &str) -> Result<bool, StoreError> {
     let done = query!(
         r#"UPDATE "HeistEmailProvider"
@@ -265,24 +289,25 @@ pub async fn works(executor: impl PgExecutor<'_>, provider: &str) -> Result<bool
     Ok(done.rows_affected() > 0)
 }
 
-/// Writes what became of claimed mails. Answers the notifications whose state it is now: those
-/// that were to be tried again and are too old for it have failed, and those that somebody has
-/// taken in hand since are missing.
+/// Records the outcomes of claimed e-mails. Returns the new state of each notification. A retry beyond
+/// the time limit becomes `FAILED`. The state is `None` while another transaction holds the row: the
+/// outcome has to be recorded again later. A notification is missing from the result if its claim was
+/// lost, for example because an operator resent it.
 ///
 /// # Errors
 ///
-/// Any [`StoreError`].
+/// A failure of the database.
 pub async fn settle(
     executor: impl PgExecutor<'_>,
-    settlements: &[(&ClaimedMail, Settlement<'_>)],
-) -> Result<Vec<Moved>, StoreError> {
+    settlements: &[(&ClaimedEmail, Settlement<'_>)],
+) -> Result<Vec<Settled>, StoreError> {
     let mut user_ids = Vec::new();
     let mut ids = Vec::new();
     let mut claim_ends_at = Vec::new();
     let mut states = Vec::new();
     let mut delays_s = Vec::new();
     let mut errors = Vec::new();
-    for (mail, settlement) in settlements {
+    for (email, settlement) in settlements {
         let (state, after, error) = match *settlement {
             Settlement::Sent => ("SENT", Duration::ZERO, None),
             Settlement::Again { after, reason } => ("QUEUED", after, Some(reason)),
@@ -290,17 +315,17 @@ pub async fn settle(
             Settlement::Unknown { reason } => ("UNKNOWN", Duration::ZERO, Some(reason)),
             Settlement::Skipped => ("SKIPPED", Duration::ZERO, None),
         };
-        for notification in &mail.notifications {
-            user_ids.push(mail.user_id.get());
+        for notification in &email.notifications {
+            user_ids.push(email.user_id.get());
             ids.push(notification.id.get());
-            claim_ends_at.push(mail.claim_ends_at);
+            claim_ends_at.push(email.claim_ends_at);
             states.push(state.to_owned());
             delays_s.push(after.as_secs_f64());
             errors.push(error.map(str::to_owned));
         }
     }
-    let moved = query_file_as!(
-        Moved,
+    let settled = query_file_as!(
+        Settled,
         "src/store/emails/settle.sql",
         &user_ids,
         &ids,
@@ -312,36 +337,46 @@ pub async fn settle(
     .fetch_all(executor)
     .observed("emails.settle")
     .await?;
-    Ok(moved)
+    Ok(settled)
 }
 
-/// Parks claims that ran out, as unknown, and what could not be sent within `patience`, as failed:
-/// a thousand of each at the most.
+/// Parks e-mails with expired claims as `UNKNOWN`, and e-mails that no attempt reached within
+/// `patience` as `FAILED`. Up to 1,000 of each per call.
 ///
 /// # Errors
 ///
-/// Any [`StoreError`].
+/// A failure of the database.
 pub async fn expire(
     executor: impl PgExecutor<'_>,
     patience: Duration,
-) -> Result<Vec<Moved>, StoreError> {
-    let moved = query_file_as!(Moved, "src/store/emails/expire.sql", patience.as_secs_f64())
-        .fetch_all(executor)
-        .observed("emails.expire")
-        .await?;
-    Ok(moved)
+) -> Result<Vec<StateChange>, StoreError> {
+    let changes = query_file_as!(
+        StateChange,
+        "src/store/emails/expire.sql",
+        patience.as_secs_f64()
+    )
+    .fetch_all(executor)
+    .observed("emails.expire")
+    .await?;
+    Ok(changes)
 }
 
-impl ClaimedMail {
-    /// The first of its notifications, which names it.
+impl ClaimedEmail {
+    /// The id of the oldest notification.
     ///
     /// # Panics
     ///
-    /// Never: there is one.
+    /// Never: a claimed e-mail has at least one notification.
     #[must_use]
     pub fn first_id(&self) -> NotificationId {
         (self.notifications.first())
-            .expect("a mail tells something")
+            .expect("a claimed e-mail has a notification")
             .id
+    }
+
+    /// `player/notification`: the name of the e-mail in `heist emails`, logs and the provider's log.
+    #[must_use]
+    pub fn reference(&self) -> String {
+        format!("{}/{}", self.user_id, self.first_id())
     }
 }

@@ -9,7 +9,7 @@ use sqlx::{PgConnection, PgExecutor, query_file, query_file_as, query_file_scala
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{ObservedExt as _, PgPool, StoreError, count, emails::Mail};
+use super::{ObservedExt as _, PgPool, StoreError, count, emails::EmailSchedule};
 use crate::domain::{
     rules::Player,
     heist::{Heist, HeistFacts, HeistOrder, HeistOutcome, HeistStats, Party},
@@ -100,7 +100,7 @@ pub async fn save(
     now: OffsetDateTime,
     orders: &[HeistOrder],
     outcomes: &[HeistOutcome],
-    mail: Option<Mail>,
+    mail: Option<EmailSchedule>,
 ) -> Result<(), StoreError> {
     let mut columns = Columns::default();
     for (order, outcome) in orders.iter().zip(outcomes) {

@@ -35,7 +35,7 @@ const SESSION: &str = "SET lock_timeout = '500ms'; \
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
      SET LOCAL statement_timeout = '3s'";
 /// In a session that is not set up.
-const BEGIN_AND_SET: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+pub(super) const BEGIN_AND_SET: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
      SET LOCAL lock_timeout = '500ms'; \
      SET LOCAL statement_timeout = '3s'; \
      SET LOCAL idle_in_transaction_session_timeout = '5s'; \

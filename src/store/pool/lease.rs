@@ -53,7 +53,7 @@ impl Lease {
     }
 
     /// Closes it, and those of its age with it: it was found dead, or its plans stale.
-    pub(super) fn distrust(mut self) {
+    pub fn distrust(mut self) {
         if let Some(connection) = self.connection.take() {
             self.shared.distrust(connection.generation);
         }

@@ -32,7 +32,7 @@ use self::{
 };
 pub use self::{
     lease::Lease,
-    transaction::{CommitError, Transaction},
+    transaction::{CommitError, Transaction, begin_on},
     url::DatabaseUrl,
 };
 use super::{ObservedExt as _, StoreError};

@@ -5,10 +5,10 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Executor as _, PgConnection};
+use sqlx::{Connection as _, Executor as _, PgConnection, Postgres};
 use tokio::time::error::Elapsed;
 
-use super::lease::Lease;
+use super::{connect::BEGIN_AND_SET, lease::Lease};
 use crate::store::{
     ObservedExt as _, StoreError,
     error::{is_connection_lost, is_stale_plan},
@@ -21,6 +21,30 @@ const COMMIT_LIMIT: Duration = Duration::from_secs(4);
 
 /// SQLSTATE of what a standby says to `READ WRITE`: "feature not supported".
 const READ_WRITE_ON_STANDBY: &str = "0A000";
+
+/// Begins a transaction that writes on a connection that is in use already. Its statements have no
+/// time limit of their own here.
+///
+/// # Errors
+///
+/// [`StoreError::Unavailable`] where the connection is lost or leads to a standby.
+pub async fn begin_on(
+    connection: &mut PgConnection,
+) -> Result<sqlx::Transaction<'_, Postgres>, StoreError> {
+    let begun = connection.begin_with(BEGIN_AND_SET).observed("begin").await;
+    begun.map_err(|error| {
+        if is_on_standby(&error) {
+            StoreError::unavailable(error)
+        } else {
+            error.into()
+        }
+    })
+}
+
+fn is_on_standby(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|refusal| refusal.code());
+    code.as_deref() == Some(READ_WRITE_ON_STANDBY)
+}
 
 /// A transaction that writes. Dropped, it is rolled back in the background.
 pub struct Transaction {
@@ -48,8 +72,7 @@ impl Transaction {
         };
         let begun = Lease::limited(SHORT_LIMIT, transaction.execute(begin)).await;
         if let Err(error) = begun {
-            let is_on_standby = (error.as_database_error())
-                .is_some_and(|refusal| refusal.code().as_deref() == Some(READ_WRITE_ON_STANDBY));
+            let is_on_standby = is_on_standby(&error);
             if is_on_standby || is_connection_lost(&error) {
                 transaction.give_up();
             }

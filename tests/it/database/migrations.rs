@@ -227,7 +227,7 @@ fn assert_same(before: &[String], after: &[String]) {
 }
 
 #[test]
-fn a_full_revert_leaves_the_application_byte_for_byte_as_it_was() {
+fn a_full_revert_restores_the_application_exactly() {
     Application::run(APPLICATION_ROWS, async |application| {
         let before = application.dump().await;
         for _ in 0..2 {
@@ -240,7 +240,7 @@ fn a_full_revert_leaves_the_application_byte_for_byte_as_it_was() {
 }
 
 #[test]
-fn an_application_without_any_rows_is_left_as_it_was_too() {
+fn a_full_revert_restores_an_empty_application() {
     Application::run("", async |application| {
         let before = application.dump().await;
         application.migrate().await;
@@ -250,7 +250,7 @@ fn an_application_without_any_rows_is_left_as_it_was_too() {
 }
 
 #[test]
-fn migrations_go_down_step_by_step_over_what_players_did_and_up_again() {
+fn migrations_go_down_and_up_over_existing_data() {
     Application::run(APPLICATION_ROWS, async |application| {
         application.migrate().await;
         application.play().await;
@@ -354,7 +354,7 @@ fn a_type_that_the_application_added_since_keeps_its_place_after_a_revert() {
 }
 
 #[test]
-fn five_replicas_that_migrate_at_once_apply_everything_once() {
+fn five_parallel_migrations_apply_each_once() {
     Application::run(APPLICATION_ROWS, async |application| {
         let replicas: Vec<_> = (0..5).map(|_| application.migrate_elsewhere()).collect();
         for replica in replicas {
@@ -370,7 +370,7 @@ fn five_replicas_that_migrate_at_once_apply_everything_once() {
 }
 
 #[test]
-fn old_negative_points_stand_in_no_way_and_new_ones_are_refused() {
+fn old_negative_points_are_kept_and_new_ones_refused() {
     Application::run(APPLICATION_ROWS, async |application| {
         application.migrate().await;
         let result = sqlx::query(r#"UPDATE "User" SET "monthlyPoints" = -1 WHERE "name" = 'Ada'"#)
@@ -416,7 +416,7 @@ fn a_migration_waits_out_a_lock_of_the_application() {
 }
 
 #[test]
-fn a_server_refuses_an_old_schema_and_says_what_to_do() {
+fn a_server_refuses_an_old_schema_with_advice() {
     Application::run(APPLICATION_ROWS, async |application| {
         let refusal = application.refusal().await;
         assert!(refusal.contains("run `heist migrate up`"), "{refusal}");

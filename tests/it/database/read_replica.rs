@@ -7,12 +7,13 @@ use std::{
 };
 
 use heist::{
-    embedded::{APPLICATION_SCHEMA, Embedded, Options},
+    demo::APPLICATION_SCHEMA,
     pb,
     server::{self, Server},
     settings::{RateLimits, Settings},
     store::{pool::DatabaseUrl, schema},
 };
+use private_postgres::{Options, PrivatePostgres};
 use sqlx::{PgPool, postgres::PgPoolOptions};
 
 use crate::harness::{
@@ -24,7 +25,7 @@ use crate::harness::{
 /// A primary, its replica, and a server that reads from the replica.
 struct Stage {
     world: World,
-    replica: Option<Embedded>,
+    replica: Option<PrivatePostgres>,
     replica_options: Options,
 }
 
@@ -48,15 +49,15 @@ impl Stage {
         runtime().block_on(async {
             let (first, second) = (Directory::create(), Directory::create());
             let primary_options = postgres(&first.path, &[]);
-            let primary = Embedded::start(&primary_options).await.unwrap();
+            let primary = PrivatePostgres::start(&primary_options).await.unwrap();
             prepare(&primary).await;
             let url = primary.url("postgres");
             // A copy of a server that is stopped is a replica to be.
             primary.stop().await.unwrap();
             copy(&first.path, &second.path);
-            let primary = Embedded::start(&primary_options).await.unwrap();
+            let primary = PrivatePostgres::start(&primary_options).await.unwrap();
             let replica_options = postgres(&second.path, &[("primary_conninfo", &url)]);
-            let replica = Embedded::start(&replica_options).await.unwrap();
+            let replica = PrivatePostgres::start(&replica_options).await.unwrap();
 
             let (server, world) = serve(&url, &replica.url("postgres")).await;
             let mut stage = Self {
@@ -137,7 +138,7 @@ impl Stage {
     }
 }
 
-async fn prepare(primary: &Embedded) {
+async fn prepare(primary: &PrivatePostgres) {
     let url = primary.url("postgres");
     let pool = PgPoolOptions::new().connect(&url).await.unwrap();
     sqlx::raw_sql(APPLICATION_SCHEMA)
@@ -216,7 +217,7 @@ async fn robs_and_sees_it(stage: &Stage, robber: &Player, victim: &Player, times
 }
 
 #[test]
-fn reads_go_to_the_replica_and_see_what_was_just_answered() {
+fn reads_on_the_replica_see_answered_writes() {
     Stage::run(async |stage| {
         let (ada, rich) = stage.players().await;
         robs_and_sees_it(stage, &ada, &rich, 30).await;
@@ -249,7 +250,7 @@ fn a_replica_that_lags_is_not_read_until_it_has_caught_up() {
 }
 
 #[test]
-fn a_replica_that_freezes_costs_a_moment_and_no_answer() {
+fn a_frozen_replica_delays_reads_and_fails_none() {
     Stage::run(async |stage| {
         let (ada, rich) = stage.players().await;
         stage.signal_replica("STOP");
@@ -268,7 +269,7 @@ fn a_replica_that_freezes_costs_a_moment_and_no_answer() {
 }
 
 #[test]
-fn a_replica_that_dies_costs_nobody_an_answer_and_is_read_again_when_it_is_back() {
+fn a_dead_replica_fails_no_read_and_is_used_again_when_it_is_back() {
     Stage::run(async |stage| {
         let (ada, rich) = stage.players().await;
         let world = stage.world.clone();
@@ -288,14 +289,18 @@ fn a_replica_that_dies_costs_nobody_an_answer_and_is_read_again_when_it_is_back(
         stopped.store(true, std::sync::atomic::Ordering::Relaxed);
         assert!(reading.await.unwrap() > 0);
 
-        stage.replica = Some(Embedded::start(&stage.replica_options).await.unwrap());
+        stage.replica = Some(
+            PrivatePostgres::start(&stage.replica_options)
+                .await
+                .unwrap(),
+        );
         stage.is_read(&ada).await;
         sees_the_heist(&stage.world, &ada, 5).await;
     });
 }
 
 #[test]
-fn a_server_that_is_no_replica_is_never_read() {
+fn a_read_url_of_a_primary_is_not_used() {
     Stage::run(async |stage| {
         let ada = stage.world.player("Ada").tokens(5).await;
         let rich = stage.world.player("Rich").points(1000).await;

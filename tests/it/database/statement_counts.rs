@@ -46,7 +46,7 @@ impl Count {
     }
 }
 
-/// Plays `body` against a second server, whose statements are counted.
+/// Runs `body` against a second server and counts that server's statements.
 fn counted(body: impl AsyncFnOnce(&World, &Count)) {
     World::run(async |world| {
         let count = Count::default();
@@ -116,7 +116,7 @@ async fn count_and_pass_on(
 }
 
 #[test]
-fn a_leaderboard_takes_three_statements_for_a_viewer_and_one_for_nobody_whatever_its_size() {
+fn a_leaderboard_takes_three_statements_for_a_viewer_and_one_without() {
     counted(async |world, count| {
         let viewer = world.player("Viewer").points(100).tokens(1).await;
         for size in [1, 40, 400] {

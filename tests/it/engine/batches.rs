@@ -1,4 +1,4 @@
-//! Orders that are executed together: each gets its own answer, as if it had been alone.
+//! Orders in one batch: each gets the answer that it would get alone.
 
 use std::{
     pin::Pin,
@@ -15,7 +15,7 @@ use heist::{
     engine::{Engine, Limits, OnCommit},
     fault::Fault,
 };
-use sqlx::{Executor as _, Postgres, Transaction};
+use sqlx::Executor as _;
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -33,22 +33,11 @@ fn one_at_a_time() -> Setup {
         .limits(|limits| limits.workers = 1)
 }
 
-/// Holds a player's row, so that whoever wants to change it waits.
-async fn hold(world: &World, player: &Player) -> Transaction<'static, Postgres> {
-    let mut transaction = world.pool.begin().await.unwrap();
-    sqlx::query(r#"SELECT 1 FROM "User" WHERE "id" = $1 FOR UPDATE"#)
-        .bind(player.id)
-        .execute(&mut *transaction)
-        .await
-        .unwrap();
-    transaction
-}
-
 fn order(world: &World, attacker: &Player, victim: &Player) -> HeistOrder {
     HeistOrder {
         attacker: UserId::new(attacker.id).unwrap(),
         victim: UserId::new(victim.id).unwrap(),
-        request_id: RequestId::random(),
+        request_id: RequestId::new(uuid::Uuid::now_v7()),
         caller_address: None,
         rules: Arc::clone(&world.settings.rules),
     }
@@ -60,10 +49,10 @@ async fn in_one_batch(world: &World, orders: Vec<HeistOrder>) -> Vec<Result<Heis
         workers: 1,
         ..Limits::default()
     };
-    let nobody_listens: OnCommit = Arc::new(|_| ());
+    let no_listener: OnCommit = Arc::new(|_| ());
     let pool = world.engine_pool(1);
     let only_connection = pool.acquire().await.unwrap();
-    let (engine, workers) = Engine::start(pool, limits, None, nobody_listens);
+    let (engine, workers) = Engine::start(pool, limits, None, no_listener);
     let deadline = Instant::now() + PATIENCE;
 
     let mut answers: Vec<Answer<'_>> = (orders.into_iter())
@@ -113,7 +102,7 @@ fn ten_attackers_in_one_batch_see_the_points_as_if_they_had_come_alone() {
 }
 
 #[test]
-fn a_poisoned_heist_in_a_batch_of_fifty_fails_alone() {
+fn one_failing_heist_in_a_batch_of_fifty_fails_alone() {
     one_at_a_time().run(async |world| {
         let victims = world.crowd("Victim", 50).points(1000).await;
         let attackers = world.crowd("Attacker", 50).tokens(1).await;
@@ -153,7 +142,7 @@ fn a_poisoned_heist_in_a_batch_of_fifty_fails_alone() {
 }
 
 #[test]
-fn refusals_in_a_batch_cost_the_others_nothing() {
+fn refusals_in_a_batch_do_not_affect_other_orders() {
     one_at_a_time().run(async |world| {
         let rich = world.player("Rich").points(1000).await;
         let poor = world.player("Poor").points(19).await;
@@ -174,7 +163,7 @@ fn refusals_in_a_batch_cost_the_others_nothing() {
 }
 
 #[test]
-fn a_full_queue_refuses_while_the_others_still_wait() {
+fn a_full_queue_refuses_while_queued_calls_wait() {
     let setup = one_at_a_time().limits(|limits| {
         limits.queue = 2;
         limits.batch = 1;
@@ -182,9 +171,9 @@ fn a_full_queue_refuses_while_the_others_still_wait() {
     setup.run(async |world| {
         let victim = world.player("Victim").points(1000).await;
         let attackers = world.crowd("Attacker", 3).tokens(1).await;
-        let held = hold(world, &victim).await;
+        let held = victim.locked().await;
         let running = tokio::spawn(attackers[0].robs(&victim));
-        world.somebody_waits_for_a_lock().await;
+        world.a_session_waits_for_a_lock().await;
 
         // One of the two waits in the queue; there is no room for the other.
         let mut one = tokio::spawn(attackers[1].robs(&victim));
@@ -198,20 +187,20 @@ fn a_full_queue_refuses_while_the_others_still_wait() {
         assert!(refusal.wait() > Duration::ZERO);
         assert!(!running.is_finished());
 
-        held.rollback().await.unwrap();
+        held.rollback().await;
         running.await.unwrap().unwrap();
         waiting.await.unwrap().unwrap();
     });
 }
 
 #[test]
-fn whose_deadline_passes_in_the_queue_is_not_executed() {
+fn an_order_whose_deadline_passes_in_the_queue_is_not_executed() {
     one_at_a_time().run(async |world| {
         let victim = world.player("Victim").points(1000).await;
         let attackers = world.crowd("Attacker", 2).tokens(1).await;
-        let held = hold(world, &victim).await;
+        let held = victim.locked().await;
         let running = tokio::spawn(attackers[0].robs(&victim));
-        world.somebody_waits_for_a_lock().await;
+        world.a_session_waits_for_a_lock().await;
 
         let mut request = tonic::Request::new(heist::pb::ExecuteHeistRequest {
             attacker_id: attackers[1].id,
@@ -222,7 +211,7 @@ fn whose_deadline_passes_in_the_queue_is_not_executed() {
         let late = world.heists.clone().execute_heist(request).await;
         late.unwrap_err();
 
-        held.rollback().await.unwrap();
+        held.rollback().await;
         running.await.unwrap().unwrap();
         // Were the late one still to come, it would come before this one.
         attackers[1].robs(&victim).await.unwrap();
@@ -231,24 +220,18 @@ fn whose_deadline_passes_in_the_queue_is_not_executed() {
 }
 
 #[test]
-fn a_deadlock_with_the_application_is_not_the_callers_business() {
+fn a_deadlock_with_the_application_is_retried() {
     one_at_a_time().run(async |world| {
         let attacker = world.player("Attacker").tokens(1).await;
         let victim = world.player("Victim").points(1000).await;
-        let mut application = hold(world, &victim).await;
+        let mut application = victim.locked().await;
         // We give up first.
-        sqlx::query("SET LOCAL deadlock_timeout = '1min'")
-            .execute(&mut *application)
-            .await
-            .unwrap();
+        let patient = "SET LOCAL deadlock_timeout = '1min'";
+        application.execute(patient).await;
         let heist = tokio::spawn(attacker.robs(&victim));
-        world.somebody_waits_for_a_lock().await;
-        sqlx::query(r#"UPDATE "User" SET "name" = 'Renamed' WHERE "id" = $1"#)
-            .bind(attacker.id)
-            .execute(&mut *application)
-            .await
-            .unwrap();
-        application.commit().await.unwrap();
+        world.a_session_waits_for_a_lock().await;
+        application.renames(&attacker, "Renamed").await;
+        application.commit().await;
         let heist = heist.await.unwrap().unwrap().heist.unwrap();
         assert_eq!(heist.attacker_name, "Renamed");
     });

@@ -7,7 +7,7 @@ use tonic::Code::FailedPrecondition;
 use crate::harness::{Refusal, World, all_at_once};
 
 #[test]
-fn one_token_buys_one_heist_however_many_ask_at_once() {
+fn one_token_buys_one_heist_under_parallel_calls() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let victims = world.crowd("Victim", 20).points(1000).await;
@@ -23,7 +23,7 @@ fn one_token_buys_one_heist_however_many_ask_at_once() {
 }
 
 #[test]
-fn one_robber_with_many_tokens_robs_once_per_cooldown_however_many_ask_at_once() {
+fn parallel_calls_of_one_robber_succeed_once_per_cooldown() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(20).await;
         let ben = world.player("Ben").points(1000).await;
@@ -39,7 +39,7 @@ fn one_robber_with_many_tokens_robs_once_per_cooldown_however_many_ask_at_once()
 }
 
 #[test]
-fn the_protection_lets_exactly_ten_of_many_through() {
+fn exactly_ten_of_many_parallel_robberies_pass_the_protection() {
     World::run(async |world| {
         let robbers = world.crowd("Robber", 30).tokens(1).await;
         let rich = world.player("Carl").points(100_000).await;
@@ -64,7 +64,7 @@ fn lawless() -> crate::harness::Setup {
 }
 
 #[test]
-fn two_players_who_rob_each_other_all_the_time_never_see_an_error() {
+fn mutual_heists_never_fail() {
     lawless().run(async |world| {
         let ada = world.player("Ada").points(10_000).tokens(150).await;
         let ben = world.player("Ben").points(10_000).tokens(150).await;
@@ -101,7 +101,7 @@ fn a_ring_of_robbers_never_sees_an_error() {
 }
 
 #[test]
-fn heists_and_awards_for_the_same_players_never_disturb_each_other() {
+fn parallel_heists_and_awards_of_the_same_players_succeed() {
     lawless().run(async |world| {
         let ada = world.player("Ada").points(10_000).tokens(30).await;
         let ben = world.player("Ben").points(10_000).tokens(30).await;

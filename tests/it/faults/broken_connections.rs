@@ -6,17 +6,6 @@ use tonic::Code::Unavailable;
 
 use crate::harness::{Refusal, World, all_at_once, new_request_id, until};
 
-/// Ends every session of the server, whatever it is doing.
-async fn end_all_sessions(world: &World) {
-    sqlx::query(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-        WHERE datname = current_database() AND application_name = 'heist'",
-    )
-    .execute(&world.pool)
-    .await
-    .unwrap();
-}
-
 #[test]
 fn callers_who_repeat_what_was_unavailable_execute_each_heist_once() {
     let setup = World::setup().rules(|rules| {
@@ -43,7 +32,7 @@ fn callers_who_repeat_what_was_unavailable_execute_each_heist_once() {
                 (world.count_heists().await >= blow * 10).then_some(())
             })
             .await;
-            end_all_sessions(world).await;
+            world.sessions_are_terminated().await;
         }
         for caller in callers {
             caller.await.unwrap();
@@ -59,11 +48,11 @@ fn reads_and_awards_recover_by_themselves() {
         let friend = world.player("Friend").await;
         // Every connection that the server may have is open, and then dead.
         all_at_once((0..40).map(|_| world.get_balance(ada.id))).await;
-        end_all_sessions(world).await;
+        world.sessions_are_terminated().await;
         while let Err(status) = world.get_balance(ada.id).await {
             Refusal::from(status).is(Unavailable, "DATABASE_UNAVAILABLE");
         }
-        end_all_sessions(world).await;
+        world.sessions_are_terminated().await;
         while let Err(status) = ada.earns_a_token_for(&friend).await {
             Refusal::from(status).is(Unavailable, "DATABASE_UNAVAILABLE");
         }

@@ -1,4 +1,4 @@
-//! The application deletes an account: what is left of it, and what must not be.
+//! The application deletes an account: which rows stay, and what they may still contain.
 
 use std::{
     future::Future,
@@ -10,7 +10,6 @@ use std::{
 };
 
 use heist::pb::{self, notification::Details};
-use sqlx::AssertSqlSafe;
 use tonic::{
     Code::{AlreadyExists, NotFound},
     Status,
@@ -60,7 +59,7 @@ fn the_robber_of_a_deleted_victim_still_reads_of_the_heist() {
 }
 
 #[test]
-fn the_address_of_a_deleted_robber_is_forgotten_and_the_heist_is_not() {
+fn the_address_of_a_deleted_robber_is_erased_and_the_heist_kept() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
@@ -83,11 +82,7 @@ fn the_address_of_a_robber_outlives_their_victim() {
         let ben = world.player("Ben").points(1000).await;
         ada.robs(&ben).await.unwrap();
         ben.leaves().await;
-        let address: Option<String> =
-            sqlx::query_scalar(r#"SELECT host("ipAddress") FROM "Heist""#)
-                .fetch_one(&world.pool)
-                .await
-                .unwrap();
+        let address: Option<String> = world.address_of_the_heist().await;
         assert_eq!(address.as_deref(), Some("127.0.0.1"));
     });
 }
@@ -122,7 +117,7 @@ fn a_deleted_player_leaves_no_name_anywhere() {
 }
 
 #[test]
-fn a_deleted_player_takes_their_tokens_and_notifications_along() {
+fn deleting_a_player_deletes_tokens_and_notifications() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(2).await;
         let ben = world.player("Ben").points(1000).await;
@@ -144,7 +139,7 @@ fn a_deleted_player_takes_their_tokens_and_notifications_along() {
 }
 
 #[test]
-fn a_heist_on_a_victim_who_left_is_replayed_without_their_name() {
+fn a_heist_on_a_deleted_victim_is_replayed_without_the_name() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(2).await;
         let ben = world.player("Ben").points(1000).await;
@@ -172,7 +167,7 @@ fn a_heist_on_a_victim_who_left_is_replayed_without_their_name() {
 }
 
 #[test]
-fn a_new_heist_on_a_victim_who_left_finds_nobody() {
+fn a_new_heist_on_a_deleted_victim_is_not_found() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(2).await;
         let ben = world.player("Ben").points(1000).await;
@@ -183,7 +178,7 @@ fn a_new_heist_on_a_victim_who_left_finds_nobody() {
 }
 
 #[test]
-fn a_token_whose_referrer_left_is_not_earned_again() {
+fn a_token_of_a_deleted_referrer_is_not_earned_again() {
     World::run(async |world| {
         let ada = world.player("Ada").await;
         let other = world.player("Other").await;
@@ -208,7 +203,7 @@ fn a_token_outlives_the_player_who_earned_it_by_signing_up() {
 }
 
 #[test]
-fn players_who_leave_during_a_burst_of_heists_harm_nobody_else() {
+fn players_deleted_during_a_burst_of_heists_affect_no_other_player() {
     let setup = World::setup().rules(|rules| rules.protection = None);
     setup.run(async |world| {
         let robbers = world.crowd("Robber", 40).points(100).tokens(1).await;
@@ -238,25 +233,18 @@ async fn deleted_before_reading<T: Send + 'static>(
     ada: &Player,
     read: impl Future<Output = Result<T, Status>> + Send + 'static,
 ) -> Result<T, Status> {
-    let mut transaction = world.pool.begin().await.unwrap();
+    let mut transaction = world.application().await;
     let lock = format!(r#"LOCK TABLE "{table}" IN ACCESS EXCLUSIVE MODE"#);
-    sqlx::query(AssertSqlSafe(lock))
-        .execute(&mut *transaction)
-        .await
-        .unwrap();
+    transaction.execute(&lock).await;
     let reading = tokio::spawn(read);
-    world.somebody_waits_for_a_lock().await;
-    sqlx::query(r#"DELETE FROM "User" WHERE "id" = $1"#)
-        .bind(ada.id)
-        .execute(&mut *transaction)
-        .await
-        .unwrap();
-    transaction.commit().await.unwrap();
+    world.a_session_waits_for_a_lock().await;
+    transaction.deletes(ada).await;
+    transaction.commit().await;
     reading.await.unwrap()
 }
 
 #[test]
-fn whoever_is_deleted_while_being_read_about_is_not_called_somebody_without_history() {
+fn a_player_deleted_during_a_read_is_not_found() {
     World::run(async |world| {
         let ben = world.player("Ben").points(1000).await;
         for rpc in ["stats", "heists", "statement", "notifications"] {
@@ -306,19 +294,15 @@ fn whoever_is_deleted_while_being_read_about_is_not_called_somebody_without_hist
 }
 
 #[test]
-fn a_referred_player_who_is_deleted_during_the_award_is_called_unknown() {
+fn a_player_deleted_during_an_award_is_not_found() {
     World::run(async |world| {
         let ada = world.player("Ada").await;
         let ben = world.player("Ben").await;
-        let mut transaction = world.pool.begin().await.unwrap();
-        sqlx::query(r#"DELETE FROM "User" WHERE "id" = $1"#)
-            .bind(ben.id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let mut transaction = world.application().await;
+        transaction.deletes(&ben).await;
         let award = tokio::spawn(ada.earns_a_token_for(&ben));
-        world.somebody_waits_for_a_lock().await;
-        transaction.commit().await.unwrap();
+        world.a_session_waits_for_a_lock().await;
+        transaction.commit().await;
         let refused = award.await.unwrap().unwrap_err();
         Refusal::from(refused).is(NotFound, "USER_NOT_FOUND");
     });
@@ -326,7 +310,7 @@ fn a_referred_player_who_is_deleted_during_the_award_is_called_unknown() {
 
 /// Everything that can happen to players happens to them while they are deleted.
 #[test]
-fn players_are_deleted_under_load_and_the_books_of_the_others_still_explain_themselves() {
+fn players_deleted_under_load_leave_correct_books() {
     let setup = World::setup().rules(|rules| {
         rules.protection = None;
         rules.cooldown = Duration::ZERO;
@@ -334,10 +318,10 @@ fn players_are_deleted_under_load_and_the_books_of_the_others_still_explain_them
     setup.run(async |world| {
         let stayers = world.crowd("Stayer", 8).points(100_000).tokens(500).await;
         let leavers = world.crowd("Leaver", 12).points(100_000).tokens(500).await;
-        let everybody = [stayers.as_slice(), &leavers].concat();
+        let all_players = [stayers.as_slice(), &leavers].concat();
         let is_over = Arc::new(AtomicBool::new(false));
-        let callers = (0..everybody.len()).map(|caller| {
-            let (everybody, is_over) = (everybody.clone(), Arc::clone(&is_over));
+        let callers = (0..all_players.len()).map(|caller| {
+            let (all_players, is_over) = (all_players.clone(), Arc::clone(&is_over));
             let world = world.clone();
             tokio::spawn(async move {
                 let mut answered = 0;
@@ -345,8 +329,8 @@ fn players_are_deleted_under_load_and_the_books_of_the_others_still_explain_them
                     if is_over.load(Ordering::Relaxed) {
                         break;
                     }
-                    let robber = &everybody[caller];
-                    let victim = &everybody[(caller + turn) % everybody.len()];
+                    let robber = &all_players[caller];
+                    let victim = &all_players[(caller + turn) % all_players.len()];
                     if robber.id == victim.id {
                         continue;
                     }
@@ -367,7 +351,7 @@ fn players_are_deleted_under_load_and_the_books_of_the_others_still_explain_them
                     ] {
                         match answer {
                             Ok(()) => answered += 1,
-                            // Somebody left, or somebody else was faster.
+                            // A player was deleted, or the award was already made.
                             Err(status) => {
                                 assert!(
                                     [NotFound, AlreadyExists].contains(&status.code()),
@@ -383,7 +367,7 @@ fn players_are_deleted_under_load_and_the_books_of_the_others_still_explain_them
         let callers: Vec<_> = callers.collect();
         let heists = || async { world.count_heists().await };
         for leaver in &leavers {
-            // They leave in the midst of it, each after some more heists.
+            // Each is deleted under load, after at least 20 more heists.
             let before = heists().await;
             until("heists go on", async || {
                 (heists().await > before + 20).then_some(())
@@ -413,7 +397,7 @@ fn players_are_deleted_under_load_and_the_books_of_the_others_still_explain_them
             let refusal = world.refuses(world.get_balance(leaver.id)).await;
             refusal.is(NotFound, "USER_NOT_FOUND");
         }
-        // What they leave names nobody, and the other side of each heist is still there.
+        // The rows that stay do not name them, and the other side of each heist is intact.
         let traces: i64 = sqlx::query_scalar(
             r#"SELECT count(*) FROM "Heist"
             WHERE "attackerId" = ANY($1) OR "victimId" = ANY($1)

@@ -1,4 +1,4 @@
-//! Callers who mean harm, on connections of their own, while others play.
+//! Hostile callers on separate connections, while well-behaved callers play.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::harness::{
 const WHILE_FLOODED: Duration = Duration::from_secs(20);
 const MOST_MEMORY_KIB: u64 = 250 * 1024;
 
-/// Lets `flood` go on at the server until others have played, and looks what it cost.
+/// Runs `flood` against a server while other callers play, and checks their latency and its memory.
 async fn others_play_on<F>(world: &World, flood: impl Fn(SocketAddr) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
@@ -67,7 +67,7 @@ async fn memory_kib(server: &Serving) -> Option<u64> {
 }
 
 #[test]
-fn connections_that_say_nothing_or_garbage() {
+fn silent_and_garbage_connections() {
     World::run(async |world| {
         others_play_on(world, async |address| {
             let mut open = Vec::new();
@@ -122,7 +122,7 @@ fn streams_without_end() {
 }
 
 #[test]
-fn calls_that_are_reset_as_soon_as_they_are_made() {
+fn calls_reset_at_once() {
     World::run(async |world| {
         others_play_on(world, async |address| {
             loop {
@@ -158,7 +158,7 @@ async fn reset_calls(address: SocketAddr) -> anyhow::Result<()> {
 }
 
 #[test]
-fn calls_whose_request_never_comes() {
+fn calls_without_a_request_body() {
     World::run(async |world| {
         others_play_on(world, async |address| {
             let Ok(io) = TcpStream::connect(address).await else {

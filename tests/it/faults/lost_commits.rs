@@ -1,5 +1,5 @@
-//! The worst moment to lose the connection to the database: during the commit. Whatever became
-//! of it, the caller learns the truth.
+//! A connection to the database that is lost during the commit. The caller gets the true result,
+//! whether PostgreSQL committed or not.
 
 use std::{
     net::SocketAddr,
@@ -138,7 +138,7 @@ fn a_heist_whose_commit_was_lost_is_found_or_made_again() {
             proxy.cut_next_commit(cut);
             let answer = attacker.robs(&victim).await.unwrap();
             assert!(proxy.has_cut());
-            assert!(!answer.replayed, "nobody had asked before");
+            assert!(!answer.replayed, "it is the first call");
             assert_eq!(answer.tokens_remaining, 1);
             assert_eq!(answer.heist.unwrap().victim_points_after, 950);
             assert_eq!(victim.points().await, 950);
@@ -156,7 +156,7 @@ fn an_award_whose_commit_was_lost_is_found_or_made_again() {
             proxy.cut_next_commit(cut);
             let answer = referrer.earns_a_token_for(&referred).await.unwrap();
             assert!(proxy.has_cut());
-            assert!(!answer.already_awarded, "nobody had asked before");
+            assert!(!answer.already_awarded, "it is the first call");
             assert_eq!(answer.balance.unwrap().balance, 1);
             assert_eq!(referrer.tokens().await.balance, 1);
         }

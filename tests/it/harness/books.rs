@@ -1,10 +1,9 @@
-//! The audit after every test: whatever happened, these hold.
+//! The check of the books after every test.
 //!
-//! First what `heist check` verifies; then what only a test can know, because it saw how its
-//! players began, or what costs too much on a database in production. Each query looks for rows
-//! that contradict each other and has to find none. Players who have been deleted take their
-//! points, accounts and notifications with them; what they leave in the rows of others still has
-//! to fit.
+//! It first runs `heist check`. Then it checks what needs the points at the start of the test, and
+//! what would cost too much on a production database. Each query looks for rows that contradict
+//! each other and must find none. A deleted player's points, accounts and notifications are gone;
+//! the rows that refer to them must still fit.
 
 use heist::store::check;
 use sqlx::PgPool;
@@ -121,15 +120,15 @@ const QUERIES: [(&str, &str); 6] = [
     ),
 ];
 
-/// What `heist check` rightly says of players whom a test gave points below zero.
+/// The expected findings of `heist check` about players that a test gave negative points.
 const BEGUN_BELOW_ZERO: &str = r#"
     SELECT format('player %s has %s points', player."id", player."monthlyPoints")
     FROM "User" AS player
     INNER JOIN test.start ON start."userId" = player."id"
     WHERE start."points" < 0 AND player."monthlyPoints" >= start."points""#;
 
-/// Sessions of a server that has stopped: PostgreSQL needs a moment to end the last ones. Those that
-/// PgBouncer keeps do nothing.
+/// Sessions of a server that has stopped: PostgreSQL needs a moment to end the last ones. Those
+/// that PgBouncer keeps do nothing.
 const SESSIONS: &str = "
     SELECT count(*)
     FROM pg_stat_activity

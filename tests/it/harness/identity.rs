@@ -1,4 +1,4 @@
-//! Callers who say who they are, and a server that asks.
+//! Callers with bearer tokens or client certificates, and servers that require them.
 
 use std::{
     fs,
@@ -75,7 +75,7 @@ impl Issuer {
 
     /// What a server needs to know these tokens.
     pub fn options(&self) -> auth::Options {
-        jwt(KeyFile::Secret(self.secret_file()))
+        jwt(KeyFile::Secret(self.secret_file().into()))
     }
 
     /// A service that may do what the scopes say.
@@ -140,7 +140,7 @@ pub fn now() -> u64 {
         .as_secs()
 }
 
-/// Signs whatever it is given, also what is not right.
+/// Signs any header and claims, valid or not.
 pub fn hs256(header: &Value, claims: &Value, secret: &[u8]) -> String {
     let message = unsigned(header, claims);
     let mut mac: Hmac<Sha256> = Hmac::new_from_slice(secret).expect("keys of every length");
@@ -177,7 +177,7 @@ pub async fn call_as(
 }
 
 impl World {
-    /// Another server on the same database, which asks who calls.
+    /// Another server on the same database, with authentication.
     pub async fn guarded(&self, auth: auth::Options) -> (Server, Channel) {
         let options = Options {
             auth,

@@ -1,5 +1,5 @@
-//! Mail: a provider that does as it is told, servers that send through it, and what can be seen of
-//! the queue.
+//! E-mail: a fake SendGrid with configurable behaviour, servers that send through it, and the state
+//! of the queue.
 
 use std::{
     collections::HashMap,
@@ -26,11 +26,11 @@ use tokio::{
 
 use tokio_rustls::TlsAcceptor;
 
-use super::{Player, World, connect, pki::Identity, process::Heist, until};
+use super::{World, connect, pki::Identity, process::Heist, until};
 
 pub const API_KEY: &str = "SG.hunter2";
 
-/// Something that speaks SendGrid's API, on this machine.
+/// A fake of SendGrid's API on this machine.
 pub struct Provider {
     pub url: String,
     state: Arc<Mutex<State>>,
@@ -41,7 +41,7 @@ struct State {
     behaviour: Behaviour,
 }
 
-/// A request that arrived whole.
+/// A complete request.
 #[derive(Clone, Debug)]
 pub struct Received {
     pub head: String,
@@ -49,25 +49,33 @@ pub struct Received {
     pub mail: Value,
 }
 
-/// What it does with the requests to come.
+/// How the fake handles the next requests.
 #[derive(Clone, Debug)]
 pub enum Behaviour {
-    /// Takes the mail.
+    /// Answers 202.
     Accept,
-    /// Says this: the first line after `HTTP/1.1 `, headers, and a body.
+    /// Answers with this status line and headers (after `HTTP/1.1 `), and this body.
     Answer(&'static str, &'static str),
-    /// Takes the mail and says so later.
+    /// Answers 202 after a delay.
     AcceptAfter(Duration),
-    /// Takes the mail, and hangs up in the middle of saying so.
+    /// Answers 202 and closes the connection in the middle of the body.
     AcceptCutShort,
-    /// Reads all, and never answers.
+    /// Reads the request and never answers.
     NeverAnswer,
-    /// Reads all, and hangs up.
+    /// Reads the request and closes the connection.
     HangUp,
-    /// Never says a word, and does not listen either.
+    /// Reads nothing and never answers.
     Silent,
-    /// Reads all, and says something that is no HTTP.
+    /// Reads the request and answers with text that is not HTTP.
     Babble,
+}
+
+impl Behaviour {
+    /// Answers that SendGrid is unavailable, with SendGrid's own error document.
+    pub const UNAVAILABLE: Self = Self::Answer(
+        "503 Service Unavailable",
+        r#"{"errors":[{"message":"unavailable","field":null}]}"#,
+    );
 }
 
 /// A row of the queue.
@@ -90,7 +98,7 @@ impl Provider {
         Self::listen(behaviour, None).await
     }
 
-    /// Shows this certificate, of `localhost`.
+    /// Serves TLS with this certificate of `localhost`.
     pub async fn start_with(identity: &Identity) -> Self {
         let acceptor = TlsAcceptor::from(Arc::new(identity.server_config()));
         Self::listen(Behaviour::Accept, Some(acceptor)).await
@@ -130,28 +138,34 @@ impl Provider {
         self.state.lock().unwrap().behaviour = behaviour;
     }
 
-    /// Everything that arrived whole, whatever came of it.
+    /// All complete requests, also those that were answered with an error.
     pub fn received(&self) -> Vec<Received> {
         self.state.lock().unwrap().received.clone()
     }
 
     pub async fn has_received(&self, count: usize) -> Vec<Received> {
-        until("the provider receives mail", async || {
+        until("the provider receives e-mails", async || {
             let received = self.received();
             (received.len() >= count).then_some(received)
         })
         .await
     }
 
-    /// What a server needs to send through it.
+    /// Options of a server that sends through this provider.
     pub fn options(&self, mailing: Mailing) -> mail::Options {
         self.options_with(mailing, Duration::from_secs(10))
     }
 
     pub fn options_with(&self, mailing: Mailing, timeout: Duration) -> mail::Options {
         let url = self.url.parse().unwrap();
-        let sendgrid =
-            SendGrid::new(url, &Authorities::default(), Secret::new(API_KEY), timeout).unwrap();
+        let sendgrid = SendGrid::new(
+            url,
+            &Authorities::default(),
+            None,
+            Secret::new(API_KEY),
+            timeout,
+        )
+        .unwrap();
         mail::Options {
             mailing,
             provider: mail::Provider::SendGrid(sendgrid),
@@ -206,7 +220,7 @@ fn answer(head: &str, body: &str) -> String {
     )
 }
 
-/// `None` where the caller hung up.
+/// `None`: the client closed the connection.
 async fn read(stream: &mut BufReader<impl AsyncRead + Unpin>) -> Option<Received> {
     let mut head = String::new();
     stream.read_line(&mut head).await.ok()?;
@@ -255,7 +269,7 @@ impl Received {
     }
 }
 
-/// A process that sends immediately, through this provider.
+/// A server process that sends e-mails immediately through this provider.
 pub fn mailing(world: &World, url: &str) -> Heist {
     Heist::serve()
         .env("DATABASE_URL", &world.database_url)
@@ -270,7 +284,8 @@ pub fn mailing(world: &World, url: &str) -> Heist {
 }
 
 impl World {
-    /// Another server on the same database, which sends mail, and the same world through it.
+    /// Starts another server on the same database that sends e-mails. Also returns the world as
+    /// seen through that server.
     pub async fn mailing_replica(&self, mail: mail::Options) -> (Server, Self) {
         let settings = Settings {
             email_enabled: true,
@@ -286,7 +301,13 @@ impl World {
         (server, there)
     }
 
-    /// Every notification, and where its mail stands.
+    /// A replica that sends mail immediately through this provider.
+    pub async fn mailing_through(&self, provider: &Provider) -> (Server, Self) {
+        let options = provider.options(Mailing::immediate());
+        self.mailing_replica(options).await
+    }
+
+    /// All notifications with the states of their e-mails.
     pub async fn emails(&self) -> Vec<Email> {
         sqlx::query_as(
             r#"SELECT
@@ -299,9 +320,9 @@ impl World {
         .unwrap()
     }
 
-    /// Waits until the mails of all notifications are in this state.
+    /// Waits until the e-mails of all notifications are in this state.
     pub async fn all_emails_are(&self, state: &str) -> Vec<Email> {
-        until(&format!("all mail is {state}"), async || {
+        until(&format!("all e-mails are {state}"), async || {
             let emails = self.emails().await;
             let all = emails.iter().all(|it| it.state.as_deref() == Some(state));
             all.then_some(emails)
@@ -309,9 +330,9 @@ impl World {
         .await
     }
 
-    /// Waits until the mail of every notification was tried so often, and is queued again.
+    /// Waits until all e-mails are queued again after this number of attempts.
     pub async fn all_emails_wait_after(&self, attempts: i32) -> Vec<Email> {
-        until("mail is to be tried again", async || {
+        until("e-mails are queued again", async || {
             let emails = self.emails().await;
             let all = emails
                 .iter()
@@ -321,10 +342,9 @@ impl World {
         .await
     }
 
-    /// Moves the queue in time, so that all that waits has been due for so long; providers that
-    /// pause have paused long enough.
+    /// Changes the due time of all queued e-mails to this long ago, and ends pauses of providers.
     pub async fn queue_has_been_due_for(&self, seconds: i64) {
-        self.execute(format!(
+        self.execute(&format!(
             r#"
             UPDATE "HeistNotification" SET "emailAt" = now() - interval '{seconds} s'
             WHERE "emailState" = 'QUEUED';
@@ -333,9 +353,9 @@ impl World {
         .await;
     }
 
-    /// Waits until all mail is sent, and not for the pauses between attempts.
+    /// Waits until all e-mails are sent. Skips delays and pauses.
     pub async fn all_emails_are_sent_at_last(&self) {
-        until("all is sent", async || {
+        until("all e-mails are sent", async || {
             self.queue_has_been_due_for(1).await;
             let emails = self.emails().await;
             (emails.iter())
@@ -345,52 +365,107 @@ impl World {
         .await;
     }
 
-    /// Moves all mail so far into the past: what was first tried then is too old now.
+    /// Ends the time limit of retries for all e-mails that were attempted.
     pub async fn patience_is_over(&self) {
         self.execute(
             r#"UPDATE "HeistNotification" SET "emailUntil" = now()
-            WHERE "emailUntil" IS NOT NULL"#
-                .to_owned(),
+            WHERE "emailUntil" IS NOT NULL"#,
         )
         .await;
     }
 
-    /// Moves claims in time, so that they have ended.
+    /// How long the provider stays paused.
+    pub async fn provider_pause(&self, provider: &str) -> Duration {
+        self.provider_wait("pausedUntil", provider).await
+    }
+
+    /// How long no mail may be claimed for this provider, because of its rate.
+    pub async fn provider_rate_wait(&self, provider: &str) -> Duration {
+        self.provider_wait("paidUntil", provider).await
+    }
+
+    async fn provider_wait(&self, column: &str, provider: &str) -> Duration {
+        let wait = format!(
+            r#"SELECT EXTRACT(EPOCH FROM "{column}" - now())::float8
+            FROM "HeistEmailProvider" WHERE "name" = $1"#
+        );
+        let seconds: f64 = sqlx::query_scalar(AssertSqlSafe(wait))
+            .bind(provider)
+            .fetch_one(&self.pool)
+            .await
+            .unwrap();
+        Duration::from_secs_f64(seconds)
+    }
+
+    /// Moves all mail back into the queue, in which it has been due for this time.
+    pub async fn all_emails_are_queued_since(&self, ago: Duration) {
+        self.execute(&format!(
+            r#"UPDATE "HeistNotification"
+            SET "emailState" = 'QUEUED', "emailAt" = now() - interval '{} s'"#,
+            ago.as_secs()
+        ))
+        .await;
+    }
+
+    /// Whether all queued mail is due in more than this time.
+    pub async fn queued_emails_wait_longer_than(&self, time: Duration) -> bool {
+        let query = r#"SELECT bool_and("emailAt" > now() + make_interval(secs => $1))
+            FROM "HeistNotification" WHERE "emailState" = 'QUEUED'"#;
+        sqlx::query_scalar(query)
+            .bind(time.as_secs_f64())
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
+    }
+
+    /// Changes the end of all claims to one second ago.
     pub async fn claims_have_ended(&self) {
         self.execute(
             r#"UPDATE "HeistNotification" SET "emailAt" = now() - interval '1 s'
-            WHERE "emailState" = 'SENDING'"#
-                .to_owned(),
+            WHERE "emailState" = 'SENDING'"#,
         )
         .await;
     }
 
-    /// Why the provider is not used; `None` where it works.
+    /// Ends the provider's failure and its pause.
+    pub async fn provider_works(&self) {
+        self.execute(
+            r#"UPDATE "HeistEmailProvider" SET "pausedUntil" = NULL, "trouble" = NULL"#,
+        )
+        .await;
+    }
+
+    /// Waits until the newest e-mail was attempted once, and forgets it. Returns its state and error.
+    pub async fn newest_attempt(&self) -> Email {
+        let email = until("the newest e-mail is attempted", async || {
+            let email = self.emails().await.pop()?;
+            let ended = email.state.as_deref().is_some_and(|it| it != "SENDING");
+            (ended && email.attempts == Some(1)).then_some(email)
+        })
+        .await;
+        self.execute(r#"UPDATE "HeistNotification" SET "emailState" = 'DROPPED'"#)
+            .await;
+        email
+    }
+
+    /// How long the provider pauses, in seconds.
+    pub async fn pause_s(&self, provider: &str) -> i64 {
+        sqlx::query_scalar(
+            r#"SELECT COALESCE(EXTRACT(EPOCH FROM "pausedUntil" - now())::bigint, 0)
+            FROM "HeistEmailProvider" WHERE "name" = $1"#,
+        )
+        .bind(provider)
+        .fetch_one(&self.pool)
+        .await
+        .unwrap()
+    }
+
+    /// Why the provider fails. `None`: it works.
     pub async fn trouble(&self, provider: &str) -> Option<String> {
         sqlx::query_scalar(r#"SELECT "trouble" FROM "HeistEmailProvider" WHERE "name" = $1"#)
             .bind(provider)
             .fetch_one(&self.pool)
             .await
             .unwrap()
-    }
-
-    async fn execute(&self, script: String) {
-        sqlx::raw_sql(AssertSqlSafe(script))
-            .execute(&self.pool)
-            .await
-            .unwrap();
-    }
-}
-
-impl Player {
-    /// The application knows this address.
-    pub async fn at(self, world: &World, address: &str) -> Self {
-        sqlx::query(r#"UPDATE "User" SET "email" = $2 WHERE "id" = $1"#)
-            .bind(self.id)
-            .bind(address)
-            .execute(&world.pool)
-            .await
-            .unwrap();
-        self
     }
 }

@@ -13,6 +13,7 @@
 //!
 //! When the body is over, the server is stopped as SIGTERM would, and the books are checked.
 
+mod application;
 mod books;
 mod calls;
 pub mod contract;
@@ -59,6 +60,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use self::postgres::Database;
 pub use self::{
+    application::Application,
     players::{Player, new_request_id},
     refusal::Refusal,
     snapshot::snapshot,

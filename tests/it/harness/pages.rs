@@ -73,8 +73,7 @@ pub async fn next_token<R: Paged>(world: &World, request: R) -> String {
     token
 }
 
-/// Tokens that nobody was given, among them a good one with any of its bits turned over, or
-/// cut off anywhere.
+/// Forged tokens, among them a valid one with each of its bits flipped, and cut off at each place.
 pub fn forgeries_of(good: &str) -> Vec<String> {
     let mut forged: Vec<String> = ["x", "0", " ", "AAAA", "1 OR 1=1", "🦊", "\0", "===="]
         .map(str::to_owned)

@@ -1,6 +1,7 @@
 //! Players in one line, what they do, and what can be seen of them.
 
 use std::{
+    collections::HashMap,
     future::{Future, IntoFuture},
     pin::Pin,
     time::Duration,
@@ -8,6 +9,7 @@ use std::{
 
 use heist::pb;
 use sqlx::{FromRow, PgPool};
+use time::OffsetDateTime;
 use tonic::{Response, Status};
 use uuid::Uuid;
 
@@ -19,7 +21,7 @@ pub type Answer<T> = Result<T, Status>;
 #[derive(Clone)]
 pub struct Player {
     pub id: i32,
-    world: World,
+    pub(super) world: World,
 }
 
 /// Players to be: await it.
@@ -29,6 +31,7 @@ pub struct NewPlayers {
     names: Vec<String>,
     points: i32,
     tokens: i32,
+    email: Option<String>,
     referred_by: Option<i32>,
 }
 
@@ -63,6 +66,7 @@ impl World {
             names,
             points: 0,
             tokens: 0,
+            email: None,
             referred_by: None,
         }
     }
@@ -142,16 +146,79 @@ impl World {
         .unwrap();
     }
 
-    pub async fn somebody_waits_for_a_lock(&self) {
-        self.so_many_wait_for_a_lock(1).await;
+    /// Waits until a session of this database waits for a lock.
+    pub async fn a_session_waits_for_a_lock(&self) {
+        self.sessions_wait_for_a_lock(1).await;
     }
 
-    pub async fn so_many_wait_for_a_lock(&self, sessions: i64) {
-        until("so many wait for a lock", async || {
+    pub async fn sessions_wait_for_a_lock(&self, sessions: i64) {
+        until("sessions wait for a lock", async || {
             let waiting = r"
                 SELECT count(*) FROM pg_stat_activity
                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
             (count(&self.pool, waiting).await >= sessions).then_some(())
+        })
+        .await;
+    }
+
+    /// When the first heist took place.
+    pub async fn first_heist_at(&self) -> OffsetDateTime {
+        sqlx::query_scalar(r#"SELECT min("createdAt") FROM "Heist""#)
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
+    }
+
+    /// The address from which the only heist was called.
+    pub async fn address_of_the_heist(&self) -> Option<String> {
+        sqlx::query_scalar(r#"SELECT host("ipAddress") FROM "Heist""#)
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
+    }
+
+    pub async fn database_time(&self) -> OffsetDateTime {
+        sqlx::query_scalar("SELECT now()")
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
+    }
+
+    /// Every player's points, by id.
+    pub async fn all_points(&self) -> HashMap<i32, i32> {
+        let rows: Vec<(i32, i32)> = sqlx::query_as(r#"SELECT "id", "monthlyPoints" FROM "User""#)
+            .fetch_all(&self.pool)
+            .await
+            .unwrap();
+        rows.into_iter().collect()
+    }
+
+    /// Ends the service's sessions in PostgreSQL.
+    pub async fn sessions_are_terminated(&self) {
+        self.terminate("application_name = 'heist'").await;
+    }
+
+    /// Ends the sessions that wait for a lock.
+    pub async fn lock_waiters_are_terminated(&self) {
+        self.terminate("wait_event_type = 'Lock'").await;
+    }
+
+    async fn terminate(&self, which: &str) {
+        self.execute(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND {which}"
+        ))
+        .await;
+    }
+
+    /// Waits until PostgreSQL has finished what a killed process sent it.
+    pub async fn no_session_of_the_service_is_busy(&self) {
+        until("the service's sessions are idle", async || {
+            let busy = r"
+                SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND application_name = 'heist'
+                    AND state <> 'idle'";
+            (count(&self.pool, busy).await == 0).then_some(())
         })
         .await;
     }
@@ -190,8 +257,8 @@ impl NewPlayers {
         let ids: Vec<i32> = sqlx::query_scalar(
             r#"
             WITH player AS (
-                INSERT INTO "User" ("name", "monthlyPoints", "referredByUserId")
-                SELECT given.name, $2, $4
+                INSERT INTO "User" ("name", "monthlyPoints", "referredByUserId", "email")
+                SELECT given.name, $2, $4, $5
                 FROM unnest($1) WITH ORDINALITY AS given (name, place)
                 ORDER BY given.place
                 RETURNING "id"
@@ -217,6 +284,7 @@ impl NewPlayers {
         .bind(self.points)
         .bind(self.tokens)
         .bind(self.referred_by)
+        .bind(self.email)
         .fetch_all(&self.world.pool)
         .await
         .unwrap();
@@ -240,6 +308,12 @@ impl NewPlayer {
 
     pub fn referred_by(self, referrer: &Player) -> Self {
         Self(self.0.referred_by(referrer))
+    }
+
+    /// The address that the application has of this player.
+    pub fn email(mut self, address: &str) -> Self {
+        self.0.email = Some(address.to_owned());
+        self
     }
 }
 
@@ -335,8 +409,17 @@ impl Player {
         })
     }
 
+    /// When this player executed their last heist.
+    pub async fn last_spent_at(&self) -> OffsetDateTime {
+        sqlx::query_scalar(r#"SELECT "lastSpentAt" FROM "HeistToken" WHERE "userId" = $1"#)
+            .bind(self.id)
+            .fetch_one(&self.world.pool)
+            .await
+            .unwrap()
+    }
+
     /// Moves this player's last heist to so long ago, as their cooldown counts it.
-    pub async fn last_robbed_somebody(&self, ago: Duration) {
+    pub async fn last_heist_was(&self, ago: Duration) {
         let moved = sqlx::query(
             r#"UPDATE "HeistToken"
             SET "lastSpentAt" = clock_timestamp() - make_interval(secs => $2)
@@ -348,33 +431,6 @@ impl Player {
         .await
         .unwrap();
         assert_eq!(moved.rows_affected(), 1, "they never had a token");
-    }
-
-    /// Gives this player points below zero, as an application without our check may have done.
-    pub async fn owed_before_we_came(&self, points: i32) {
-        let script = format!(
-            r#"
-            ALTER TABLE "User" DROP CONSTRAINT "User_monthlyPoints_check";
-            UPDATE "User" SET "monthlyPoints" = {points} WHERE "id" = {id};
-            UPDATE test.start SET "points" = {points} WHERE "userId" = {id};
-            ALTER TABLE "User" ADD CONSTRAINT "User_monthlyPoints_check"
-                CHECK ("monthlyPoints" >= 0) NOT VALID;
-            "#,
-            id = self.id
-        );
-        sqlx::raw_sql(sqlx::AssertSqlSafe(script))
-            .execute(&self.world.pool)
-            .await
-            .unwrap();
-    }
-
-    /// The application deletes the account.
-    pub async fn leaves(&self) {
-        sqlx::query(r#"DELETE FROM "User" WHERE "id" = $1"#)
-            .bind(self.id)
-            .execute(&self.world.pool)
-            .await
-            .unwrap();
     }
 }
 

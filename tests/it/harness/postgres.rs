@@ -10,10 +10,8 @@ use std::{
     },
 };
 
-use heist::{
-    embedded::{APPLICATION_SCHEMA, Embedded, Options},
-    store::schema,
-};
+use heist::{demo::APPLICATION_SCHEMA, store::schema};
+use private_postgres::{Options, PrivatePostgres};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::runtime::Runtime;
 
@@ -36,7 +34,7 @@ static SHARED: LazyLock<Shared> = LazyLock::new(|| {
 });
 
 struct Shared {
-    postgres: Embedded,
+    postgres: PrivatePostgres,
     pgbouncer: Option<PgBouncer>,
     _directory: Directory,
     /// Watches over the server's process for as long as the tests run.
@@ -133,7 +131,7 @@ impl Shared {
         };
         let runtime = super::runtime();
         let postgres = runtime
-            .block_on(Embedded::start(&options))
+            .block_on(PrivatePostgres::start(&options))
             .expect("PostgreSQL starts");
         let pgbouncer = std::env::var_os("HEIST_TEST_PGBOUNCER")
             .map(|program| runtime.block_on(start_pgbouncer(program.into(), &postgres)));
@@ -175,7 +173,7 @@ impl Shared {
     }
 }
 
-async fn start_pgbouncer(program: PathBuf, postgres: &Embedded) -> PgBouncer {
+async fn start_pgbouncer(program: PathBuf, postgres: &PrivatePostgres) -> PgBouncer {
     let options: PgConnectOptions = postgres.url("postgres").parse().expect("our own URL");
     let (folder, port) = (options.get_socket().expect("a socket"), options.get_port());
     let socket = folder.join(format!(".s.PGSQL.{port}"));
@@ -189,7 +187,7 @@ async fn start_pgbouncer(program: PathBuf, postgres: &Embedded) -> PgBouncer {
 /// killed too left behind is removed by the next test process.
 pub struct Directory {
     pub path: PathBuf,
-    /// Locked for as long as somebody needs the folder.
+    /// Locked for as long as the folder is in use.
     _lock: File,
     /// Its standard input is the pipe that tells it of our end.
     _undertaker: Child,
@@ -211,7 +209,7 @@ impl Directory {
         let lock_path = path.with_extension("lock");
         let lock = loop {
             let lock = File::create(&lock_path).expect("the folder can be written");
-            lock.lock().expect("nobody else has our process id");
+            lock.lock().expect("no other process has this process id");
             // Another process may have taken it for a leftover before it was locked.
             if lock_path.exists() {
                 break lock;

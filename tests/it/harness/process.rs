@@ -181,7 +181,7 @@ impl Running {
         self.ended().await
     }
 
-    /// The events of this name in its log, all of whose lines are JSON.
+    /// The events of this name in the log, of which every line must be JSON.
     pub fn events(&self, name: &str) -> Vec<Value> {
         let lines = self.stderr.lock().unwrap();
         (lines.iter())
@@ -246,7 +246,7 @@ impl Ended {
         assert_eq!(lines.len(), 1, "{self:?}");
         lines[0]
             .strip_prefix("heist: ")
-            .expect("it says who complains")
+            .expect("it starts with the program's name")
     }
 }
 

@@ -43,8 +43,7 @@ impl World {
         (server, there)
     }
 
-    /// Ends those of the servers' sessions whose last statement is like this; how many there
-    /// were.
+    /// Ends the servers' sessions with this last statement. Returns their number.
     pub async fn end_sessions(&self, last_statement: &str) -> i64 {
         sqlx::query_scalar(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity

@@ -1,6 +1,4 @@
-//! `heist emails`, as operators use it.
-
-use heist::domain::mailing::Mailing;
+//! The command `heist emails`.
 
 use crate::harness::{
     PATIENCE, World,
@@ -20,7 +18,7 @@ async fn succeeds(world: &World, arguments: &[&str]) -> String {
     ended.stdout
 }
 
-/// Plays `body` where two mails are parked, as `1/…` and `2/…`.
+/// Runs `body` in a world with two parked e-mails. Passes their names.
 fn with_two_parked(behaviour: Behaviour, body: impl AsyncFnOnce(&World, &Provider, [String; 2])) {
     World::run(async |world| {
         let state = match behaviour {
@@ -28,20 +26,12 @@ fn with_two_parked(behaviour: Behaviour, body: impl AsyncFnOnce(&World, &Provide
             _ => "FAILED",
         };
         let provider = Provider::start_as(behaviour).await;
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
-        let ada = world
-            .player("Ada")
-            .tokens(1)
-            .await
-            .at(world, "ada@example.com")
-            .await;
+        let (server, there) = world.mailing_through(&provider).await;
+        let ada = world.player("Ada").tokens(1).email("ada@example.com").await;
         let ben = world
             .player("Ben")
             .points(1000)
-            .await
-            .at(world, "ben@example.com")
+            .email("ben@example.com")
             .await;
         ada.seen_by(&there).robs(&ben).await.unwrap();
         let parked = world.all_emails_are(state).await;
@@ -52,7 +42,7 @@ fn with_two_parked(behaviour: Behaviour, body: impl AsyncFnOnce(&World, &Provide
 }
 
 #[test]
-fn parked_mail_is_listed_without_addresses() {
+fn list_shows_parked_emails_without_addresses() {
     with_two_parked(
         Behaviour::Answer("400 Bad Request", ""),
         async |world, _, [ada, ben]| {
@@ -91,32 +81,30 @@ fn parked_mail_is_listed_without_addresses() {
 }
 
 #[test]
-fn parked_mail_is_sent_again_when_an_operator_says_so() {
+fn resend_queues_a_parked_email_again() {
     with_two_parked(
         Behaviour::Answer("400 Bad Request", ""),
         async |world, provider, [ada, ben]| {
             provider.does(Behaviour::Accept);
             assert_eq!(
                 succeeds(world, &["resend", &ada]).await,
-                "1 mail is queued to be sent again.\n"
+                "1 e-mail was queued again.\n"
             );
-            // It is not parked any more.
+            // The e-mail is no longer parked.
             assert_eq!(emails(world, &["resend", &ada]).await.code, Some(1));
             assert!(
                 succeeds(world, &["status"])
                     .await
-                    .contains("due             1  the oldest for")
+                    .contains("due             1  the oldest since")
             );
             assert_eq!(
                 succeeds(world, &["drop", "--state", "failed"]).await,
-                "1 mail is given up.\n"
+                "1 e-mail was dropped.\n"
             );
             assert_eq!(emails(world, &["resend", &ben]).await.code, Some(1));
 
             let before = provider.received().len();
-            let (server, _) = world
-                .mailing_replica(provider.options(Mailing::Immediate))
-                .await;
+            let (server, _) = world.mailing_through(&provider).await;
             provider.has_received(before + 1).await;
             server.stop(PATIENCE).await;
             let states: Vec<_> = (world.emails().await.into_iter())
@@ -129,17 +117,15 @@ fn parked_mail_is_sent_again_when_an_operator_says_so() {
 }
 
 #[test]
-fn mail_that_may_have_left_is_sent_again_by_operators_alone() {
+fn an_unknown_email_is_sent_again_only_by_resend() {
     with_two_parked(Behaviour::HangUp, async |world, provider, [_, ben]| {
         provider.does(Behaviour::Accept);
         let player = ben.split('/').next().unwrap();
         assert_eq!(
             succeeds(world, &["resend", "--state", "unknown", "--player", player]).await,
-            "1 mail is queued to be sent again.\n"
+            "1 e-mail was queued again.\n"
         );
-        let (server, _) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
+        let (server, _) = world.mailing_through(&provider).await;
         provider.has_received(3).await;
         server.stop(PATIENCE).await;
         assert_eq!(provider.received()[2].to(), "ben@example.com");
@@ -151,20 +137,18 @@ fn mail_that_may_have_left_is_sent_again_by_operators_alone() {
 }
 
 #[test]
-fn a_provider_that_does_not_work_is_in_the_status() {
+fn status_shows_a_failing_provider() {
     World::run(async |world| {
         let provider = Provider::start_as(Behaviour::Answer("401 Unauthorized", "")).await;
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
-        let ada = world.player("Ada").await.at(world, "ada@example.com").await;
+        let (server, there) = world.mailing_through(&provider).await;
+        let ada = world.player("Ada").email("ada@example.com").await;
         let eve = world.player("Eve").referred_by(&ada).await;
         ada.seen_by(&there).earns_a_token_for(&eve).await.unwrap();
         world.all_emails_wait_after(1).await;
         server.stop(PATIENCE).await;
         let status = succeeds(world, &["status"]).await;
         assert!(
-            status.contains("sendgrid does not work, next attempt after 2"),
+            status.contains("sendgrid fails, next attempt after 2"),
             "{status}"
         );
         assert!(status.contains("HTTP 401"), "{status}");
@@ -172,7 +156,7 @@ fn a_provider_that_does_not_work_is_in_the_status() {
 }
 
 #[test]
-fn what_is_meant_has_to_be_said() {
+fn arguments_must_name_emails() {
     World::run(async |world| {
         for arguments in [
             &["resend"][..],
@@ -205,7 +189,7 @@ fn what_is_meant_has_to_be_said() {
 }
 
 #[test]
-fn settings_that_do_not_go_together_stop_the_start_with_one_line() {
+fn contradicting_settings_stop_the_start_with_one_line() {
     let from = ("HEIST_EMAIL_FROM", "heists@example.com");
     let key = ("SENDGRID_API_KEY", "SG.hunter2");
     let smtp = (
@@ -217,7 +201,10 @@ fn settings_that_do_not_go_together_stop_the_start_with_one_line() {
         for (settings, complaint) in [
             (&[][..], "needs SENDGRID_API_KEY or HEIST_EMAIL_SMTP_URL"),
             (&[key], "HEIST_EMAIL_FROM is not set"),
-            (&[from, key, smtp], "HEIST_EMAIL_PROVIDER has to say which"),
+            (
+                &[from, key, smtp],
+                "set HEIST_EMAIL_PROVIDER to sendgrid or smtp",
+            ),
             (
                 &[from, key, ("HEIST_EMAIL_PROVIDER", "smtp")],
                 "needs HEIST_EMAIL_SMTP_URL",
@@ -291,7 +278,7 @@ fn settings_that_do_not_go_together_stop_the_start_with_one_line() {
             assert_eq!(ended.code, Some(2));
             assert!(!ended.stderr.contains("hunter2"), "{ended:?}");
         }
-        // The review has it in milliseconds.
+        // A number without a unit is in milliseconds.
         let heist = Heist::serve()
             .env("DATABASE_URL", "postgres://app@127.0.0.1:1/app")
             .env("HEIST_AUTH", "none")

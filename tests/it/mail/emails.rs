@@ -1,4 +1,4 @@
-//! What players are told by e-mail, through a provider that works.
+//! The e-mails that players receive through a provider that works.
 
 use std::time::Duration;
 
@@ -16,38 +16,38 @@ use crate::harness::{
     until,
 };
 
-/// A window that has been open for ten minutes.
+/// A window that opened ten minutes ago.
 async fn open_window(world: &World) -> Mailing {
-    let now: OffsetDateTime = sqlx::query_scalar("SELECT now()")
-        .fetch_one(&world.pool)
-        .await
-        .unwrap();
+    let now: OffsetDateTime = world.database_time().await;
     let opens = now.time() - Duration::from_mins(10);
     let closes = now.time() + Duration::from_mins(30);
-    Mailing::Daily(Window::new(opens, closes).unwrap())
+    Mailing::digest(Window::new(opens, closes).unwrap())
 }
 
-/// A window that opens in half a day.
+/// A window that opens in 12 hours.
 async fn closed_window(world: &World) -> Mailing {
-    let now: OffsetDateTime = sqlx::query_scalar("SELECT now()")
-        .fetch_one(&world.pool)
-        .await
-        .unwrap();
+    let now: OffsetDateTime = world.database_time().await;
     let opens: Time = now.time() + Duration::from_hours(12);
-    Mailing::Daily(Window::new(opens, opens + Duration::from_hours(1)).unwrap())
+    Mailing::digest(Window::new(opens, opens + Duration::from_hours(1)).unwrap())
 }
 
 #[test]
-fn both_players_of_a_heist_are_told_by_mail() {
+fn both_players_of_a_heist_receive_an_email() {
     World::run(async |world| {
         let provider = Provider::start().await;
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
+        let (server, there) = world.mailing_through(&provider).await;
+        let ada = world
+            .player("Ada")
+            .tokens(1)
+            .points(10)
+            .email("ada@example.com")
+            .await
+            .seen_by(&there);
+        let ben = world
+            .player("Ben <b>")
+            .points(1000)
+            .email("ben@example.com")
             .await;
-        let ada = world.player("Ada").tokens(1).points(10).await;
-        let ada = ada.at(world, "ada@example.com").await.seen_by(&there);
-        let ben = world.player("Ben <b>").points(1000).await;
-        let ben = ben.at(world, "ben@example.com").await;
 
         ada.robs(&ben).await.unwrap();
 
@@ -94,8 +94,7 @@ fn both_players_of_a_heist_are_told_by_mail() {
                 .text()
                 .contains("Ada stole 50 of your monthly points.\nYou have 950 points left.\n")
         );
-        // Programs that are away do not answer it; nobody is told how to unsubscribe where
-        // that was not set.
+        // Without HEIST_EMAIL_UNSUBSCRIBE_URL there is no List-Unsubscribe header.
         assert_eq!(
             to_ben.mail["headers"],
             serde_json::json!({ "Auto-Submitted": "auto-generated" })
@@ -105,13 +104,11 @@ fn both_players_of_a_heist_are_told_by_mail() {
 }
 
 #[test]
-fn a_token_that_was_earned_is_told_by_mail() {
+fn an_award_sends_an_email_to_the_referrer() {
     World::run(async |world| {
         let provider = Provider::start().await;
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
-        let ada = world.player("Ada").await.at(world, "ada@example.com").await;
+        let (server, there) = world.mailing_through(&provider).await;
+        let ada = world.player("Ada").email("ada@example.com").await;
         let eve = world
             .player("Eve\r\nBcc: all@example.com")
             .referred_by(&ada)
@@ -132,14 +129,12 @@ fn a_token_that_was_earned_is_told_by_mail() {
 }
 
 #[test]
-fn who_has_no_address_is_not_mailed() {
+fn a_player_without_an_address_is_skipped() {
     World::run(async |world| {
         let provider = Provider::start().await;
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
+        let (server, there) = world.mailing_through(&provider).await;
         let ada = world.player("Ada").tokens(1).await.seen_by(&there);
-        let ben = world.player("Ben").points(1000).await.at(world, " ").await;
+        let ben = world.player("Ben").points(1000).email(" ").await;
         ada.robs(&ben).await.unwrap();
         world.all_emails_are("SKIPPED").await;
         assert!(provider.received().is_empty());
@@ -148,29 +143,25 @@ fn who_has_no_address_is_not_mailed() {
 }
 
 #[test]
-fn what_happened_while_mail_was_off_is_not_mailed_later() {
+fn notifications_written_while_email_was_off_are_never_sent() {
     World::run(async |world| {
         let provider = Provider::start().await;
-        let ada = world
-            .player("Ada")
+        let ada = world.player("Ada").tokens(1).email("ada@example.com").await;
+        let ben = world
+            .player("Ben")
+            .points(1000)
             .tokens(1)
-            .await
-            .at(world, "ada@example.com")
+            .email("ben@example.com")
             .await;
-        let ben = world.player("Ben").points(1000).tokens(1).await;
-        let ben = ben.at(world, "ben@example.com").await;
-        // The world's own server sends no mail.
+        // The world's own server has e-mail switched off.
         ada.robs(&ben).await.unwrap();
         assert!(world.emails().await.iter().all(|it| it.state.is_none()));
 
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
+        let (server, there) = world.mailing_through(&provider).await;
         let eve = world
             .player("Eve")
             .points(1000)
-            .await
-            .at(world, "eve@example.com")
+            .email("eve@example.com")
             .await;
         ben.seen_by(&there).robs(&eve).await.unwrap();
         let received = provider.has_received(2).await;
@@ -185,29 +176,23 @@ fn what_happened_while_mail_was_off_is_not_mailed_later() {
 }
 
 #[test]
-fn a_digest_tells_a_day_in_one_mail() {
+fn a_digest_lists_a_day_in_one_email() {
     let setup = World::setup().rules(|rules| rules.cooldown = Duration::ZERO);
     setup.run(async |world| {
         let provider = Provider::start().await;
         let mailing = open_window(world).await;
         let (server, there) = world.mailing_replica(provider.options(mailing)).await;
-        let ada = world
-            .player("Ada")
-            .tokens(4)
-            .await
-            .at(world, "ada@example.com")
-            .await;
+        let ada = world.player("Ada").tokens(4).email("ada@example.com").await;
         let ada = ada.seen_by(&there);
         let ben = world
             .player("Ben")
             .points(1000)
-            .await
-            .at(world, "ben@example.com")
+            .email("ben@example.com")
             .await;
         for _ in 0..3 {
             ada.robs(&ben).await.unwrap();
         }
-        // It happened yesterday, then.
+        // Makes them due, as if they were from before the opening.
         world.queue_has_been_due_for(600).await;
 
         let received = provider.has_received(2).await;
@@ -229,16 +214,13 @@ fn a_digest_tells_a_day_in_one_mail() {
             .into();
         assert!(places.is_sorted(), "newest first: {}", to_ben.text());
 
-        // What happens now is for tomorrow, although the window is open.
+        // A notification from within the window is due tomorrow.
         ada.robs(&ben).await.unwrap();
-        let tomorrow: bool = sqlx::query_scalar(
-            r#"SELECT bool_and("emailAt" > now() + interval '23 hours')
-            FROM "HeistNotification" WHERE "emailState" = 'QUEUED'"#,
-        )
-        .fetch_one(&world.pool)
-        .await
-        .unwrap();
-        assert!(tomorrow);
+        assert!(
+            world
+                .queued_emails_wait_longer_than(Duration::from_hours(23))
+                .await
+        );
         server.stop(PATIENCE).await;
         assert_eq!(provider.received().len(), 2);
     });
@@ -250,22 +232,16 @@ fn a_digest_waits_for_its_window() {
         let provider = Provider::start().await;
         let mailing = closed_window(world).await;
         let (server, there) = world.mailing_replica(provider.options(mailing)).await;
-        let ada = world
-            .player("Ada")
-            .tokens(1)
-            .await
-            .at(world, "ada@example.com")
-            .await;
+        let ada = world.player("Ada").tokens(1).email("ada@example.com").await;
         let ben = world
             .player("Ben")
             .points(1000)
-            .await
-            .at(world, "ben@example.com")
+            .email("ben@example.com")
             .await;
         ada.seen_by(&there).robs(&ben).await.unwrap();
         world.queue_has_been_due_for(60).await;
         server.stop(PATIENCE).await;
-        // It was looked for mail at the start and after the heist; nothing was claimed.
+        // The worker polled at its start and after the heist, and claimed nothing.
         assert!(provider.received().is_empty());
         let emails = world.emails().await;
         assert!(
@@ -282,23 +258,22 @@ fn a_digest_waits_for_its_window() {
 }
 
 #[test]
-fn a_digest_that_failed_goes_out_with_the_next_one() {
+fn a_failed_digest_is_merged_into_the_next_one() {
     let setup = World::setup().rules(|rules| rules.cooldown = Duration::ZERO);
     setup.run(async |world| {
-        let provider = Provider::start_as(Behaviour::Answer("500 Oh", "")).await;
+        let provider = Provider::start_as(Behaviour::Answer("408 Request Timeout", "")).await;
         let mailing = open_window(world).await;
         let (server, there) = world.mailing_replica(provider.options(mailing)).await;
         let ada = world.player("Ada").tokens(2).await.seen_by(&there);
         let ben = world
             .player("Ben")
             .points(1000)
-            .await
-            .at(world, "ben@example.com")
+            .email("ben@example.com")
             .await;
         ada.robs(&ben).await.unwrap();
         world.queue_has_been_due_for(600).await;
         provider.has_received(1).await;
-        crate::harness::until("it is queued again", async || {
+        crate::harness::until("the e-mail is queued again", async || {
             let emails = world.emails().await;
             (emails[1].state.as_deref() == Some("QUEUED") && emails[1].attempts == Some(1))
                 .then_some(())
@@ -316,15 +291,15 @@ fn a_digest_that_failed_goes_out_with_the_next_one() {
 }
 
 #[test]
-fn mails_say_how_to_unsubscribe() {
+fn emails_contain_an_unsubscribe_link() {
     World::run(async |world| {
         let provider = Provider::start().await;
-        let mut options = provider.options(Mailing::Immediate);
+        let mut options = provider.options(Mailing::immediate());
         let template = "https://app.example.com/unsubscribe?player={user_id}&proof={signature}";
         let key = Some(Secret::new("key"));
         options.presentation.unsubscribe = Some(Unsubscribe::new(template, key).unwrap());
         let (server, there) = world.mailing_replica(options).await;
-        let ada = world.player("Ada").await.at(world, "ada@example.com").await;
+        let ada = world.player("Ada").email("ada@example.com").await;
         let eve = world.player("Eve").referred_by(&ada).await;
         ada.seen_by(&there).earns_a_token_for(&eve).await.unwrap();
 
@@ -353,69 +328,49 @@ fn mails_say_how_to_unsubscribe() {
 }
 
 #[test]
-fn the_rate_holds_for_all_replicas_together() {
+fn the_rate_limit_holds_for_all_replicas_together() {
     let setup = World::setup().rules(|rules| rules.cooldown = Duration::ZERO);
     setup.run(async |world| {
         let provider = Provider::start().await;
-        let mut options = provider.options(Mailing::Immediate);
+        let mut options = provider.options(Mailing::immediate());
         options.rate = Rate::per_minute(1);
         let (one, there) = world.mailing_replica(options.clone()).await;
         let (other, _) = world.mailing_replica(options).await;
-        let ada = world
-            .player("Ada")
-            .tokens(2)
-            .await
-            .at(world, "ada@example.com")
-            .await;
+        let ada = world.player("Ada").tokens(2).email("ada@example.com").await;
         let ben = world
             .player("Ben")
             .points(1000)
-            .await
-            .at(world, "ben@example.com")
+            .email("ben@example.com")
             .await;
         ada.seen_by(&there).robs(&ben).await.unwrap();
         provider.has_received(1).await;
-        // Each looks once more before it ends: there is nothing to claim for a minute.
+        // Each polls once more before it ends. The rate allows the next e-mail after a minute.
         one.stop(PATIENCE).await;
         other.stop(PATIENCE).await;
         assert_eq!(provider.received().len(), 1);
-        let paid_for: i64 = sqlx::query_scalar(
-            r#"SELECT EXTRACT(EPOCH FROM "paidUntil" - now())::bigint
-            FROM "HeistEmailProvider" WHERE "name" = 'sendgrid'"#,
-        )
-        .fetch_one(&world.pool)
-        .await
-        .unwrap();
-        assert!((30..=60).contains(&paid_for), "{paid_for}");
+        let wait = world.provider_rate_wait("sendgrid").await;
+        assert!((30..=60).contains(&wait.as_secs()), "{wait:?}");
     });
 }
 
 #[test]
-fn a_deleted_player_is_not_mailed() {
+fn a_deleted_player_receives_no_email() {
     World::run(async |world| {
         let provider = Provider::start().await;
         let mailing = closed_window(world).await;
         let (server, there) = world.mailing_replica(provider.options(mailing)).await;
-        let ada = world
-            .player("Ada")
-            .tokens(1)
-            .await
-            .at(world, "ada@example.com")
-            .await;
+        let ada = world.player("Ada").tokens(1).email("ada@example.com").await;
         let ben = world
             .player("Ben")
             .points(1000)
-            .await
-            .at(world, "ben@example.com")
+            .email("ben@example.com")
             .await;
         ada.seen_by(&there).robs(&ben).await.unwrap();
         server.stop(PATIENCE).await;
         ben.leaves().await;
         world.queue_has_been_due_for(60).await;
 
-        let (server, _) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
+        let (server, _) = world.mailing_through(&provider).await;
         world.all_emails_are("SENT").await;
         server.stop(PATIENCE).await;
         let received = provider.received();
@@ -429,18 +384,19 @@ fn a_deleted_player_is_not_mailed() {
 }
 
 #[test]
-fn a_provider_is_reached_by_https_if_its_certificate_is_trusted() {
+fn https_requires_a_trusted_certificate() {
     World::run(async |world| {
         let authority = Authority::new();
         let provider = Provider::start_with(&authority.issue(&["localhost"])).await;
-        let (server, there) = world
-            .mailing_replica(provider.options(Mailing::Immediate))
-            .await;
+        let (server, there) = world.mailing_through(&provider).await;
         let ada = world.player("Ada").tokens(1).await.seen_by(&there);
-        let ben = world.player("Ben").points(1000).await;
-        let ben = ben.at(world, "ben@example.com").await;
+        let ben = world
+            .player("Ben")
+            .points(1000)
+            .email("ben@example.com")
+            .await;
         ada.robs(&ben).await.unwrap();
-        until("it cannot be sent", async || {
+        until("the attempt fails", async || {
             let emails = world.emails().await;
             let error = emails.into_iter().find_map(|email| email.error)?;
             error.contains("UnknownIssuer").then_some(())

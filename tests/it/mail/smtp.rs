@@ -1,4 +1,4 @@
-//! Mail through an SMTP server, whose protocol is of another author.
+//! E-mails through SMTP servers: a server built on the library mailin, and scripted ones.
 
 use std::{
     io::{self, BufRead as _, BufReader, Read, Write},
@@ -21,7 +21,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::harness::{PATIENCE, World, mail::presentation, pki::Authority, until};
 
-/// A mail as the server took it.
+/// An e-mail as the server accepted it.
 #[derive(Clone, Debug, Default)]
 struct Taken {
     from: String,
@@ -29,14 +29,15 @@ struct Taken {
     data: String,
 }
 
-/// An SMTP server that keeps what it takes. Mail to `nobody@` is refused, and to `full@` for now.
+/// An SMTP server that keeps what it accepts. It refuses recipients `nobody@` permanently and `full@`
+/// temporarily.
 #[derive(Clone, Default)]
 struct PostOffice {
     taken: Arc<Mutex<Vec<Taken>>>,
     current: Taken,
-    /// Takes the text of a mail, and never says so.
+    /// Receives the text of an e-mail and never answers.
     mute: bool,
-    /// Asks for a name and a password.
+    /// Requires authentication.
     locked: bool,
     encryption: Encryption,
 }
@@ -50,11 +51,11 @@ enum Encryption {
 }
 
 impl PostOffice {
-    /// Where it listens.
+    /// Starts listening. Returns the port.
     fn open(self) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        // Ends with the process.
+        // The thread ends with the process.
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let office = self.clone();
@@ -64,7 +65,7 @@ impl PostOffice {
         port
     }
 
-    /// Serves until the other end hangs up.
+    /// Serves until the client closes the connection.
     fn serve(self, stream: TcpStream) -> io::Result<()> {
         let mut builder = SessionBuilder::new("mail.example.com");
         if self.locked {
@@ -98,7 +99,8 @@ impl PostOffice {
     }
 }
 
-/// Speaks until the other end hangs up, or wants to be encrypted: then the stream is returned.
+/// Answers commands until the client closes the connection, or sends STARTTLS: then the stream is
+/// returned.
 fn converse<S: Read + Write>(
     session: &mut Session<PostOffice>,
     mut stream: S,
@@ -151,7 +153,7 @@ impl Handler for PostOffice {
     }
 
     fn data(&mut self, buffer: &[u8]) -> io::Result<()> {
-        self.current.data += std::str::from_utf8(buffer).expect("mail is ASCII");
+        self.current.data += std::str::from_utf8(buffer).expect("the message is ASCII");
         Ok(())
     }
 
@@ -170,9 +172,10 @@ impl Handler for PostOffice {
 
 fn options(url: &str) -> mail::Options {
     mail::Options {
-        mailing: Mailing::Immediate,
+        mailing: Mailing::immediate(),
         provider: mail::Provider::Smtp(Smtp {
             server: SmtpServer::parse(url).unwrap(),
+            hello: "heist.example.com".to_owned(),
             authorities: Authorities::default(),
             timeout: Duration::from_secs(2),
         }),
@@ -181,15 +184,15 @@ fn options(url: &str) -> mail::Options {
     }
 }
 
-/// Ada, at this address, earns a token for Zoë, and is to be told.
+/// Ada, who has this address, earns a token for referring Zoë.
 async fn ada_earns_a_token(world: &World, there: &World, address: &str) {
-    let ada = world.player("Ada").await.at(world, address).await;
+    let ada = world.player("Ada").email(address).await;
     let zoe = world.player("Zoë").referred_by(&ada).await;
     ada.seen_by(there).earns_a_token_for(&zoe).await.unwrap();
 }
 
 #[test]
-fn a_mail_is_plain_text_and_html_in_one() {
+fn an_email_has_a_plain_text_and_an_html_part() {
     World::run(async |world| {
         let office = PostOffice::default();
         let taken = Arc::clone(&office.taken);
@@ -240,7 +243,7 @@ fn a_mail_is_plain_text_and_html_in_one() {
         let unsubscribe = data
             .split("List-Unsubscribe: <")
             .nth(1)
-            .expect("there is one");
+            .expect("a List-Unsubscribe header");
         let unsubscribe: String = unsubscribe
             .split('>')
             .next()
@@ -255,7 +258,7 @@ fn a_mail_is_plain_text_and_html_in_one() {
 }
 
 #[test]
-fn an_address_that_the_server_refuses_is_parked_and_one_that_is_full_tried_again() {
+fn a_permanent_refusal_parks_and_a_temporary_one_retries() {
     World::run(async |world| {
         let office = PostOffice::default();
         let taken = Arc::clone(&office.taken);
@@ -265,7 +268,7 @@ fn an_address_that_the_server_refuses_is_parked_and_one_that_is_full_tried_again
         let refused = world.all_emails_are("FAILED").await;
         assert_eq!(refused[0].error.as_deref(), Some("SMTP 550"));
         ada_earns_a_token(world, &there, "full@example.com").await;
-        until("it is tried again", async || {
+        until("the e-mail is queued again", async || {
             let full = world.emails().await.remove(1);
             let waits = full.state.as_deref() == Some("QUEUED") && full.attempts == Some(1);
             (waits && full.error.as_deref() == Some("SMTP 452")).then_some(())
@@ -278,7 +281,7 @@ fn an_address_that_the_server_refuses_is_parked_and_one_that_is_full_tried_again
 }
 
 #[test]
-fn a_server_that_never_says_that_it_took_a_mail_gets_it_once() {
+fn an_email_without_an_answer_is_sent_once() {
     World::run(async |world| {
         let office = PostOffice {
             mute: true,
@@ -295,7 +298,7 @@ fn a_server_that_never_says_that_it_took_a_mail_gets_it_once() {
 }
 
 #[test]
-fn without_encryption_or_the_right_password_nothing_is_sent() {
+fn nothing_is_sent_without_tls_or_the_right_password() {
     World::run(async |world| {
         let office = PostOffice {
             locked: true,
@@ -318,7 +321,7 @@ fn without_encryption_or_the_right_password_nothing_is_sent() {
             let (server, there) = world.mailing_replica(options(&url)).await;
             let address = format!("ada-{}@example.com", world.emails().await.len());
             ada_earns_a_token(world, &there, &address).await;
-            let email = until("it is to be tried again", async || {
+            let email = until("the attempt fails", async || {
                 let email = world.emails().await.pop().unwrap();
                 email.error.is_some().then_some(email)
             })
@@ -340,7 +343,7 @@ fn without_encryption_or_the_right_password_nothing_is_sent() {
 }
 
 #[test]
-fn a_relay_of_ones_own_is_trusted_by_its_authority_and_nobody_else_is() {
+fn a_private_relay_needs_its_authority_in_the_settings() {
     World::run(async |world| {
         let authority = Authority::new();
         let config = Arc::new(authority.issue(&["localhost"]).server_config());
@@ -359,7 +362,7 @@ fn a_relay_of_ones_own_is_trusted_by_its_authority_and_nobody_else_is() {
 
             let (server, there) = world.mailing_replica(options(&url)).await;
             ada_earns_a_token(world, &there, &address).await;
-            until("it cannot be sent", async || {
+            until("the attempt fails", async || {
                 let error = world.emails().await.pop().unwrap().error;
                 error
                     .is_some_and(|error| error.contains("UnknownIssuer"))

@@ -14,13 +14,13 @@ use heist::{
     store::check,
 };
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Postgres, Transaction};
+use sqlx::AssertSqlSafe;
 use tokio::time::sleep;
 use tonic::Code::NotFound;
 
 use crate::{
     harness::{
-        Player, Setup, World, all_at_once, new_request_id,
+        Application, Player, Setup, World, all_at_once, new_request_id,
         postgres::Directory,
         process::{Heist, Running},
         snapshot, until,
@@ -45,18 +45,13 @@ async fn everything_was(world: &World, days: u64) {
         UPDATE "HeistTokenAdjustment" SET "createdAt" = "createdAt" - interval '{days} days';
         "#
     );
-    run(world, &script).await;
+    world.execute(&script).await;
 }
 
 async fn everything_was_read(world: &World) {
-    run(world, r#"UPDATE "HeistNotification" SET "read" = true"#).await;
-}
-
-async fn run(world: &World, script: &str) {
-    sqlx::raw_sql(AssertSqlSafe(script.to_owned()))
-        .execute(&world.pool)
-        .await
-        .unwrap();
+    world
+        .execute(r#"UPDATE "HeistNotification" SET "read" = true"#)
+        .await;
 }
 
 fn archive(world: &World, folder: &Path, arguments: &[&str]) -> Heist {
@@ -150,16 +145,14 @@ async fn stats(world: &World, player: &Player) -> pb::GetHeistStatsResponse {
 }
 
 #[test]
-fn old_heists_and_read_notifications_move_to_files_and_nothing_else_does() {
+fn only_old_heists_and_read_notifications_are_archived() {
     lawless().run(async |world| {
         let folder = Directory::create();
         let (ada, rich) = robberies(world, 5).await;
         everything_was_read(world).await;
         everything_was(world, 91).await;
         let unread = ada.robs(&rich).await.unwrap().heist.unwrap().id;
-        run(
-            world,
-            r#"UPDATE "Heist" SET "createdAt" = "createdAt" - interval '91 days' WHERE "createdAt" > now() - interval '1 hour';
+        world.execute(r#"UPDATE "Heist" SET "createdAt" = "createdAt" - interval '91 days' WHERE "createdAt" > now() - interval '1 hour';
             UPDATE "HeistNotification" SET "createdAt" = "createdAt" - interval '91 days' WHERE NOT "read""#,
         )
         .await;
@@ -177,7 +170,7 @@ fn old_heists_and_read_notifications_move_to_files_and_nothing_else_does() {
         let archived = archived_rows(world, &folder.path, "notifications").await;
         assert!(archived.values().all(|row| row["read"] == true));
         let left = rows_in(world, "HeistNotification").await;
-        // Two of the young heist, and two that nobody has read.
+        // Two of the young heist, and two unread ones.
         assert_eq!(left.len(), 4);
         assert_eq!(by_id(archived.into_values().chain(left.into_values())), notifications);
         books_are_in_order(world).await;
@@ -188,7 +181,7 @@ fn old_heists_and_read_notifications_move_to_files_and_nothing_else_does() {
 }
 
 #[test]
-fn what_players_ask_for_still_adds_up() {
+fn reads_after_archiving_still_add_up() {
     lawless().run(async |world| {
         let folder = Directory::create();
         let (ada, rich) = robberies(world, 6).await;
@@ -198,16 +191,16 @@ fn what_players_ask_for_still_adds_up() {
         everything_was_read(world).await;
         everything_was(world, 100).await;
         // Four of the heists are old, and what came between them.
-        run(
-            world,
-            r#"UPDATE "HeistNotification" SET "createdAt" = now()
+        world
+            .execute(
+                r#"UPDATE "HeistNotification" SET "createdAt" = now()
             WHERE "ledgerId" > (SELECT "id" FROM "Heist" ORDER BY "id" OFFSET 3 LIMIT 1);
             UPDATE "HeistTokenAward" SET "createdAt" = now()
             WHERE "id" > (SELECT "id" FROM "Heist" ORDER BY "id" OFFSET 3 LIMIT 1);
             UPDATE "Heist" SET "createdAt" = now()
             WHERE "id" > (SELECT "id" FROM "Heist" ORDER BY "id" OFFSET 3 LIMIT 1)"#,
-        )
-        .await;
+            )
+            .await;
 
         archives(world, &folder.path, &[]).await;
 
@@ -281,15 +274,13 @@ fn a_request_id_is_remembered_until_its_heist_is_archived() {
 }
 
 #[test]
-fn a_faulty_book_is_still_found_after_archiving() {
+fn wrong_books_are_found_after_archiving() {
     lawless().run(async |world| {
         let folder = Directory::create();
         let (ada, rich) = robberies(world, 4).await;
         everything_was_read(world).await;
         everything_was(world, 100).await;
-        run(
-            world,
-            r#"UPDATE "HeistNotification" SET "read" = false WHERE "id" = (SELECT min("id") FROM "HeistNotification")"#,
+        world.execute(r#"UPDATE "HeistNotification" SET "read" = false WHERE "id" = (SELECT min("id") FROM "HeistNotification")"#,
         )
         .await;
         archives(world, &folder.path, &[]).await;
@@ -301,25 +292,25 @@ fn a_faulty_book_is_still_found_after_archiving() {
             r#"UPDATE "HeistArchiveTotal" SET "pointsLost" = "pointsLost" + 1 WHERE "lastSpendId" IS NULL"#,
             r#"UPDATE "HeistArchiveTotal" SET "lastSpendTokensAfter" = "lastSpendTokensAfter" + 1 WHERE "lastSpendId" IS NOT NULL"#,
             r#"DELETE FROM "HeistArchiveTotal" WHERE "lastSpendId" IS NOT NULL"#,
-            // The only old one that is left: nobody had read it.
+            // The only old one that is left, because it is unread.
             r#"DELETE FROM "HeistNotification" WHERE "createdAt" < now() - interval '90 days'"#,
             r#"DELETE FROM "HeistNotification" WHERE "createdAt" > now() - interval '90 days'"#,
             r#"DELETE FROM "Heist""#,
             r#"UPDATE "HeistToken" SET "totalSpent" = "totalSpent" + 1, "totalEarned" = "totalEarned" + 1"#,
         ] {
-            let mut transaction = world.pool.begin().await.unwrap();
+            let mut transaction = world.application().await;
             let done = sqlx::query(damage).execute(&mut *transaction).await.unwrap();
             assert_ne!(done.rows_affected(), 0, "{damage}");
             let findings = check::books(&mut *transaction).await.unwrap();
             assert!(!findings.is_empty(), "not found: {damage}");
-            transaction.rollback().await.unwrap();
+            transaction.rollback().await;
         }
         books_are_in_order(world).await;
     });
 }
 
 #[test]
-fn every_column_is_in_the_files_but_the_address_of_the_caller() {
+fn files_hold_every_column_except_the_callers_address() {
     lawless().run(async |world| {
         let folder = Directory::create();
         robberies(world, 1).await;
@@ -346,7 +337,7 @@ fn every_column_is_in_the_files_but_the_address_of_the_caller() {
 }
 
 #[test]
-fn a_run_killed_at_any_moment_loses_and_doubles_nothing() {
+fn a_killed_run_loses_and_duplicates_nothing() {
     lawless().run(async |world| {
         let folder = Directory::create();
         robberies(world, 60).await;
@@ -383,17 +374,7 @@ async fn nothing_is_lost_or_doubled(
     heists: &BTreeMap<i64, Value>,
     notifications: &BTreeMap<i64, Value>,
 ) {
-    until("the killed run's transactions have ended", async || {
-        let open: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM pg_stat_activity
-            WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()",
-        )
-        .fetch_one(&world.pool)
-        .await
-        .unwrap();
-        (open == 0).then_some(())
-    })
-    .await;
+    world.no_session_of_the_service_is_busy().await;
     books_are_in_order(world).await;
     for (table, kind, all) in [
         ("Heist", "heists", heists),
@@ -422,25 +403,20 @@ async fn nothing_is_lost_or_doubled(
     }
 }
 
-/// A run that waits for a player who is being deleted, with its file verified.
+/// A run that has verified its file and waits for the lock on a player.
 async fn a_run_in_the_midst(
     world: &World,
     folder: &Path,
     player: &Player,
-) -> (Running, Transaction<'static, Postgres>) {
-    let mut deletion = world.pool.begin().await.unwrap();
-    sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
-        .bind(player.id)
-        .execute(&mut *deletion)
-        .await
-        .unwrap();
+) -> (Running, Application) {
+    let deletion = player.locked().await;
     let process = archive(world, folder, &[]).spawn();
-    world.somebody_waits_for_a_lock().await;
+    world.a_session_waits_for_a_lock().await;
     (process, deletion)
 }
 
 #[test]
-fn two_runs_at_a_time_exclude_each_other() {
+fn a_second_run_is_refused() {
     lawless().run(async |world| {
         let folder = Directory::create();
         let (ada, _) = robberies(world, 3).await;
@@ -454,7 +430,7 @@ fn two_runs_at_a_time_exclude_each_other() {
             second.complaint(),
             "cannot archive: another run is at work on this database"
         );
-        deletion.rollback().await.unwrap();
+        deletion.rollback().await;
         let ended = first.ended().await;
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert_eq!(world.count_heists().await, 0);
@@ -469,7 +445,7 @@ fn a_verified_file_that_is_missing_or_exchanged_stops_the_next_run() {
         everything_was(world, 100).await;
         let (first, deletion) = a_run_in_the_midst(world, &folder.path, &ada).await;
         first.stopped_by("KILL").await;
-        deletion.rollback().await.unwrap();
+        deletion.rollback().await;
         let file = verified_files(world, &folder.path).await.remove(0);
         let aside = file.with_extension("aside");
         fs::rename(&file, &aside).unwrap();
@@ -490,17 +466,15 @@ fn a_verified_file_that_is_missing_or_exchanged_stops_the_next_run() {
 }
 
 #[test]
-fn a_row_that_is_not_as_its_file_says_stays() {
+fn a_row_that_differs_from_its_file_is_not_removed() {
     lawless().run(async |world| {
         let folder = Directory::create();
         let (ada, _) = robberies(world, 3).await;
         everything_was(world, 100).await;
         let (first, mut deletion) = a_run_in_the_midst(world, &folder.path, &ada).await;
-        sqlx::query(r#"UPDATE "Heist" SET "createdAt" = now() WHERE "id" = (SELECT min("id") FROM "Heist")"#)
-            .execute(&mut *deletion)
-            .await
-            .unwrap();
-        deletion.commit().await.unwrap();
+        let change = r#"UPDATE "Heist" SET "createdAt" = now() WHERE "id" = (SELECT min("id") FROM "Heist")"#;
+        deletion.execute(change).await;
+        deletion.commit().await;
         let ended = first.ended().await;
         assert_eq!(ended.code, Some(1), "{ended:?}");
         assert!(ended.complaint().contains("differ in the heists"), "{ended:?}");
@@ -543,16 +517,14 @@ fn players_are_deleted_and_robbed_while_the_archive_works() {
 }
 
 #[test]
-fn notifications_whose_mail_is_queued_or_parked_stay() {
+fn notifications_with_queued_or_parked_mail_are_not_archived() {
     lawless().run(async |world| {
         let folder = Directory::create();
         robberies(world, 2).await;
         everything_was_read(world).await;
         everything_was(world, 100).await;
         // Six of them, one for each state.
-        run(
-            world,
-            r#"UPDATE "HeistNotification" AS note SET "emailState" = given.state::"HeistEmailState", "emailAt" = now()
+        world.execute(r#"UPDATE "HeistNotification" AS note SET "emailState" = given.state::"HeistEmailState", "emailAt" = now()
             FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place FROM "HeistNotification") AS numbered
             INNER JOIN unnest('{QUEUED,SENDING,FAILED,UNKNOWN,SENT,DROPPED}'::text[]) WITH ORDINALITY AS given (state, place)
                 ON given.place = numbered.place
@@ -593,24 +565,24 @@ fn a_dry_run_changes_nothing() {
 }
 
 #[test]
-fn what_the_rules_look_back_on_is_not_archived() {
+fn rows_that_the_rules_still_need_are_not_archived() {
     World::run(async |world| {
         let folder = Directory::create();
         for (arguments, variable, reason) in [
             (
                 ["--older-than", "6d"],
                 ("HEIST_COOLDOWN", "24h"),
-                "callers may repeat a request for so long",
+                "callers may repeat a request within this time",
             ),
             (
                 ["--older-than", "10d"],
                 ("HEIST_COOLDOWN", "11d"),
-                "HEIST_COOLDOWN looks back so far",
+                "it is HEIST_COOLDOWN",
             ),
             (
                 ["--older-than", "10d"],
                 ("HEIST_PROTECTION_WINDOW", "11d"),
-                "HEIST_PROTECTION_WINDOW looks back so far",
+                "it is HEIST_PROTECTION_WINDOW",
             ),
         ] {
             let command = archive(world, &folder.path, &arguments).env(variable.0, variable.1);
@@ -622,7 +594,7 @@ fn what_the_rules_look_back_on_is_not_archived() {
 }
 
 #[test]
-fn verify_tells_a_whole_file_from_every_other() {
+fn verify_accepts_only_intact_files() {
     lawless().run(async |world| {
         let folder = Directory::create();
         robberies(world, 20).await;

@@ -1,14 +1,13 @@
-//! The `heist` command as operators and Kubernetes use it, in a process of its own.
+//! The `heist` command as operators and Kubernetes use it, as a process.
 
 use heist::{engine::Limits, server::Server, settings::Settings, store::schema};
-use sqlx::Connection as _;
 
 use crate::harness::{
     PATIENCE, World, connect, options, postgres::Database, process::Heist, runtime,
 };
 
-/// A database that nobody is at.
-const NOBODY_THERE: &str = "postgres://app:hunter2@127.0.0.1:1/app";
+/// A port without a listener.
+const UNREACHABLE_DATABASE: &str = "postgres://app:hunter2@127.0.0.1:1/app";
 
 #[test]
 fn a_bad_value_stops_the_start_with_one_line_that_says_what_is_expected() {
@@ -108,7 +107,7 @@ fn several_bad_values_are_still_one_line() {
 }
 
 #[test]
-fn a_bad_flag_is_told_like_a_bad_variable() {
+fn a_bad_flag_is_reported_like_a_bad_variable() {
     runtime().block_on(async {
         let ended = Heist::new(&["serve", "--cooldown", "soon"]).ended().await;
         assert_eq!(ended.code, Some(2));
@@ -130,7 +129,7 @@ fn a_password_is_never_printed() {
             "app:hunter2@db",
             "hunter2",
         ];
-        for url in bad_urls.into_iter().chain([NOBODY_THERE]) {
+        for url in bad_urls.into_iter().chain([UNREACHABLE_DATABASE]) {
             for arguments in [
                 &["serve"][..],
                 &["serve", "--help"],
@@ -143,7 +142,7 @@ fn a_password_is_never_printed() {
                     .env("HEIST_AUTH", "none")
                     .env("HEIST_LISTEN", "127.0.0.1:0")
                     .env("RUST_LOG", "trace");
-                let ended = if (url, arguments) == (NOBODY_THERE, &["serve"]) {
+                let ended = if (url, arguments) == (UNREACHABLE_DATABASE, &["serve"]) {
                     let server = heist.spawn();
                     server.says("waiting for the database").await;
                     server.stopped_by("TERM").await
@@ -173,7 +172,7 @@ fn a_database_that_is_away_is_one_line() {
     runtime().block_on(async {
         for arguments in [&["migrate", "up"], &["migrate", "status"]] {
             let ended = Heist::new(arguments)
-                .env("DATABASE_URL", NOBODY_THERE)
+                .env("DATABASE_URL", UNREACHABLE_DATABASE)
                 .ended()
                 .await;
             assert_eq!(ended.code, Some(1), "{arguments:?}: {ended:?}");
@@ -191,7 +190,11 @@ fn settings_that_contradict_each_other_are_one_line() {
                 "30s",
                 "shorter than HEIST_SHUTDOWN_GRACE",
             ),
-            ("DATABASE_DIRECT_URL", NOBODY_THERE, "DATABASE_URL is not"),
+            (
+                "DATABASE_DIRECT_URL",
+                UNREACHABLE_DATABASE,
+                "DATABASE_URL is not",
+            ),
         ] {
             let ended = Heist::serve().env(name, value).ended().await;
             assert_eq!(ended.code, Some(1));
@@ -205,10 +208,10 @@ fn settings_that_contradict_each_other_are_one_line() {
 }
 
 #[test]
-fn the_applications_database_is_not_served_to_everybody_by_mistake() {
+fn a_server_without_authentication_refuses_to_start_on_a_set_database() {
     runtime().block_on(async {
         let ended = Heist::serve()
-            .env("DATABASE_URL", NOBODY_THERE)
+            .env("DATABASE_URL", UNREACHABLE_DATABASE)
             .ended()
             .await;
         assert_eq!(ended.code, Some(1));
@@ -217,7 +220,7 @@ fn the_applications_database_is_not_served_to_everybody_by_mistake() {
 }
 
 #[test]
-fn every_command_explains_itself_with_examples() {
+fn every_command_has_help_with_examples() {
     runtime().block_on(async {
         for arguments in [
             &["--help"][..],
@@ -311,7 +314,7 @@ fn serve_on_an_old_schema_is_one_line() {
 }
 
 #[test]
-fn healthcheck_says_by_its_exit_code_whether_the_server_serves() {
+fn the_exit_code_of_healthcheck_is_the_servers_health() {
     World::run(async |world| {
         let healthcheck = async |arguments: &[&str]| {
             let arguments = [&["healthcheck"], arguments].concat();
@@ -336,11 +339,11 @@ fn healthcheck_says_by_its_exit_code_whether_the_server_serves() {
             .await;
         assert_eq!(ended.code, Some(0), "{ended:?}");
 
-        let nobody = Heist::new(&["healthcheck", "--listen", "127.0.0.1:1"])
+        let ended = Heist::new(&["healthcheck", "--listen", "127.0.0.1:1"])
             .ended()
             .await;
-        assert_eq!(nobody.code, Some(1));
-        assert!(nobody.complaint().contains("127.0.0.1:1"), "{nobody:?}");
+        assert_eq!(ended.code, Some(1));
+        assert!(ended.complaint().contains("127.0.0.1:1"), "{ended:?}");
     });
 }
 
@@ -406,7 +409,7 @@ fn the_switch_comes_from_the_environment() {
 }
 
 #[test]
-fn a_terminated_server_answers_what_it_has_begun_and_exits_with_zero() {
+fn a_terminated_server_finishes_running_calls_and_exits_with_zero() {
     World::run(async |world| {
         let server = Heist::serve()
             .env("DATABASE_URL", &world.database_url)
@@ -416,22 +419,16 @@ fn a_terminated_server_answers_what_it_has_begun_and_exits_with_zero() {
         let there = world.through(connect(server.address).await);
         let ada = world.player("Ada").tokens(1).await.seen_by(&there);
         let ben = world.player("Ben").points(1000).await;
-        let mut application = world.session().await;
-        let mut transaction = application.begin().await.unwrap();
-        sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
-            .bind(ben.id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let transaction = ben.locked().await;
         let call = tokio::spawn(ada.robs(&ben));
-        world.somebody_waits_for_a_lock().await;
+        world.a_session_waits_for_a_lock().await;
 
         server.signal("TERM").await;
         crate::harness::until("it has heard", async || {
             server.has_said("stopping").then_some(())
         })
         .await;
-        transaction.rollback().await.unwrap();
+        transaction.rollback().await;
 
         call.await.unwrap().unwrap();
         let ended = server.ended().await;
@@ -440,7 +437,7 @@ fn a_terminated_server_answers_what_it_has_begun_and_exits_with_zero() {
 }
 
 #[test]
-fn a_killed_server_leaves_the_books_right() {
+fn a_killed_server_leaves_correct_books() {
     let setup = World::setup().rules(|rules| rules.cooldown = std::time::Duration::ZERO);
     setup.run(async |world| {
         let ada = world.player("Ada").points(50_000).tokens(200).await;
@@ -470,17 +467,7 @@ fn a_killed_server_leaves_the_books_right() {
                 answered += i64::from(call.await.unwrap().is_ok());
             }
             // PostgreSQL may still commit what was on its way.
-            crate::harness::until("the dead server's sessions end", async || {
-                let sessions: i64 = sqlx::query_scalar(
-                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-                    AND application_name = 'heist' AND state <> 'idle'",
-                )
-                .fetch_one(&world.pool)
-                .await
-                .unwrap();
-                (sessions == 0).then_some(())
-            })
-            .await;
+            world.no_session_of_the_service_is_busy().await;
             assert!(world.count_heists().await - before >= answered);
         }
     });

@@ -16,7 +16,7 @@ fn heist_on(directory: &Directory) -> Heist {
     Heist::serve().env("HEIST_DATA_DIR", &directory.path)
 }
 
-/// Every process of PostgreSQL inherits the lock on its log, so who gets it knows that none is left.
+/// Every process of PostgreSQL inherits the lock on its log. Taking the lock proves that none is left.
 fn postgres_is_gone(directory: &Path) -> bool {
     let log = (directory.read_dir().unwrap())
         .map(|entry| entry.unwrap().path())
@@ -73,14 +73,14 @@ async fn stop(server: Serving, directory: &Directory) {
 }
 
 #[test]
-fn the_first_start_shows_a_working_system_and_the_second_keeps_what_happened() {
+fn the_first_start_creates_demo_data_and_the_second_keeps_it() {
     runtime().block_on(async {
         let directory = Directory::create();
         let server = heist_on(&directory).serving().await;
         let address = server.address;
         for line in [
             format!("heist serves gRPC on {address}"),
-            format!("Its data is kept in {}", directory.path.display()),
+            format!("Its data is in {}", directory.path.display()),
             format!("grpcurl -plaintext {address} list heist.v1.HeistService"),
         ] {
             until(&line, async || server.has_said(&line).then_some(())).await;
@@ -103,7 +103,7 @@ fn the_first_start_shows_a_working_system_and_the_second_keeps_what_happened() {
 }
 
 #[test]
-fn a_killed_heist_takes_its_postgresql_along_and_the_next_start_finds_everything() {
+fn a_killed_process_ends_its_postgresql_and_the_next_start_finds_the_data() {
     runtime().block_on(async {
         let directory = Directory::create();
         let server = heist_on(&directory).serving().await;

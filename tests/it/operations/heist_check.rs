@@ -3,7 +3,6 @@
 use std::{fmt::Display, time::Duration};
 
 use heist::store::check;
-use sqlx::{AssertSqlSafe, Connection as _};
 
 use crate::{
     harness::{Player, World, all_at_once, process::Heist, snapshot},
@@ -58,7 +57,7 @@ async fn check_command(world: &World) -> (Option<i32>, Vec<String>) {
 /// Does damage that our constraints would not let through, and repairs it when it was found.
 /// The books have to be right again for the audit after the test.
 async fn is_found(world: &World, damage: &str, repair: &str, words: &[String]) {
-    run(world, damage).await;
+    world.execute(damage).await;
     let (code, lines) = check_command(world).await;
     assert_eq!(code, Some(1), "not found: {damage}");
     assert!(
@@ -68,7 +67,7 @@ async fn is_found(world: &World, damage: &str, repair: &str, words: &[String]) {
         "no line with {words:?} in {lines:#?} after {damage}"
     );
     assert_eq!(check::books(&world.pool).await.unwrap(), lines);
-    run(world, repair).await;
+    world.execute(repair).await;
     assert_eq!(
         check_command(world).await.0,
         Some(0),
@@ -86,13 +85,6 @@ fn has_word(line: &str, word: &str) -> bool {
 
 fn words(words: &[&dyn Display]) -> Vec<String> {
     words.iter().map(ToString::to_string).collect()
-}
-
-async fn run(world: &World, script: &str) {
-    sqlx::raw_sql(AssertSqlSafe(script.to_owned()))
-        .execute(&world.pool)
-        .await
-        .unwrap();
 }
 
 /// The constraints that stand in the way of damage.
@@ -113,7 +105,7 @@ fn books_without_an_entry_are_in_order() {
 }
 
 #[test]
-fn books_in_order_are_called_so_and_stay_as_they_are() {
+fn correct_books_pass_the_check_unchanged() {
     World::run(async |world| {
         let story = story(world).await;
         story.ben.leaves().await;
@@ -131,7 +123,7 @@ fn books_in_order_are_called_so_and_stay_as_they_are() {
 fn a_wrong_balance_is_found() {
     World::run(async |world| {
         let Story { ada, .. } = story(world).await;
-        run(world, NO_CONSTRAINTS).await;
+        world.execute(NO_CONSTRAINTS).await;
         let found = words(&[&"player", &ada.id, &"tokens"]);
         for (column, other) in [
             (r#""balance""#, ""),
@@ -157,7 +149,7 @@ fn a_wrong_balance_is_found() {
 fn a_balance_below_zero_is_found() {
     World::run(async |world| {
         let Story { ada, .. } = story(world).await;
-        run(world, NO_CONSTRAINTS).await;
+        world.execute(NO_CONSTRAINTS).await;
         let set = |sign: &str| {
             let id = ada.id;
             format!(
@@ -173,11 +165,9 @@ fn a_balance_below_zero_is_found() {
 fn a_missing_account_is_found() {
     World::run(async |world| {
         let Story { ada, .. } = story(world).await;
-        run(
-            world,
-            r#"CREATE TABLE test.kept AS SELECT * FROM "HeistToken""#,
-        )
-        .await;
+        world
+            .execute(r#"CREATE TABLE test.kept AS SELECT * FROM "HeistToken""#)
+            .await;
         let id = ada.id;
         is_found(
             world,
@@ -219,7 +209,7 @@ fn a_missing_line_of_a_statement_is_found() {
             ("HeistTokenAdjustment", story.adjustment),
             ("Heist", story.heist),
         ] {
-            run(world, &format!(r#"CREATE TABLE test."kept {table}" AS SELECT * FROM "{table}" WHERE "id" = {id}"#)).await;
+            world.execute(&format!(r#"CREATE TABLE test."kept {table}" AS SELECT * FROM "{table}" WHERE "id" = {id}"#)).await;
             is_found(
                 world,
                 &format!(r#"DELETE FROM "{table}" WHERE "id" = {id}"#),
@@ -235,7 +225,7 @@ fn a_missing_line_of_a_statement_is_found() {
 fn changed_points_of_a_heist_are_found() {
     World::run(async |world| {
         let Story { heist, .. } = story(world).await;
-        run(world, NO_CONSTRAINTS).await;
+        world.execute(NO_CONSTRAINTS).await;
         for column in [
             "pointsStolen",
             "attackerPointsBefore",
@@ -286,11 +276,9 @@ fn a_missing_notification_is_found() {
             award,
             ..
         } = story(world).await;
-        run(
-            world,
-            r#"CREATE TABLE test.kept AS SELECT * FROM "HeistNotification""#,
-        )
-        .await;
+        world
+            .execute(r#"CREATE TABLE test.kept AS SELECT * FROM "HeistNotification""#)
+            .await;
         for (player, kind, ledger_id) in [
             (&ada, "HEIST_SUCCESS", heist),
             (&ben, "HEIST_VICTIM", heist),
@@ -320,7 +308,7 @@ fn a_missing_notification_is_found() {
 }
 
 #[test]
-fn a_notification_told_twice_is_found() {
+fn a_duplicate_notification_is_found() {
     World::run(async |world| {
         let Story {
             ada, heist, award, ..
@@ -354,7 +342,7 @@ fn a_notification_of_something_that_never_happened_is_found() {
         for (player, kind, ledger_id) in [
             (&ada, "HEIST_SUCCESS", 999_999),
             (&ada, "TOKEN_EARNED", 999_999),
-            // Of something that happened to somebody else, or is something else.
+            // Of another player's event, or of another kind.
             (&ben, "HEIST_SUCCESS", heist),
             (&ada, "HEIST_VICTIM", heist),
             (&ada, "TOKEN_EARNED", heist),
@@ -409,11 +397,9 @@ fn wrong_numbers_in_a_notification_are_found() {
 fn missing_added_and_changed_point_events_are_found() {
     World::run(async |world| {
         let Story { ada, ben, .. } = story(world).await;
-        run(
-            world,
-            r#"CREATE TABLE test.kept AS SELECT * FROM "UserPointEvent""#,
-        )
-        .await;
+        world
+            .execute(r#"CREATE TABLE test.kept AS SELECT * FROM "UserPointEvent""#)
+            .await;
         let restore =
             r#"DELETE FROM "UserPointEvent"; INSERT INTO "UserPointEvent" SELECT * FROM test.kept"#;
         for (player, kind) in [
@@ -444,9 +430,7 @@ fn missing_added_and_changed_point_events_are_found() {
 fn point_events_of_the_application_are_none_of_its_business() {
     World::run(async |world| {
         let Story { ada, .. } = story(world).await;
-        run(
-            world,
-            &format!(
+        world.execute(&format!(
                 r#"
                 INSERT INTO "PointEventTypeMaster" ("name", "description") VALUES ('DAILY_LOGIN', 'Came back');
                 INSERT INTO "UserPointEvent" ("userId", "points", "pointEventTypeId")
@@ -456,7 +440,9 @@ fn point_events_of_the_application_are_none_of_its_business() {
         )
         .await;
         assert_eq!(check_command(world).await.0, Some(0));
-        run(world, r#"DELETE FROM "UserPointEvent" WHERE "points" = 7"#).await;
+        world
+            .execute(r#"DELETE FROM "UserPointEvent" WHERE "points" = 7"#)
+            .await;
     });
 }
 
@@ -464,7 +450,7 @@ fn point_events_of_the_application_are_none_of_its_business() {
 fn points_below_zero_are_found() {
     World::run(async |world| {
         let debtor = world.player("Debtor").await;
-        debtor.owed_before_we_came(-30).await;
+        debtor.has_negative_points(-30).await;
         let (code, lines) = check_command(world).await;
         assert_eq!(code, Some(1));
         assert_eq!(lines, [format!("player {} has -30 points", debtor.id)]);
@@ -472,11 +458,11 @@ fn points_below_zero_are_found() {
 }
 
 #[test]
-fn everything_that_is_wrong_is_told_and_counted() {
+fn every_finding_is_printed_and_counted() {
     World::run(async |world| {
         let debtors = world.crowd("Debtor", 3).await;
         for debtor in &debtors {
-            debtor.owed_before_we_came(-1).await;
+            debtor.has_negative_points(-1).await;
         }
         let ended = Heist::new(&["check"])
             .env("DATABASE_URL", &world.database_url)
@@ -497,11 +483,10 @@ fn everything_that_is_wrong_is_told_and_counted() {
 }
 
 #[test]
-fn a_check_waits_for_no_lock_and_holds_nobody_up() {
+fn a_check_waits_for_no_lock_and_blocks_no_session() {
     World::run(async |world| {
         story(world).await;
-        let mut application = world.session().await;
-        let mut transaction = application.begin().await.unwrap();
+        let mut transaction = world.application().await;
         for table in [
             "User",
             "Heist",
@@ -509,19 +494,13 @@ fn a_check_waits_for_no_lock_and_holds_nobody_up() {
             "HeistNotification",
             "UserPointEvent",
         ] {
-            sqlx::query(AssertSqlSafe(format!(
-                r#"SELECT FROM "{table}" FOR UPDATE"#
-            )))
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+            let lock = format!(r#"SELECT FROM "{table}" FOR UPDATE"#);
+            transaction.execute(&lock).await;
         }
-        sqlx::query(r#"UPDATE "User" SET "monthlyPoints" = "monthlyPoints" + 1"#)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let more = r#"UPDATE "User" SET "monthlyPoints" = "monthlyPoints" + 1"#;
+        transaction.execute(more).await;
         assert_eq!(check_command(world).await.0, Some(0));
-        transaction.rollback().await.unwrap();
+        transaction.rollback().await;
     });
 }
 

@@ -1,8 +1,7 @@
-//! What an operator finds in the log: one JSON object for each event, and the id of its request.
+//! The log: one JSON object for each event, with the id of its request.
 
 use heist::pb::{AdjustBalanceRequest, CheckEligibilityRequest, ExecuteHeistRequest};
 use serde_json::Value;
-use sqlx::Connection as _;
 use tonic::{Code, Request};
 use uuid::Uuid;
 
@@ -13,7 +12,7 @@ use crate::harness::{
     process::{Heist, Serving},
 };
 
-/// A server whose log is read, and the world as seen through it.
+/// A server with a captured log, and the world through it.
 async fn logging(world: &World, filter: &str) -> (Serving, World) {
     let server = Heist::serve()
         .env("DATABASE_URL", &world.database_url)
@@ -89,8 +88,8 @@ fn each_kind_of_event_has_its_level_and_its_fields() {
         is_a_line(&checked, "DEBUG");
         assert_eq!(checked["reason"], "COOLDOWN_ACTIVE");
 
-        let nobody = CheckEligibilityRequest::default();
-        there.check_eligibility(nobody).await.unwrap_err();
+        let malformed = CheckEligibilityRequest::default();
+        there.check_eligibility(malformed).await.unwrap_err();
         let refused = server.event("CALL_REFUSED").await;
         is_a_line(&refused, "WARN");
         assert_eq!(refused["method"], "heist.v1.HeistService/CheckEligibility");
@@ -104,16 +103,14 @@ fn each_kind_of_event_has_its_level_and_its_fields() {
 }
 
 #[test]
-fn a_rolled_back_transaction_is_an_error_of_the_request_that_it_ended() {
+fn a_rollback_is_logged_with_the_request_id() {
     World::run(async |world| {
         let (server, there) = logging(world, "info").await;
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
         // Something that no rule foresees.
-        sqlx::query(r#"ALTER TABLE "Heist" ADD CONSTRAINT no_more CHECK (false) NOT VALID"#)
-            .execute(&world.pool)
-            .await
-            .unwrap();
+        let forbid = r#"ALTER TABLE "Heist" ADD CONSTRAINT no_more CHECK (false) NOT VALID"#;
+        world.execute(forbid).await;
         let mut request = Request::new(ExecuteHeistRequest {
             attacker_id: ada.id,
             victim_id: ben.id,
@@ -141,69 +138,52 @@ fn a_rolled_back_transaction_is_an_error_of_the_request_that_it_ended() {
 }
 
 #[test]
-fn a_lock_that_is_held_is_told_as_a_rollback_that_is_tried_again() {
+fn a_lock_time_out_is_logged_as_a_retried_rollback() {
     World::run(async |world| {
         let (server, there) = logging(world, "info").await;
         let ada = world.player("Ada").tokens(1).await.seen_by(&there);
         let ben = world.player("Ben").points(1000).await;
-        let mut other = world.session().await;
-        let mut transaction = other.begin().await.unwrap();
-        sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
-            .bind(ben.id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let transaction = ben.locked().await;
         let call = tokio::spawn(ada.robs(&ben));
         let error = server.event("TRANSACTION_ROLLED_BACK").await;
         assert_eq!(error["level"], "ERROR");
         assert_eq!(error["cause"], "contention");
         assert_eq!(error["retrying"], true);
-        transaction.rollback().await.unwrap();
+        transaction.rollback().await;
         call.await.unwrap().unwrap();
     });
 }
 
 #[test]
-fn a_connection_that_is_lost_is_told_as_a_database_that_went_away() {
+fn a_lost_connection_is_logged_as_database_unavailable() {
     World::run(async |world| {
         let (server, there) = logging(world, "info").await;
         let ada = world.player("Ada").tokens(1).await.seen_by(&there);
         let ben = world.player("Ben").points(1000).await;
-        let mut other = world.session().await;
-        let mut transaction = other.begin().await.unwrap();
-        sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
-            .bind(ben.id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let transaction = ben.locked().await;
         let call = tokio::spawn(ada.robs(&ben));
-        world.somebody_waits_for_a_lock().await;
-        sqlx::query(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-             WHERE datname = current_database() AND wait_event_type = 'Lock'",
-        )
-        .execute(&world.pool)
-        .await
-        .unwrap();
+        world.a_session_waits_for_a_lock().await;
+        world.lock_waiters_are_terminated().await;
         let error = server.event("DATABASE_UNAVAILABLE").await;
         is_a_line(&error, "ERROR");
         assert_eq!(error["cause"], "unavailable");
         assert_eq!(error["retrying"], true);
-        transaction.rollback().await.unwrap();
+        transaction.rollback().await;
         call.await.unwrap().unwrap();
     });
 }
 
 #[test]
-fn what_becomes_of_mail_is_told() {
+fn outcomes_of_emails_are_logged() {
     World::run(async |world| {
         let provider = Provider::start().await;
         let server = mailing(world, &provider.url).serving().await;
         let there = world.through(connect(server.address).await);
-        let ada = (world.player("Ada").await)
-            .at(world, "ada@example.com")
-            .await;
-        let ada = ada.seen_by(&there);
+        let ada = world
+            .player("Ada")
+            .email("ada@example.com")
+            .await
+            .seen_by(&there);
         for (event, level, outcome, reason) in [
             ("EMAIL_PARKED", "ERROR", "failed", "HTTP 400"),
             ("EMAIL_DONE", "INFO", "sent", ""),
@@ -228,12 +208,12 @@ fn what_becomes_of_mail_is_told() {
 }
 
 #[test]
-fn a_flood_of_nonsense_is_counted_and_not_written_down() {
+fn a_flood_of_bad_requests_is_counted_and_not_logged() {
     World::run(async |world| {
         let (server, there) = logging(world, "info").await;
         for _ in 0..300 {
-            let nobody = CheckEligibilityRequest::default();
-            there.check_eligibility(nobody).await.unwrap_err();
+            let malformed = CheckEligibilityRequest::default();
+            there.check_eligibility(malformed).await.unwrap_err();
         }
         server.event("CALL_REFUSED").await;
         let lines = server.events("CALL_REFUSED").len();
@@ -264,7 +244,7 @@ fn an_answer_says_the_id_of_its_request() {
 }
 
 #[test]
-fn what_callers_send_cannot_pass_for_a_line_of_its_own() {
+fn caller_input_cannot_forge_a_log_line() {
     World::run(async |world| {
         let (server, there) = logging(world, "info").await;
         let ada = world.player("Ada").await;

@@ -49,7 +49,7 @@ fn value(scraped: &str, series: &str) -> u64 {
 }
 
 #[test]
-fn what_is_exported_is_what_is_documented() {
+fn exported_metrics_match_the_documentation() {
     World::run(async |world| {
         let provider = Provider::start().await;
         let (server, there) = measured_as(world, mailing(world, &provider.url)).await;
@@ -73,7 +73,7 @@ fn what_is_exported_is_what_is_documented() {
 }
 
 #[test]
-fn what_happens_is_counted() {
+fn calls_and_heists_are_counted() {
     World::run(async |world| {
         let (server, there) = measured(world).await;
         let ada = world.player("Ada").tokens(1).await.seen_by(&there);
@@ -91,8 +91,8 @@ fn what_happens_is_counted() {
         };
         there.adjust_balance(adjust(5)).await.unwrap();
         there.adjust_balance(adjust(-2)).await.unwrap();
-        let nobody = CheckEligibilityRequest::default();
-        there.check_eligibility(nobody).await.unwrap_err();
+        let malformed = CheckEligibilityRequest::default();
+        there.check_eligibility(malformed).await.unwrap_err();
 
         let scraped = scrape(server.metrics_address.unwrap()).await;
         for (series, expected) in [
@@ -154,14 +154,15 @@ fn what_happens_is_counted() {
 }
 
 #[test]
-fn mail_is_counted_by_what_became_of_it_and_by_where_it_stands() {
+fn emails_are_counted_by_outcome_and_by_state() {
     World::run(async |world| {
         let provider = Provider::start_as(Behaviour::Answer("400 Bad Request", "")).await;
         let (server, there) = measured_as(world, mailing(world, &provider.url)).await;
-        let ada = (world.player("Ada").await)
-            .at(world, "ada@example.com")
-            .await;
-        let ada = ada.seen_by(&there);
+        let ada = world
+            .player("Ada")
+            .email("ada@example.com")
+            .await
+            .seen_by(&there);
         let referral = async |name: &str| {
             let new = world.player(name).await;
             ada.earns_a_token_for(&new).await.unwrap();
@@ -217,7 +218,7 @@ fn open_streams_are_seen_until_they_end() {
 }
 
 #[test]
-fn callers_cannot_make_labels() {
+fn caller_input_creates_no_metric_labels() {
     World::run(async |world| {
         let (server, there) = measured(world).await;
         for path in ["/heist.v1.HeistService/Nothing", "/a/b", "/c/d"] {

@@ -147,8 +147,7 @@ fn every_query_of_the_rules_and_the_dashboard_finds_data() {
 async fn play(world: &World, there: &World) {
     let robbers = world.crowd("Robber", 20).tokens(10_000).await;
     let victims = world.crowd("Victim", 200).points(1000).await;
-    let referrer = world.player("Referrer").await;
-    let referrer = referrer.at(world, "referrer@example.com").await;
+    let referrer = world.player("Referrer").email("referrer@example.com").await;
     let mut watcher = there.watch_points().await;
     watcher.resync().await;
     let begun = Instant::now();
@@ -177,8 +176,8 @@ async fn play(world: &World, there: &World) {
         };
         there.adjust_balance(adjustment).await.unwrap();
         there.get_balance(robbers[2].id).await.unwrap();
-        let nobody = CheckEligibilityRequest::default();
-        there.check_eligibility(nobody).await.unwrap_err();
+        let malformed = CheckEligibilityRequest::default();
+        there.check_eligibility(malformed).await.unwrap_err();
         round += 1;
     }
 }
@@ -205,7 +204,7 @@ fn selectors(query: &str) -> Vec<String> {
         }
         rest = after;
     }
-    // Nobody has run into a fault of the service, it is to be hoped.
+    // A healthy server has none of these series.
     found.retain(|selector| !selector.contains("UNKNOWN|"));
     found
 }

@@ -54,14 +54,14 @@ async fn administer(world: &World, script: &str) {
     postgres.close().await.unwrap();
 }
 
-/// All but the test's own: PgBouncer may have one that was nobody's yet.
+/// Ends all sessions but the test's: PgBouncer may hold one that no client has used yet.
 const END_SESSIONS: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = 'THIS' AND application_name <> 'test'";
 
-/// What may befall a database, and how it gets well again.
+/// Faults of a database: name, statement that causes it, statement that ends it.
 const AFFLICTIONS: [(&str, &str, &str); 2] = [
     (
-        "it lets nobody in",
+        "it accepts no connections",
         "ALTER DATABASE THIS ALLOW_CONNECTIONS false",
         "ALTER DATABASE THIS ALLOW_CONNECTIONS true",
     ),
@@ -92,7 +92,7 @@ fn readiness_follows_the_database_and_liveness_does_not() {
                 assert!(is_serving(world, "liveness").await);
             }
         }
-        // Nobody has said anything else of liveness in the meantime.
+        // Liveness has not changed meanwhile.
         assert!(
             timeout(Duration::from_millis(1), alive.0.message())
                 .await
@@ -108,7 +108,7 @@ async fn all_become(watches: &mut [Watch], expected: ServingStatus) {
 }
 
 #[test]
-fn a_server_whose_schema_is_taken_back_is_not_ready_until_it_is_there_again() {
+fn a_server_with_a_reverted_schema_is_not_ready() {
     World::run(async |world| {
         let mut watch = Watch::of(world, "").await;
         watch.becomes(Serving).await;
@@ -117,10 +117,10 @@ fn a_server_whose_schema_is_taken_back_is_not_ready_until_it_is_there_again() {
                 SELECT * FROM "_heist_migrations" ORDER BY "version" DESC LIMIT 1;
             DELETE FROM "_heist_migrations"
                 WHERE "version" = (SELECT "version" FROM test.newest)"#;
-        sqlx::raw_sql(forget).execute(&world.pool).await.unwrap();
+        world.execute(forget).await;
         watch.becomes(NotServing).await;
         let remember = r#"INSERT INTO "_heist_migrations" SELECT * FROM test.newest"#;
-        sqlx::raw_sql(remember).execute(&world.pool).await.unwrap();
+        world.execute(remember).await;
         watch.becomes(Serving).await;
     });
 }
@@ -136,7 +136,7 @@ async fn pass_on(listener: TcpListener, world: &World) {
 }
 
 #[test]
-fn a_server_waits_for_a_database_that_is_away_and_serves_when_it_is_there() {
+fn a_server_waits_for_an_unreachable_database_and_then_serves() {
     World::run(async |world| {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap();

@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::Connection as _;
 use tonic::Code::FailedPrecondition;
 
 use crate::harness::{
@@ -18,7 +17,7 @@ use crate::harness::{
     until,
 };
 
-/// Within this time a change takes effect, whatever it is.
+/// Time limit for a change to take effect.
 const SOON: Duration = Duration::from_secs(2);
 
 /// A folder of one test, as Kubernetes mounts a configuration: the file is a symlink into a folder
@@ -94,10 +93,10 @@ fn a_change_takes_effect_is_logged_and_what_is_taken_out_goes_back() {
         server
             .says(r#""setting":"HEIST_COOLDOWN","old":"0s","new":"1s""#)
             .await;
-        ada.last_robbed_somebody(Duration::from_mins(1)).await;
+        ada.last_heist_was(Duration::from_mins(1)).await;
         assert_eq!(stolen(&ada, &ben).await, 20);
 
-        // Not only symlinks: somebody writes in place.
+        // A write in place works as well as a swapped symlink.
         fs::write(map.file(), "HEIST_COOLDOWN=0s # as in the environment\n").unwrap();
         server
             .says(r#""setting":"HEIST_MAX_STEAL_POINTS","old":"20","new":"100""#)
@@ -108,7 +107,7 @@ fn a_change_takes_effect_is_logged_and_what_is_taken_out_goes_back() {
 }
 
 #[test]
-fn e_mail_is_switched_on_and_off() {
+fn email_is_switched_on_and_off() {
     World::run(async |world| {
         let provider = Provider::start().await;
         let map = ConfigMap::mount("e_mail_is_switched", "# Nothing yet.\n");
@@ -118,10 +117,17 @@ fn e_mail_is_switched_on_and_off() {
             .serving()
             .await;
         let there = world.through(connect(server.address).await);
-        let ada = world.player("Ada").tokens(3).await;
-        let ada = ada.at(world, "ada@example.com").await.seen_by(&there);
-        let ben = world.player("Ben").points(10_000).await;
-        let ben = ben.at(world, "ben@example.com").await;
+        let ada = world
+            .player("Ada")
+            .tokens(3)
+            .email("ada@example.com")
+            .await
+            .seen_by(&there);
+        let ben = world
+            .player("Ben")
+            .points(10_000)
+            .email("ben@example.com")
+            .await;
         ada.robs(&ben).await.unwrap();
 
         map.update("HEIST_EMAIL_ENABLED=true\n");
@@ -145,7 +151,7 @@ fn e_mail_is_switched_on_and_off() {
 }
 
 #[test]
-fn e_mail_that_is_not_set_up_is_not_switched_on() {
+fn email_cannot_be_switched_on_without_a_provider() {
     World::run(async |world| {
         let map = ConfigMap::mount("e_mail_that_is_not_set_up", "HEIST_EMAIL_ENABLED=true\n");
         let complaint = "players cannot be mailed: HEIST_EMAIL_ENABLED=true needs SENDGRID_API_KEY";
@@ -162,7 +168,7 @@ fn e_mail_that_is_not_set_up_is_not_switched_on() {
 }
 
 #[test]
-fn a_file_that_is_wrong_or_gone_changes_nothing_and_is_logged() {
+fn a_bad_or_missing_file_changes_nothing_and_is_logged() {
     World::run(async |world| {
         let good = "HEIST_MAX_STEAL_POINTS=10\n";
         let map = ConfigMap::mount("a_file_that_is_wrong", good);
@@ -191,11 +197,13 @@ fn a_file_that_is_wrong_or_gone_changes_nothing_and_is_logged() {
         }
         fs::remove_file(map.file()).unwrap();
         server
-            .says("it cannot be read: No such file or directory")
+            .says("cannot read it: No such file or directory")
             .await;
         assert_eq!(stolen(&ada, &ben).await, 10);
         fs::create_dir(map.file()).unwrap();
-        server.says("it cannot be read: it is not a file").await;
+        server
+            .says("cannot read it: it is not a regular file")
+            .await;
         assert_eq!(stolen(&ada, &ben).await, 10);
 
         // It comes back.
@@ -220,11 +228,11 @@ fn a_server_does_not_start_with_a_file_that_is_wrong_or_missing() {
         let ended = map.server(world).ended().await;
         assert_eq!(
             complaint(&ended),
-            "line 2: HEIST_COOLDOWN=soon: expected a duration such as 90s, 24h or 7d, a year at the most"
+            "line 2: HEIST_COOLDOWN=soon: expected a duration such as 90s, 24h or 7d, at most a year"
         );
         fs::remove_file(map.file()).unwrap();
         let ended = map.server(world).ended().await;
-        assert!(complaint(&ended).starts_with("it cannot be read: "));
+        assert!(complaint(&ended).starts_with("cannot read it: "));
     });
 }
 
@@ -284,22 +292,16 @@ fn fm_5_heists_in_progress_complete_and_new_ones_are_refused_until_it_is_back() 
         .await;
 
         // A heist is in its transaction, and stays there.
-        let mut application = world.session().await;
-        let mut transaction = application.begin().await.unwrap();
-        sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
-            .bind(ben.id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let transaction = ben.locked().await;
         let in_progress = tokio::spawn(eve.seen_by(&there).robs(&ben));
-        world.somebody_waits_for_a_lock().await;
+        world.a_session_waits_for_a_lock().await;
 
         let flipped = Instant::now();
         map.update("HEIST_ENABLED=false\nHEIST_STEAL_PERCENTAGE=50\n");
         let off = heists_are(false, &there, &ada).await;
         assert!(off - flipped < SOON, "{:?}", off - flipped);
         assert!(!in_progress.is_finished());
-        transaction.rollback().await.unwrap();
+        transaction.rollback().await;
         let answer = in_progress.await.unwrap().expect("it completes");
         let heist = answer.heist.unwrap();
         assert_eq!(heist.points_stolen, 50, "under the rules it began with");

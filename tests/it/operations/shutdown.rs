@@ -2,11 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{Connection as _, PgConnection};
 use tokio::net::TcpStream;
 use tonic::Code::Unavailable;
 
-use crate::harness::{Player, Refusal, World, connect, process::Heist, until};
+use crate::harness::{Refusal, World, connect, process::Heist, until};
 use crate::rpc::health_and_reflection::is_serving;
 
 fn server(world: &World) -> Heist {
@@ -15,22 +14,8 @@ fn server(world: &World) -> Heist {
         .env("HEIST_AUTH", "none")
 }
 
-/// The application holds a player's row until the connection is closed.
-async fn hold(world: &World, player: &Player) -> PgConnection {
-    let mut application = world.session().await;
-    let lock = format!(
-        r#"BEGIN; SELECT FROM "User" WHERE "id" = {} FOR UPDATE"#,
-        player.id
-    );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(lock))
-        .execute(&mut application)
-        .await
-        .unwrap();
-    application
-}
-
 #[test]
-fn a_server_that_stops_is_first_not_ready_then_accepts_nothing_then_finishes_and_exits_with_zero() {
+fn a_shutdown_is_not_ready_then_refuses_then_drains_then_exits_with_zero() {
     World::run(async |world| {
         let server = server(world)
             .env("HEIST_SHUTDOWN_DELAY", "2s")
@@ -41,9 +26,9 @@ fn a_server_that_stops_is_first_not_ready_then_accepts_nothing_then_finishes_and
         let ben = world.player("Ben").points(1000).await.seen_by(&there);
         let inbox = ben.listens(&there).await;
         let watcher = there.watch_points().await;
-        let application = hold(world, &ben).await;
+        let application = ben.locked().await;
         let in_progress = tokio::spawn(ada.robs(&ben));
-        world.somebody_waits_for_a_lock().await;
+        world.a_session_waits_for_a_lock().await;
 
         let told = Instant::now();
         server.signal("TERM").await;
@@ -68,7 +53,7 @@ fn a_server_that_stops_is_first_not_ready_then_accepts_nothing_then_finishes_and
         })
         .await;
         assert!(!in_progress.is_finished());
-        application.close().await.unwrap();
+        application.rollback().await;
         in_progress
             .await
             .unwrap()
@@ -79,7 +64,7 @@ fn a_server_that_stops_is_first_not_ready_then_accepts_nothing_then_finishes_and
 }
 
 #[test]
-fn what_outlasts_the_grace_period_is_cut_off() {
+fn calls_beyond_the_grace_period_are_cut_off() {
     World::run(async |world| {
         let server = server(world)
             .env("HEIST_SHUTDOWN_GRACE", "1s")
@@ -88,9 +73,9 @@ fn what_outlasts_the_grace_period_is_cut_off() {
         let there = world.through(connect(server.address).await);
         let ada = world.player("Ada").tokens(1).await.seen_by(&there);
         let ben = world.player("Ben").points(1000).await;
-        let application = hold(world, &ben).await;
+        let application = ben.locked().await;
         let in_progress = tokio::spawn(ada.robs(&ben));
-        world.somebody_waits_for_a_lock().await;
+        world.a_session_waits_for_a_lock().await;
 
         let told = Instant::now();
         let ended = server.stopped_by("TERM").await;
@@ -104,7 +89,7 @@ fn what_outlasts_the_grace_period_is_cut_off() {
             "{ended:?}"
         );
         in_progress.await.unwrap().unwrap_err();
-        application.close().await.unwrap();
+        application.rollback().await;
         assert_eq!(ben.points().await, 1000);
     });
 }

@@ -13,7 +13,6 @@ use opentelemetry_proto::tonic::{
     },
     trace::v1::Span,
 };
-use sqlx::Connection as _;
 use tonic::{Request, Response, Status, async_trait, transport::server::TcpIncoming};
 
 use crate::harness::{
@@ -167,16 +166,18 @@ fn one_heist_is_one_trace_from_its_caller_to_the_statements() {
 }
 
 #[test]
-fn the_mail_that_a_heist_leads_to_is_in_its_trace() {
+fn the_email_of_a_heist_is_in_its_trace() {
     World::run(async |world| {
         let collector = Collector::default();
         let provider = Provider::start().await;
         let heist = mailing(world, &provider.url);
         let (server, there) = traced_as(heist, world, &collector, "parentbased_always_on").await;
-        let ada = world.player("Ada").tokens(2).await;
-        let ada = ada.at(world, "ada@example.com").await;
-        let ben = world.player("Ben").points(1000).await;
-        let ben = ben.at(world, "ben@example.com").await;
+        let ada = world.player("Ada").tokens(2).email("ada@example.com").await;
+        let ben = world
+            .player("Ben")
+            .points(1000)
+            .email("ben@example.com")
+            .await;
         for flags in ["01", "00"] {
             let request = robbing(&ada, &ben, flags);
             there.heists.clone().execute_heist(request).await.unwrap();
@@ -196,27 +197,21 @@ fn the_mail_that_a_heist_leads_to_is_in_its_trace() {
 }
 
 #[test]
-fn those_who_share_a_batch_find_it_by_a_link() {
+fn the_spans_of_a_batch_are_linked() {
     let setup = World::setup().limits(|limits| limits.workers = 1);
     setup.run(async |world| {
         let collector = Collector::default();
         let (server, there) = traced(world, &collector, "parentbased_always_on").await;
         let robbers = world.crowd("Robber", 6).tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
-        // Whoever comes while the victim is locked shares a batch with the others.
-        let mut other = world.session().await;
-        let mut transaction = other.begin().await.unwrap();
-        sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
-            .bind(ben.id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        // Orders that arrive while the victim is locked share a batch.
+        let transaction = ben.locked().await;
         let calls = robbers
             .iter()
             .map(|robber| robber.seen_by(&there).robs(&ben));
         let calls = tokio::spawn(all_at_once(calls.collect::<Vec<_>>()));
-        world.somebody_waits_for_a_lock().await;
-        transaction.rollback().await.unwrap();
+        world.a_session_waits_for_a_lock().await;
+        transaction.rollback().await;
         for answer in calls.await.unwrap() {
             answer.unwrap();
         }
@@ -227,7 +222,7 @@ fn those_who_share_a_batch_find_it_by_a_link() {
         let batches = collector.named("heist batch");
         assert_eq!(calls.len(), 6);
         assert_eq!(waits.len(), 6);
-        assert!(batches.len() < 6, "nobody shared a batch");
+        assert!(batches.len() < 6, "no orders shared a batch");
         for call in calls {
             let wait = (waits.iter())
                 .find(|wait| wait.parent_span_id == call.span_id)
@@ -243,7 +238,7 @@ fn those_who_share_a_batch_find_it_by_a_link() {
 }
 
 #[test]
-fn what_the_caller_does_not_sample_is_not_traced_and_health_never_is() {
+fn unsampled_calls_and_health_checks_are_not_traced() {
     World::run(async |world| {
         let collector = Collector::default();
         let (server, there) = traced(world, &collector, "parentbased_always_on").await;
@@ -254,7 +249,7 @@ fn what_the_caller_does_not_sample_is_not_traced_and_health_never_is() {
         let listen = server.address.to_string();
         let health = Heist::new(&["healthcheck"]).env("HEIST_LISTEN", listen);
         assert_eq!(health.ended().await.code, Some(0));
-        // One whose caller has not decided, malformed as it is.
+        // A call without a decision by the caller; its traceparent is malformed.
         let undecided = calling(balance(), "00-nonsense");
         there.tokens.clone().get_balance(undecided).await.unwrap();
         assert_eq!(server.stopped_by("TERM").await.code, Some(0));
@@ -282,7 +277,7 @@ fn a_sampler_that_samples_nothing_sends_nothing() {
 }
 
 #[test]
-fn a_collector_that_is_away_harms_nobody() {
+fn an_unreachable_collector_affects_no_call() {
     World::run(async |world| {
         let server = Heist::serve()
             .env("DATABASE_URL", &world.database_url)

@@ -1,4 +1,4 @@
-//! The rules as pure functions: what holds for every batch, whatever players do.
+//! Property tests of the rules as pure functions: invariants of every batch.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -75,7 +75,7 @@ fn player(id: i32) -> impl Strategy<Value = Player> {
     )
 }
 
-/// All players but the last, who does not exist.
+/// All players except the last, which does not exist.
 fn facts() -> impl Strategy<Value = HeistFacts> {
     let players: Vec<_> = (1..PLAYERS).map(player).collect();
     players.prop_map(|players| HeistFacts {
@@ -386,7 +386,7 @@ proptest! {
                 AwardOutcome::Refused(_) => {
                     prop_assert_ne!(earned.get(&order.referred), Some(&order.referrer));
                 }
-                AwardOutcome::BalanceOutOfRange => prop_assert!(false, "nobody is that rich"),
+                AwardOutcome::BalanceOutOfRange => prop_assert!(false, "no balance is that large"),
             }
         }
     }
@@ -647,7 +647,7 @@ fn robbed(at: impl IntoIterator<Item = OffsetDateTime>) -> Player {
 }
 
 #[test]
-fn a_cooldown_is_over_at_its_last_instant_and_not_before() {
+fn a_cooldown_ends_at_its_last_instant() {
     let rules = Rules::default();
     for (age, over) in [
         (time::Duration::DAY - time::Duration::NANOSECOND, false),
@@ -664,7 +664,7 @@ fn a_cooldown_is_over_at_its_last_instant_and_not_before() {
 }
 
 #[test]
-fn a_protection_is_over_at_its_last_instant_and_not_before() {
+fn a_protection_ends_at_its_last_instant() {
     let rules = Rules::default();
     let window = 2 * time::Duration::DAY;
     for (age, over) in [(window - time::Duration::NANOSECOND, false), (window, true)] {

@@ -1,6 +1,6 @@
-//! Every field of every RPC, found in the contract, with every kind of value that it should not
-//! have. A field that is new is in here by itself: each of its bad values has to be refused by
-//! name, unless [`documented`] says what else comes of it.
+//! Every field of every RPC with every kind of bad value. The fields are read from the contract, so
+//! that new ones are covered. Each bad value must be refused by the name of its field, unless
+//! [`documented`] states another result.
 
 use std::collections::BTreeMap;
 
@@ -23,19 +23,19 @@ struct Bad {
     value: Value,
 }
 
-/// What comes of it.
+/// The result of a bad value.
 #[derive(Debug)]
 enum Documented {
     /// `INVALID_REQUEST` with the name of the field, or of one of its elements.
     Named,
     Reason(Code, &'static str),
-    /// Nothing is wrong with it.
+    /// The value is valid.
     Accepted,
 }
 
 use Documented::{Accepted, Named, Reason};
 
-/// What the contract says of a bad value, by RPC, field and value; `Named` for all others.
+/// The documented result of a value, by RPC, field and kind of value; `Named` for all others.
 #[expect(
     clippy::match_same_arms,
     reason = "what is accepted is accepted for different reasons"
@@ -51,7 +51,7 @@ fn documented(rpc: &str, field: &str, what: &str) -> Documented {
         | ("AwardToken", "referred_name", "absent" | "blank")
         | ("ExecuteHeist", "request_id", "absent") => Accepted,
 
-        // Ids of nobody.
+        // Ids of unknown players and heists.
         ("ExecuteHeist", "attacker_id", "maximum") => Reason(Code::NotFound, "ATTACKER_NOT_FOUND"),
         ("ExecuteHeist", "victim_id", "maximum") => Reason(Code::NotFound, "TARGET_NOT_FOUND"),
         ("CheckEligibility" | "BatchCheckEligibility", _, "maximum" | "list of the maximum") => {
@@ -62,7 +62,7 @@ fn documented(rpc: &str, field: &str, what: &str) -> Documented {
         | ("BatchGetBalances", "user_ids", "list of the maximum") => {
             Reason(Code::NotFound, "USER_NOT_FOUND")
         }
-        // What is not the player's is passed over.
+        // Notifications of other players are ignored.
         ("MarkNotificationsRead", "notification_ids", "list of the maximum" | "repetitions")
         | ("MarkNotificationsRead", "up_to_id", "maximum")
         | ("StreamNotifications", "after_id", "maximum") => Accepted,

@@ -1,5 +1,5 @@
-//! What callers should not send: several bad fields at once, the limits of texts and pages, and
-//! bytes that are no message. Each field alone is in `bad_fields`.
+//! Invalid requests: several bad fields at once, limits of texts and pages, and bytes that are not
+//! a message. `bad_fields` covers each field alone.
 
 use heist::pb;
 use prost::Message as _;
@@ -22,7 +22,7 @@ const NO_UUIDS: [&str; 8] = [
     "0199c0de-0000-7000-8000-000000000000\0",
 ];
 
-/// Two players, the first of whom could rob the second.
+/// Two players; the first could rob the second.
 async fn players(world: &World) -> (Player, Player) {
     let ada = world.player("Ada").points(100).tokens(1).await;
     let ben = world.player("Ben").points(1000).await;
@@ -42,7 +42,7 @@ fn a_request_id_is_a_uuid() {
 }
 
 #[test]
-fn everything_wrong_with_a_heist_is_said_at_once() {
+fn all_bad_fields_of_a_heist_are_named() {
     World::run(async |world| {
         let request = pb::ExecuteHeistRequest {
             attacker_id: 0,
@@ -121,7 +121,7 @@ fn a_page_has_one_to_a_hundred_entries() {
 }
 
 #[test]
-fn a_page_token_cannot_be_made_up() {
+fn forged_page_tokens_are_refused() {
     World::run(async |world| {
         let ada = world.player("Ada").await;
         for friend in world.crowd("Friend", 3).await {
@@ -171,7 +171,7 @@ fn notifications_to_mark_are_named_by_positive_ids_or_a_last_one() {
 }
 
 #[test]
-fn of_five_hundred_bad_ids_the_first_ten_are_named_because_a_status_has_to_fit_a_header() {
+fn at_most_ten_of_five_hundred_bad_ids_are_named() {
     World::run(async |world| {
         let ada = world.player("Ada").await;
         let request = pb::MarkNotificationsReadRequest {
@@ -202,7 +202,7 @@ fn a_message_over_the_limit_is_refused_unread() {
 }
 
 #[test]
-fn garbage_never_harms_the_server() {
+fn garbage_does_not_stop_the_server() {
     World::run(async |world| {
         let (ada, ben) = players(world).await;
         let garbage = [
@@ -238,7 +238,7 @@ fn garbage_never_harms_the_server() {
 }
 
 #[test]
-fn bytes_that_are_not_http_2_never_harm_the_server() {
+fn bytes_that_are_not_http_2_do_not_stop_the_server() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     World::run(async |world| {
         let (ada, ben) = players(world).await;
@@ -263,7 +263,7 @@ fn bytes_that_are_not_http_2_never_harm_the_server() {
 }
 
 #[test]
-fn who_asks_and_who_is_asked_about_have_positive_ids() {
+fn ids_of_viewers_and_players_are_positive() {
     World::run(async |world| {
         let (ada, ben) = players(world).await;
         for no_id in NO_IDS {
@@ -312,7 +312,7 @@ fn who_asks_and_who_is_asked_about_have_positive_ids() {
 }
 
 #[test]
-fn of_two_hundred_bad_players_the_first_ten_are_named() {
+fn at_most_ten_of_two_hundred_bad_players_are_named() {
     World::run(async |world| {
         let named = |field: &str| -> Vec<String> {
             (0..10).map(|index| format!("{field}[{index}]")).collect()
@@ -371,7 +371,7 @@ fn the_pages_of_heists_token_events_and_the_leaderboard_have_their_sizes() {
 }
 
 #[test]
-fn everything_wrong_with_a_list_is_said_at_once_before_its_page_token() {
+fn all_bad_fields_of_a_list_are_named_before_the_page_token() {
     World::run(async |world| {
         let call = world.list_heists(pb::ListHeistsRequest {
             user_id: 0,
@@ -478,7 +478,7 @@ fn an_adjustment_has_a_reason_of_one_to_five_hundred_printable_characters() {
 }
 
 #[test]
-fn everything_wrong_with_an_adjustment_is_said_at_once() {
+fn all_bad_fields_of_an_adjustment_are_named() {
     World::run(async |world| {
         let call = world.adjust_balance(pb::AdjustBalanceRequest::default());
         let refusal = world.refuses(call).await;

@@ -8,7 +8,7 @@ use crate::harness::{
 };
 
 #[test]
-fn every_rpc_of_the_contract_is_off_whatever_it_is_asked() {
+fn every_rpc_is_switched_off() {
     World::setup().switched_off().run(async |world| {
         let ada = world.player("Ada").points(100).tokens(1).await;
         world.player("Ben").points(1000).await;

@@ -1,4 +1,4 @@
-//! What Kubernetes and grpcurl ask, and what the contract promises for later.
+//! Health checks and reflection, as Kubernetes and grpcurl use them, and methods that do not exist.
 
 use tonic::{Code, Status};
 use tonic_health::pb::{
@@ -14,7 +14,7 @@ use crate::harness::{
     wire::{self, Method, methods_of_the_contract},
 };
 
-/// Those whose health can be asked; the empty name is the whole server.
+/// The names that health checks accept; the empty name is the whole server.
 pub const SERVICES: [&str; 4] = [
     "",
     "heist.v1.HeistService",

@@ -1,10 +1,9 @@
-//! Callers who hang up, run out of time, or never had any.
+//! Callers that cancel, and calls whose deadline passes or has passed.
 
 use std::time::Duration;
 
 use heist::pb;
 use rand::RngExt as _;
-use sqlx::Connection as _;
 use tonic::{Code, Request};
 
 use crate::harness::{PATIENCE, World, all_at_once, new_request_id};
@@ -20,7 +19,7 @@ fn heist(attacker_id: i32, victim_id: i32, timeout: &str) -> Request<pb::Execute
     request
 }
 
-/// A world in which everything is allowed, so that each call could be a heist.
+/// A world without cooldown and protection, so that each call could be a heist.
 fn lawless() -> crate::harness::Setup {
     World::setup().rules(|rules| {
         rules.cooldown = Duration::ZERO;
@@ -29,7 +28,7 @@ fn lawless() -> crate::harness::Setup {
 }
 
 #[test]
-fn callers_who_hang_up_at_any_moment_leave_the_books_right() {
+fn cancelled_calls_leave_correct_books() {
     lawless().run(async |world| {
         let players = world.crowd("Player", 6).points(10_000).tokens(100).await;
         let friends = world.crowd("Friend", 100).await;
@@ -47,7 +46,7 @@ fn callers_who_hang_up_at_any_moment_leave_the_books_right() {
             }
         });
         all_at_once(calls).await;
-        // Whoever stays is served.
+        // Later calls succeed.
         for answer in all_at_once(players.iter().skip(1).map(|it| it.robs(&players[0]))).await {
             answer.unwrap();
         }
@@ -55,7 +54,7 @@ fn callers_who_hang_up_at_any_moment_leave_the_books_right() {
 }
 
 #[test]
-fn connections_that_break_at_any_moment_leave_the_books_right() {
+fn broken_connections_leave_correct_books() {
     lawless().run(async |world| {
         let players = world.crowd("Player", 2).points(100_000).tokens(200).await;
         for round in 0..25 {
@@ -100,7 +99,7 @@ fn a_caller_with_a_millisecond_gets_an_answer_or_the_news_that_time_is_up() {
 }
 
 #[test]
-fn a_call_without_time_does_nothing() {
+fn a_call_without_time_is_not_executed() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
@@ -115,18 +114,12 @@ fn a_call_without_time_does_nothing() {
 }
 
 #[test]
-fn a_caller_whose_time_is_up_while_the_victim_is_locked_can_ask_again() {
+fn a_call_that_timed_out_on_a_locked_victim_can_be_repeated() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
         let request_id = new_request_id();
-        let mut application = world.session().await;
-        let mut transaction = application.begin().await.unwrap();
-        sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
-            .bind(ben.id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let transaction = ben.locked().await;
 
         let mut request = heist(ada.id, ben.id, "200m");
         request.get_mut().request_id.clone_from(&request_id);
@@ -140,7 +133,7 @@ fn a_caller_whose_time_is_up_while_the_victim_is_locked_can_ask_again() {
             matches!(late.code(), Code::DeadlineExceeded | Code::Cancelled),
             "{late:?}"
         );
-        transaction.rollback().await.unwrap();
+        transaction.rollback().await;
 
         // Perhaps it has happened meanwhile; it happens once either way.
         let answer = ada.robs_with_id(&request_id, &ben).await.unwrap();
@@ -189,22 +182,12 @@ fn a_player_locked_by_the_application_is_waited_for() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
-        let mut application = world.session().await;
-        let mut transaction = application.begin().await.unwrap();
-        sqlx::query(r#"UPDATE "User" SET "monthlyPoints" = 500 WHERE "id" = $1"#)
-            .bind(ben.id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
-        sqlx::query(r#"UPDATE test.start SET "points" = 500 WHERE "userId" = $1"#)
-            .bind(ben.id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let mut transaction = world.application().await;
+        transaction.sets_points(&ben, 500).await;
 
         let call = tokio::spawn(ada.robs(&ben));
-        world.somebody_waits_for_a_lock().await;
-        transaction.commit().await.unwrap();
+        world.a_session_waits_for_a_lock().await;
+        transaction.commit().await;
 
         // It steals from what the application left, not from what it saw before.
         let heist = call.await.unwrap().unwrap().heist.unwrap();
@@ -218,19 +201,13 @@ fn a_call_in_progress_is_answered_when_the_server_stops() {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
         let (server, there) = world.replica().await;
-        let mut application = world.session().await;
-        let mut transaction = application.begin().await.unwrap();
-        sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
-            .bind(ben.id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let transaction = ben.locked().await;
         let call = tokio::spawn(ada.seen_by(&there).robs(&ben));
-        world.somebody_waits_for_a_lock().await;
+        world.a_session_waits_for_a_lock().await;
 
         let stop = tokio::spawn(server.stop(PATIENCE));
         tokio::task::yield_now().await;
-        transaction.rollback().await.unwrap();
+        transaction.rollback().await;
 
         call.await.unwrap().unwrap();
         stop.await.unwrap();

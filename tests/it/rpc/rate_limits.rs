@@ -30,7 +30,7 @@ fn once_a_minute() -> RateLimits {
     }
 }
 
-/// Checks that somebody is told to come back within the minute.
+/// Checks for a refusal that asks the caller to wait for at most a minute.
 #[track_caller]
 fn is_rate_limited(status: tonic::Status) -> Duration {
     let refusal = Refusal::from(status).is(Code::ResourceExhausted, "RATE_LIMITED");
@@ -40,7 +40,7 @@ fn is_rate_limited(status: tonic::Status) -> Duration {
 }
 
 #[test]
-fn of_five_hundred_rapid_heists_of_one_player_ten_happen_whatever_the_connection() {
+fn one_player_executes_ten_of_five_hundred_rapid_heists_over_all_connections() {
     limited().run(async |world| {
         let ada = world.player("Ada").tokens(500).await;
         let ben = world.player("Ben").points(100_000).await;
@@ -60,7 +60,7 @@ fn of_five_hundred_rapid_heists_of_one_player_ten_happen_whatever_the_connection
 }
 
 #[test]
-fn of_five_hundred_rapid_reads_for_one_player_sixty_are_answered() {
+fn sixty_of_five_hundred_rapid_reads_of_one_player_are_answered() {
     limited().run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
@@ -95,13 +95,13 @@ fn the_wait_is_until_the_minute_is_over_and_does_not_grow_by_asking() {
     });
 }
 
-/// Which calls are not limited for a player, and why, is in `rpc/admission.rs`.
+/// Which calls are not limited for a player, and why, is in `rpc/methods.rs`.
 #[test]
 fn every_call_that_names_a_player_counts_for_them() {
     World::setup().rates(once_a_minute()).run(async |world| {
-        let mut for_nobody = Vec::new();
+        let mut for_unknown = Vec::new();
         for (id, method) in methods_of_the_contract().into_iter().enumerate() {
-            // In each field the same player, who exists for none of them.
+            // The same unknown player in each field.
             let player = i32::try_from(id).unwrap() + 1_000_000;
             let message = contract::with_all_ids(&method, player);
             let mut refused = None;
@@ -114,16 +114,16 @@ fn every_call_that_names_a_player_counts_for_them() {
                 Some(status) if status.code() == Code::ResourceExhausted => {
                     is_rate_limited(status);
                 }
-                _ => for_nobody.push(method.name().to_owned()),
+                _ => for_unknown.push(method.name().to_owned()),
             }
         }
-        for_nobody.sort();
-        assert_eq!(for_nobody, ["BatchGetBalances", "GetHeist", "WatchPoints"]);
+        for_unknown.sort();
+        assert_eq!(for_unknown, ["BatchGetBalances", "GetHeist", "WatchPoints"]);
     });
 }
 
 #[test]
-fn an_award_counts_for_who_signed_up_and_not_for_who_referred_them() {
+fn an_award_counts_for_the_referred_player() {
     World::setup().rates(once_a_minute()).run(async |world| {
         let ada = world.player("Ada").await;
         let friends = world.crowd("Friend", 20).await;
@@ -136,7 +136,7 @@ fn an_award_counts_for_who_signed_up_and_not_for_who_referred_them() {
 }
 
 #[test]
-fn malformed_calls_count_and_calls_for_nobody_do_not() {
+fn malformed_calls_count_and_calls_without_a_player_do_not() {
     World::setup().rates(once_a_minute()).run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
@@ -171,7 +171,7 @@ fn each_replica_counts_for_itself_and_the_cooldown_holds_for_all() {
 }
 
 #[test]
-fn while_heists_are_off_nobody_is_counted() {
+fn calls_are_not_counted_while_heists_are_off() {
     let setup = World::setup().rates(once_a_minute()).switched_off();
     setup.run(async |world| {
         for _ in 0..3 {

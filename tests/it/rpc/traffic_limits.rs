@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use heist::{pb::GetBalanceRequest, server::Server};
-use sqlx::Connection as _;
 use tokio::time::Instant;
 use tonic::{
     Code::{ResourceExhausted, Unavailable},
@@ -15,21 +14,16 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use crate::harness::{PATIENCE, Refusal, World, connect, until};
 
 #[test]
-fn a_call_too_many_is_refused_at_once_and_health_is_told_all_the_same() {
+fn a_call_beyond_the_limit_is_refused_at_once_and_health_answers() {
     let setup = World::setup().traffic(|traffic| traffic.calls = 2);
     setup.run(async |world| {
         let robbers = world.crowd("Robber", 2).tokens(1).await;
         let victims = world.crowd("Victim", 2).points(1000).await;
-        let mut application = world.session().await;
-        let mut transaction = application.begin().await.unwrap();
-        sqlx::query(r#"SELECT FROM "User" WHERE "id" = ANY($1) FOR UPDATE"#)
-            .bind(victims.iter().map(|victim| victim.id).collect::<Vec<_>>())
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let both = [&victims[0], &victims[1]];
+        let transaction = world.application_with_locks(&both).await;
         let first = tokio::spawn(robbers[0].robs(&victims[0]));
         let second = tokio::spawn(robbers[1].robs(&victims[1]));
-        world.so_many_wait_for_a_lock(2).await;
+        world.sessions_wait_for_a_lock(2).await;
 
         let refused = world.get_balance(victims[0].id).await.unwrap_err();
         let refusal = Refusal::from(refused).is(Unavailable, "OVERLOADED");
@@ -40,7 +34,7 @@ fn a_call_too_many_is_refused_at_once_and_health_is_told_all_the_same() {
             .await;
         assert_eq!(health.unwrap().into_inner().status, 1, "busy is not dead");
 
-        transaction.rollback().await.unwrap();
+        transaction.rollback().await;
         first.await.unwrap().unwrap();
         second.await.unwrap().unwrap();
         world.get_balance(victims[0].id).await.unwrap();
@@ -48,7 +42,7 @@ fn a_call_too_many_is_refused_at_once_and_health_is_told_all_the_same() {
 }
 
 #[test]
-fn a_server_has_so_many_streams_and_a_place_is_free_again_when_one_ends() {
+fn streams_are_limited_per_server() {
     let setup = World::setup().traffic(|traffic| traffic.streams = 2);
     setup.run(async |world| {
         let ada = world.player("Ada").await;
@@ -70,7 +64,7 @@ fn a_server_has_so_many_streams_and_a_place_is_free_again_when_one_ends() {
 }
 
 #[test]
-fn a_player_has_so_many_streams_and_others_have_their_own() {
+fn streams_are_limited_per_player() {
     let setup = World::setup().traffic(|traffic| traffic.player_streams = 2);
     setup.run(async |world| {
         let ada = world.player("Ada").await;
@@ -133,7 +127,7 @@ fn a_call_with_too_large_headers_is_refused_and_the_connection_stays() {
 }
 
 #[test]
-fn an_old_connection_is_left_for_a_new_one_and_its_streams_say_so() {
+fn old_connections_are_closed_and_their_streams_end_with_a_reason() {
     let setup = World::setup().traffic(|traffic| {
         traffic.connection_age = Some(Duration::from_millis(500));
         // The old one may still be there.
@@ -155,7 +149,7 @@ fn an_old_connection_is_left_for_a_new_one_and_its_streams_say_so() {
 }
 
 #[test]
-fn a_stream_that_nobody_reads_does_not_keep_the_server_from_stopping() {
+fn an_unread_stream_does_not_delay_the_shutdown() {
     World::run(async |world| {
         let options = world.options();
         let server = Server::start(options).await.unwrap();

@@ -1,4 +1,4 @@
-//! The audit: one line for each attempt to rob, award or adjust, whatever came of it.
+//! The audit: one line for each attempt to rob, award or adjust, with its outcome.
 
 use heist::pb;
 use prost::Message as _;
@@ -42,7 +42,7 @@ async fn rob(channel: &Channel, token: Option<&str>, asked: &pb::ExecuteHeistReq
 }
 
 #[test]
-fn every_attempt_is_a_line_whatever_came_of_it() {
+fn every_attempt_is_one_audit_line() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
@@ -112,7 +112,10 @@ fn every_attempt_is_a_line_whatever_came_of_it() {
         assert_eq!(first["ipAddress"], "127.0.0.1");
         assert!(first["duration_ms"].as_f64().unwrap() > 0.0);
         assert_eq!(lines[1]["replayed"], true);
-        assert_eq!(lines[2]["attackerId"], ada.id, "whom it was about");
+        assert_eq!(
+            lines[2]["attackerId"], ada.id,
+            "the player that the award was for"
+        );
         assert_eq!(lines[6]["delta"], 3);
         assert_eq!(lines[6]["why"], "asked for by [e-mail] today");
 
@@ -130,19 +133,14 @@ fn every_attempt_is_a_line_whatever_came_of_it() {
 }
 
 #[test]
-fn a_caller_who_does_not_wait_is_in_the_audit_too() {
+fn a_cancelled_call_is_in_the_audit() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
         let issuer = Issuer::new();
         let server = guarded(world, &issuer).serving().await;
         let channel = connect(server.address).await;
-        let mut transaction = world.pool.begin().await.unwrap();
-        sqlx::query(r#"SELECT FROM "User" WHERE "id" = $1 FOR UPDATE"#)
-            .bind(ben.id)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let transaction = ben.locked().await;
         let asked = pb::ExecuteHeistRequest {
             attacker_id: ada.id,
             victim_id: ben.id,
@@ -150,18 +148,18 @@ fn a_caller_who_does_not_wait_is_in_the_audit_too() {
         };
         let token = issuer.player(ada.id);
         let call = tokio::spawn(async move { rob(&channel, Some(&token), &asked).await });
-        world.somebody_waits_for_a_lock().await;
+        world.a_session_waits_for_a_lock().await;
         call.abort();
         let lines = audit(&server, 1).await;
         assert_eq!(lines[0]["event"], "HEIST_ABANDONED");
         assert_eq!(lines[0]["victimId"], ben.id);
-        transaction.rollback().await.unwrap();
+        transaction.rollback().await;
         assert_eq!(server.stopped_by("TERM").await.code, Some(0));
     });
 }
 
 #[test]
-fn nobody_can_forge_a_line_in_either_format() {
+fn player_names_cannot_forge_log_lines() {
     World::run(async |world| {
         let ada = world.player("Ada").await;
         let issuer = Issuer::new();

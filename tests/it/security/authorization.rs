@@ -1,4 +1,4 @@
-//! Who may call what, for every RPC of the contract: a new one fails here until it is listed.
+//! The callers that each RPC admits. A new RPC fails here until the table has it.
 
 use std::collections::BTreeSet;
 
@@ -16,32 +16,32 @@ use crate::harness::{
     wire::{Method, methods_of_the_contract},
 };
 
-/// Ada, who acts, and Ben, whom she robs.
+/// The ids of Ada, the attacker, and of Ben, the victim.
 const ADA: i32 = 1;
 const BEN: i32 = 2;
 
-/// What the table of docs/security.md says of an RPC.
+/// A row of the table in docs/security.md.
 struct Row {
     rpc: &'static str,
     scope: &'static str,
-    /// A good call about Ada.
+    /// A valid call about Ada.
     call: Vec<u8>,
     players: Players,
 }
 
 enum Players {
-    /// None at all.
+    /// No player.
     Refused,
-    /// Ada, and nobody else.
+    /// Only the player that the call names.
     Themselves,
-    /// Whoever asks, with a call about nobody in particular.
-    Everybody,
-    /// Ada and Ben, who were both in the heist; to others it does not exist.
+    /// Every player, for a call that names none.
+    AnyCaller,
+    /// The two players of the heist; for others it does not exist.
     Involved,
 }
 
 fn table(heist_id: i64) -> Vec<Row> {
-    use Players::{Everybody, Involved, Refused, Themselves};
+    use Players::{AnyCaller, Involved, Refused, Themselves};
     let row = |rpc, scope, call: Vec<u8>, players| Row {
         rpc,
         scope,
@@ -77,7 +77,7 @@ fn table(heist_id: i64) -> Vec<Row> {
         ),
         row("ListHeists", "heist.read", about(ADA), Themselves),
         row("GetHeistStats", "heist.read", about(ADA), Themselves),
-        row("GetLeaderboard", "heist.read", vec![], Everybody),
+        row("GetLeaderboard", "heist.read", vec![], AnyCaller),
         row("GetLeaderboard", "heist.read", about(ADA), Themselves),
         row("WatchPoints", "heist.read", vec![], Refused),
         row("AwardToken", "token.award", pair(ADA, BEN), Refused),
@@ -182,7 +182,7 @@ fn method(row: &Row) -> Method {
 }
 
 #[test]
-fn every_rpc_lets_in_those_of_the_table_and_nobody_else() {
+fn every_rpc_admits_exactly_the_callers_of_the_table() {
     World::run(async |world| {
         let ada = world.player("Ada").points(100).tokens(5).await;
         let ben = world.player("Ben").points(1000).await;
@@ -216,7 +216,7 @@ fn every_rpc_lets_in_those_of_the_table_and_nobody_else() {
             for (player, may) in match row.players {
                 Players::Refused => [(ada, false), (ben, false), (cleo, false)],
                 Players::Themselves => [(ada, true), (ben, false), (cleo, false)],
-                Players::Everybody => [(ada, true), (ben, true), (cleo, true)],
+                Players::AnyCaller => [(ada, true), (ben, true), (cleo, true)],
                 Players::Involved => [(ada, true), (ben, true), (cleo, false)],
             } {
                 let token = issuer.player(player);
@@ -241,13 +241,13 @@ fn every_rpc_lets_in_those_of_the_table_and_nobody_else() {
     });
 }
 
-/// A heist between the two, which the table asks for.
+/// The id of a heist between the two.
 async fn first_heist(ada: &crate::harness::Player, ben: &crate::harness::Player) -> i64 {
     let answer = ada.robs(ben).await.unwrap();
     answer.heist.unwrap().id
 }
 
-/// Refused or not, it was for other reasons than who called.
+/// Whether authentication and authorization admitted the call.
 fn was_let_in(outcome: &Result<(), Status>) -> bool {
     let code = outcome.as_ref().err().map(Status::code);
     !matches!(code, Some(Unauthenticated | PermissionDenied))
@@ -273,7 +273,7 @@ fn a_batch_with_one_foreign_player_in_it_is_refused_whole() {
 }
 
 #[test]
-fn a_page_token_of_somebody_else_leads_nowhere() {
+fn a_page_token_of_another_player_is_refused() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(3).await;
         let ben = world.player("Ben").await;
@@ -303,7 +303,7 @@ fn a_page_token_of_somebody_else_leads_nowhere() {
 }
 
 #[test]
-fn the_books_say_which_service_adjusted_a_balance() {
+fn an_adjustment_records_the_service_that_made_it() {
     World::run(async |world| {
         let ada = world.player("Ada").await;
         let issuer = Issuer::new();

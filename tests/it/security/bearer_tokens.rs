@@ -1,4 +1,4 @@
-//! Which bearer tokens count, and how keys are replaced while the server runs.
+//! Verification of bearer tokens, and the replacement of keys while the server runs.
 
 use std::fs;
 
@@ -67,7 +67,7 @@ fn signed(private_key: &str) -> String {
 }
 
 #[test]
-fn a_token_has_to_be_signed_current_and_for_us() {
+fn a_token_must_be_signed_current_and_for_this_audience() {
     World::run(async |world| {
         let issuer = Issuer::new();
         let (server, channel) = world.guarded(issuer.options()).await;
@@ -130,7 +130,7 @@ fn a_token_has_to_be_signed_current_and_for_us() {
 }
 
 #[test]
-fn what_is_no_token_is_refused() {
+fn malformed_tokens_are_refused() {
     World::run(async |world| {
         let issuer = Issuer::new();
         let (server, channel) = world.guarded(issuer.options()).await;
@@ -202,16 +202,19 @@ fn what_is_no_token_is_refused() {
         ] {
             is_refused(
                 knock_with(&channel, headers).await,
-                "has to be one bearer token",
+                "must be one bearer token",
             );
         }
-        is_refused(knock_with(&channel, &[]).await, "A bearer token is needed");
+        is_refused(
+            knock_with(&channel, &[]).await,
+            "A bearer token is required",
+        );
         server.stop(PATIENCE).await;
     });
 }
 
 #[test]
-fn each_kind_of_key_verifies_its_own_algorithm_alone() {
+fn each_key_verifies_only_its_algorithm() {
     World::run(async |world| {
         let folder = Folder::new();
         let ed25519 = KeyPair::generate_for(&PKCS_ED25519).unwrap();
@@ -224,7 +227,7 @@ fn each_kind_of_key_verifies_its_own_algorithm_alone() {
         let claims = with(&json!({"scope": "heist.read"}));
         for (name, _, public) in &keys {
             let file = folder.file(name, public);
-            let (server, channel) = world.guarded(jwt(KeyFile::Public(file))).await;
+            let (server, channel) = world.guarded(jwt(KeyFile::Public(file.into()))).await;
             for (other, private, _) in &keys {
                 let outcome = knock(&channel, &signed(private)).await;
                 if name == other {
@@ -241,7 +244,7 @@ fn each_kind_of_key_verifies_its_own_algorithm_alone() {
                     is_refused(knock(&channel, &token).await, "not valid");
                 }
             }
-            // A key in the token itself is nobody's.
+            // A key in the token itself is not used.
             let header = json!({"alg": "HS256", "jwk": {"kty": "oct", "k": "c2VjcmV0"}});
             let token = hs256(&header, &claims, b"secret");
             is_refused(knock(&channel, &token).await, "not valid");
@@ -249,7 +252,7 @@ fn each_kind_of_key_verifies_its_own_algorithm_alone() {
         }
         let all: String = keys.iter().map(|(_, _, public)| public.as_str()).collect();
         let file = folder.file("all", all);
-        let (server, channel) = world.guarded(jwt(KeyFile::Public(file))).await;
+        let (server, channel) = world.guarded(jwt(KeyFile::Public(file.into()))).await;
         for (_, private, _) in &keys {
             knock(&channel, &signed(private)).await.unwrap();
         }
@@ -264,7 +267,7 @@ fn ed25519_jwk(key: &KeyPair, kid: &str) -> Value {
 }
 
 #[test]
-fn keys_of_a_set_are_chosen_by_their_name() {
+fn keys_of_a_set_are_chosen_by_kid() {
     World::run(async |world| {
         let folder = Folder::new();
         let old = KeyPair::generate_for(&PKCS_ED25519).unwrap();
@@ -280,7 +283,7 @@ fn keys_of_a_set_are_chosen_by_their_name() {
             {"kty": "of the future", "kid": "x"},
         ]});
         let file = folder.file("jwks.json", set.to_string());
-        let (server, channel) = world.guarded(jwt(KeyFile::Jwks(file))).await;
+        let (server, channel) = world.guarded(jwt(KeyFile::Jwks(file.into()))).await;
         for key in [&old, &new, &p256] {
             knock(&channel, &signed(&key.serialize_pem()))
                 .await
@@ -309,14 +312,14 @@ fn keys_of_a_set_are_chosen_by_their_name() {
 }
 
 #[test]
-fn files_that_hold_no_good_key_stop_the_start() {
+fn files_without_a_valid_key_stop_the_start() {
     World::run(async |world| {
         let folder = Folder::new();
         let p384 = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
         let ed25519 = KeyPair::generate_for(&PKCS_ED25519).unwrap();
-        let secret = || KeyFile::Secret(folder.path("keys"));
-        let public = || KeyFile::Public(folder.path("keys"));
-        let jwks = || KeyFile::Jwks(folder.path("keys"));
+        let secret = || KeyFile::Secret(folder.path("keys").into());
+        let public = || KeyFile::Public(folder.path("keys").into());
+        let jwks = || KeyFile::Jwks(folder.path("keys").into());
         let oct = json!({"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}).to_string();
         let many: Vec<Value> = (0..17).map(|_| ed25519_jwk(&ed25519, "many")).collect();
         for (keys, content, complaint) in [
@@ -392,7 +395,9 @@ fn keys_follow_a_symlink_and_survive_a_bad_file() {
         let [first, second] = [new_secret(), new_secret()];
         let link = folder.path("secret");
         swap_symlink(&link, &folder.file("1", &first));
-        let (server, channel) = world.guarded(jwt(KeyFile::Secret(link.clone()))).await;
+        let (server, channel) = world
+            .guarded(jwt(KeyFile::Secret(link.clone().into())))
+            .await;
         let claims = with(&json!({"scope": "heist.read"}));
         let token = |secret: &str| hs256(&json!({"alg": "HS256"}), &claims, secret.as_bytes());
         knock(&channel, &token(&first)).await.unwrap();
@@ -468,7 +473,7 @@ fn health_and_reflection_need_no_token() {
 }
 
 #[test]
-fn strangers_are_not_even_read() {
+fn unauthenticated_bodies_are_not_read() {
     World::run(async |world| {
         let (server, channel) = world.guarded(Issuer::new().options()).await;
         for method in crate::harness::wire::methods_of_the_contract() {

@@ -1,4 +1,4 @@
-//! Settings of keys and certificates that make no sense, and `heist token`.
+//! Invalid settings of keys and certificates, and `heist token`.
 
 use std::fs;
 
@@ -14,11 +14,11 @@ use crate::harness::{
     wire::Method,
 };
 
-/// A database that nobody is at: none of these settings gets so far.
-const NOBODY_THERE: &str = "postgres://app@127.0.0.1:1/app";
+/// A port without a listener. Each of these starts must fail before it connects.
+const UNREACHABLE_DATABASE: &str = "postgres://app@127.0.0.1:1/app";
 
 async fn serve(settings: &[(&str, &str)]) -> Ended {
-    let mut heist = Heist::serve().env("DATABASE_URL", NOBODY_THERE);
+    let mut heist = Heist::serve().env("DATABASE_URL", UNREACHABLE_DATABASE);
     for (name, value) in settings {
         heist = heist.env(name, value);
     }
@@ -26,7 +26,7 @@ async fn serve(settings: &[(&str, &str)]) -> Ended {
 }
 
 #[test]
-fn settings_that_make_no_sense_stop_the_start_with_one_line() {
+fn contradicting_security_settings_stop_the_start_with_one_line() {
     const NONE: (&str, &str) = ("HEIST_AUTH", "none");
     const JWT: (&str, &str) = ("HEIST_AUTH", "jwt");
     const SECRET: (&str, &str) = ("HEIST_JWT_SECRET_FILE", "/nothing/secret");
@@ -59,7 +59,7 @@ fn settings_that_make_no_sense_stop_the_start_with_one_line() {
             ),
             (
                 &[JWT, ISSUER, AUDIENCE],
-                "needs one of HEIST_JWT_SECRET_FILE",
+                "needs exactly one of HEIST_JWT_SECRET_FILE",
             ),
             (&[JWT, ISSUER, AUDIENCE, SECRET, JWKS], "and not more"),
             (&[JWT, SECRET, AUDIENCE], "needs HEIST_JWT_ISSUER"),
@@ -141,7 +141,7 @@ fn a_token_of_the_command_is_one_that_the_server_takes() {
 }
 
 #[test]
-fn a_token_that_no_server_would_take_is_not_signed() {
+fn a_token_that_every_server_would_refuse_is_not_signed() {
     runtime().block_on(async {
         let folder = Folder::new();
         let secret = folder.file("secret", new_secret());

@@ -1,4 +1,4 @@
-//! TLS with real clients: what is shown, whose certificates count, and how both are replaced.
+//! TLS with real clients: server certificates, client certificates, and their replacement.
 
 use heist::{
     auth::{self, ClientScopes},
@@ -38,15 +38,15 @@ impl World {
 fn server_files(authority: &Authority, folder: &Folder) -> TlsOptions {
     let (certificate, key) = authority.issue(&[SERVER_NAME]).files(folder);
     TlsOptions {
-        certificate,
-        key,
+        certificate: certificate.into(),
+        key: key.into(),
         client_ca: None,
     }
 }
 
 fn with_client_ca(authority: &Authority, folder: &Folder) -> TlsOptions {
     TlsOptions {
-        client_ca: Some(folder.file("ca.crt", &authority.root)),
+        client_ca: Some(folder.file("ca.crt", &authority.root).into()),
         ..server_files(authority, folder)
     }
 }
@@ -67,7 +67,7 @@ async fn award(channel: &Channel, token: Option<&str>) -> Result<(), Status> {
 }
 
 #[test]
-fn calls_go_through_tls_and_nothing_else_does() {
+fn a_tls_server_refuses_plain_text() {
     World::run(async |world| {
         let (authority, folder) = (Authority::new(), Folder::new());
         let tls = server_files(&authority, &folder);
@@ -162,7 +162,7 @@ fn certificates_are_replaced_without_dropping_connections() {
 }
 
 #[test]
-fn a_certificate_stands_for_a_service() {
+fn a_client_certificate_identifies_a_service() {
     World::run(async |world| {
         world.player("Ada").await;
         world.player("Ben").await;
@@ -214,16 +214,16 @@ fn a_certificate_stands_for_a_service() {
             .await
             .unwrap();
 
-        // Without a certificate there is health, and nothing else.
-        let nobody = authority.client(None).connect(address).await.unwrap();
+        // Without a certificate, only health checks work.
+        let without_certificate = authority.client(None).connect(address).await.unwrap();
         is_refused(
-            read_board(&nobody, Some(&issuer.service("heist.read"))).await,
+            read_board(&without_certificate, Some(&issuer.service("heist.read"))).await,
             Unauthenticated,
         );
-        let there = world.through(nobody);
+        let there = world.through(without_certificate);
         assert!(crate::rpc::health_and_reflection::is_serving(&there, "").await);
 
-        // A certificate of somebody else is no certificate, whatever name is in it.
+        // A certificate of another authority is refused, although it has the right name.
         let forged = Authority::new().issue(&["auth.internal"]);
         let forger = authority.client(Some(&forged)).connect(address).await;
         if let Ok(forger) = forger {
@@ -244,16 +244,16 @@ fn a_client_authority_alone_asks_for_its_certificates() {
         let server = world
             .with_tls(with_client_ca(&authority, &folder), auth)
             .await;
-        let identity = authority.issue(&["anybody.internal"]);
+        let identity = authority.issue(&["any.internal"]);
         let client = authority.client(Some(&identity));
         let channel = client.connect(server.address()).await.unwrap();
         read_board(&channel, None).await.unwrap();
-        let nobody = authority
+        let without_certificate = authority
             .client(None)
             .connect(server.address())
             .await
             .unwrap();
-        let refused = read_board(&nobody, None).await.unwrap_err();
+        let refused = read_board(&without_certificate, None).await.unwrap_err();
         Refusal::from(refused).is(Unauthenticated, "UNAUTHENTICATED");
         server.stop(PATIENCE).await;
     });
@@ -276,21 +276,18 @@ fn the_address_of_a_robber_is_kept_with_tls_as_well() {
             .robs(&ben)
             .await
             .unwrap();
-        let address: String = sqlx::query_scalar(r#"SELECT host("ipAddress") FROM "Heist""#)
-            .fetch_one(&world.pool)
-            .await
-            .unwrap();
-        assert_eq!(address, "127.0.0.1");
+        let address = world.address_of_the_heist().await;
+        assert_eq!(address.as_deref(), Some("127.0.0.1"));
         server.stop(PATIENCE).await;
     });
 }
 
 #[test]
-fn healthcheck_speaks_tls_where_the_server_does() {
+fn healthcheck_uses_tls_for_a_tls_server() {
     World::run(async |world| {
         let (authority, folder) = (Authority::new(), Folder::new());
         let tls = with_client_ca(&authority, &folder);
-        let certificate = tls.certificate.clone();
+        let certificate = folder.path("tls.crt");
         let server = world.with_tls(tls, auth::Options::default()).await;
         let healthcheck =
             || Heist::new(&["healthcheck"]).env("HEIST_LISTEN", server.address().to_string());

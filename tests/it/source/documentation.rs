@@ -29,37 +29,48 @@ fn code(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 
-/// What stands between backticks in the first cells of a document's tables, by row.
-fn rows(document: &str) -> Vec<[Vec<&str>; 2]> {
+/// The texts between backticks in the first three cells of each row of a document's tables.
+fn rows(document: &str) -> Vec<[Vec<&str>; 3]> {
     let rows = document.lines().filter(|line| line.starts_with("| `"));
     rows.map(|row| {
         let mut cells = row.split('|').skip(1);
-        [(); 2].map(|()| cells.next().map(code).unwrap_or_default())
+        [(); 3].map(|()| cells.next().map(code).unwrap_or_default())
     })
     .collect()
 }
 
+/// The default of a flag, as the help states it.
+fn default<'a>(help: &'a str, flag: &str) -> Option<&'a str> {
+    let (_, description) = help.split_once(&format!("{flag} <"))?;
+    let description = description.split(" --").next()?;
+    let (_, default) = description.split_once("[default: ")?;
+    let (default, _) = default.split_once(']')?;
+    Some(default).filter(|default| *default != "\"\"")
+}
+
 #[test]
-fn every_setting_is_documented_and_every_documented_setting_is_there() {
+fn settings_match_their_documentation() {
     let help = help();
-    let readme = read("README.md");
-    let (_, readme) = readme.split_once("\n## Settings\n").unwrap();
-    let (readme, _) = readme.split_once("\n## ").unwrap();
+    let settings = read("docs/settings.md");
     let email = read("docs/email.md");
     let (_, email) = email.split_once("\n## Settings\n").unwrap();
     let (email, _) = email.split_once("\n## ").unwrap();
 
-    let rows = [rows(readme), rows(email)].concat();
+    let rows = [rows(&settings), rows(email)].concat();
     let documented: BTreeSet<String> = (rows.iter())
-        .flat_map(|[variables, _]| variables.iter().map(|name| (*name).to_owned()))
+        .flat_map(|[variables, ..]| variables.iter().map(|name| (*name).to_owned()))
         .collect();
     let variables = variables(&help);
     assert!(variables.len() > 40, "{variables:?}");
     assert_eq!(variables, documented);
 
-    for flag in rows.iter().flat_map(|[_, flags]| flags) {
-        if flag.starts_with("--") {
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for [_, flags, defaults] in &rows {
+        for flag in flags.iter().filter(|flag| flag.starts_with("--")) {
             assert!(help.contains(&format!("{flag} <")), "{flag}");
+            if let Some(default) = default(&help, flag) {
+                assert!(defaults.contains(&default), "{flag}: {default}");
+            }
         }
     }
 }
@@ -79,11 +90,9 @@ fn every_reason_is_documented() {
     });
     reasons.extend(refusals.filter(|name| *name != "UNSPECIFIED"));
     assert!(reasons.len() > 20, "{reasons:?}");
-    for document in ["README.md", "docs/api/README.md"] {
-        let text = read(document);
-        for reason in &reasons {
-            let mentioned = text.contains(&format!("`{reason}`"));
-            assert!(mentioned, "{document} does not mention {reason}");
-        }
+    let document = read("docs/api/README.md");
+    for reason in &reasons {
+        let mentioned = document.contains(&format!("`{reason}`"));
+        assert!(mentioned, "docs/api/README.md does not mention {reason}");
     }
 }

@@ -1,9 +1,9 @@
 //! The imports of a crate's source, resolved to files.
 //!
 //! A small lexer drops comments and literals. It leaves two kinds of paths: those of `use`
-//! declarations, and those in code. A path that starts with `crate`, `self`, `super`, a child module
-//! or an imported name is followed, through re-exports, to the file that defines its item. Inline
-//! modules named `tests` are left out.
+//! declarations, and those in code. A path that starts with `crate`, `self`, `super`, a child
+//! module or an imported name is followed, through re-exports, to the file that defines its item.
+//! Inline modules named `tests` are left out.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -22,11 +22,11 @@ const INLINE: [(&str, &str); 1] = [("players/mod.rs", "SELECT EXISTS (SELECT FRO
 const READ_EVERYTHING: [&str; 3] = [
     "check/books.sql",
     // Of its index, in which there is only what is queued or parked.
-    "emails/backlog.sql",
+    "emails/queue_counts.sql",
     "leaderboard/distribution.sql",
 ];
 
-/// The largest batch of orders, and of players in one request with the one who asks.
+/// The largest batch of orders, and the most players in one request, the viewer included.
 const LARGEST_BATCH: i32 = 128;
 const LARGEST_REQUEST: i32 = 201;
 /// A page of the largest size, and a row more.
@@ -124,7 +124,7 @@ fn parameters(statement: &str) -> Vec<String> {
         "emails/list.sql" => ["NULL", "42"]
             .map(|player| format!("'{{FAILED,UNKNOWN}}', {player}, 100"))
             .to_vec(),
-        "emails/move.sql" => ["NULL, NULL", "42, NULL", "42, '{1600042}'"]
+        "emails/requeue_or_drop.sql" => ["NULL, NULL", "42, NULL", "42, '{1600042}'"]
             .map(|which| format!("'{{FAILED,UNKNOWN}}', 'QUEUED', {which}"))
             .to_vec(),
         other => panic!("{other} is new: say with which parameters it is called"),
@@ -273,7 +273,7 @@ async fn plans(
     plans.into_iter()
 }
 
-/// Where a plan reads back through everybody's rows to find the newest of one player.
+/// Places where a plan scans the rows of all players backwards to find the newest of one player.
 fn searched_backwards(plan: &str) -> Vec<&str> {
     let lines: Vec<&str> = plan.lines().map(str::trim).collect();
     (lines.windows(3))

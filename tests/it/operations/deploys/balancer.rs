@@ -22,7 +22,7 @@ pub struct Balancer {
     _process: Child,
 }
 
-/// One that nobody listens at.
+/// An address without a listener.
 pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()

@@ -40,12 +40,12 @@ struct Tally {
     over: AtomicBool,
 }
 
-/// What came of it.
+/// The result of the load.
 pub struct Outcome {
     pub heists: u64,
     pub retries: u64,
     pub failed: u64,
-    /// Rows in the books that nobody was told of, or the other way round.
+    /// Heists in the books without an answer, and answers without a heist in the books.
     pub unaccounted: i64,
     pub streams_resumed: u64,
     /// None of them was missed, and none came twice.

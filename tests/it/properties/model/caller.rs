@@ -56,13 +56,13 @@ impl Caller {
         history
     }
 
-    /// Ids that no program can know before.
+    /// Fills in ids that a program cannot know beforehand.
     fn with_what_was_learnt(&self, call: Call) -> Call {
         match call {
             Call::Mark { user, up_to: 0, .. } => {
                 let listed = self.notes.get(&user).map_or(&[][..], Vec::as_slice);
                 let every_other: Vec<i64> = listed.iter().step_by(2).copied().collect();
-                // An id of nobody's where nothing was listed: the call has to name something.
+                // The call must name an id; without a listed one it names an unknown one.
                 let ids = if every_other.is_empty() {
                     vec![i64::MAX]
                 } else {
@@ -261,7 +261,7 @@ impl Caller {
 /// A refusal as programs see it.
 struct Refused {
     reason: String,
-    /// Whom it is about, where it says so.
+    /// The player that the refusal names, if any.
     user: Option<i32>,
 }
 

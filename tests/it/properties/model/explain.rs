@@ -1,18 +1,16 @@
-//! Finds an order of one call at a time in which the model gives every answer of a history.
+//! Finds a sequential order of calls in which the model gives every answer of a history.
 //!
-//! The order of the calls that changed something is not searched for: it is that of the ledger
-//! (see [`super::ledger`]). This is a sound witness. A number is drawn while the players' rows
-//! are locked, so that two changes of one player are numbered in the order in which the second
-//! saw the first; and it is drawn between the call and its answer, so that a call that began
-//! after another was answered has the higher number. The latter is checked, not believed.
+//! The order of the changes is not searched for: the ledger gives it (see [`super::ledger`]). This
+//! is a sound witness. A number is drawn while the players' rows are locked, so that two changes of
+//! one player are numbered in their order. It is drawn between the call and its answer, so that a
+//! call that began after another was answered has the higher number. The latter is checked.
 //!
-//! What changed nothing has to fit in somewhere: after every change that was answered before it
-//! was called, before every change that was called after it was answered, and not before
-//! anything told by an answer that came before it was called. A refusal has been decided with
-//! its players locked, and needs one place for both. What is read without a lock tells of each
-//! player for themselves: PostgreSQL may show the commits of two players who have nothing to do
-//! with each other in another order than they drew their numbers. So reads are explained player
-//! by player (linearizability is local: a history is explained if that of each object is).
+//! A call that changed nothing must fit into the order: after every change that was answered before
+//! the call began, before every change that was called after its answer, and not before anything
+//! that an earlier answer reported. A refusal was decided with its players locked, and needs one
+//! place for both. A read takes no lock, and PostgreSQL may show the commits of two unrelated players
+//! in another order than that of their numbers. So reads are explained player by player
+//! (linearizability is local: a history is linearizable if that of each object is).
 
 use std::{
     collections::{HashMap, HashSet},
@@ -92,7 +90,9 @@ impl Evidence<'_> {
                 .filter(|(index, operation)| !taken.contains(index) && caused(operation, change));
             let (index, operation) = candidates
                 .min_by_key(|(_, operation)| (operation.answered.is_none(), operation.invoked))
-                .ok_or_else(|| format!("nobody was answered {change:?}, which is in the books"))?;
+                .ok_or_else(|| {
+                    format!("no caller was answered {change:?}, which is in the books")
+                })?;
             taken.insert(index);
             order.push(operation);
         }

@@ -50,7 +50,7 @@ pub enum Read {
     UnreadCount(i32),
 }
 
-/// A call and what came of it.
+/// A call and its outcome.
 #[derive(Clone, Debug)]
 pub struct Operation {
     #[expect(dead_code, reason = "a report shows it")]
@@ -156,9 +156,9 @@ pub enum Fact {
     Unread(i32, i32),
     /// The referral of the first player earned the second a token.
     EarnedBy(i32, i32),
-    /// It earned somebody a token, but not, or no longer, this player.
+    /// The referral earned a token for another player, or for one deleted since.
     EarnedByAnother(i32, i32),
-    /// The account of the first player names a referrer, who is not the second.
+    /// The account of the first player names another referrer than the second.
     ReferredByAnother(i32, i32),
     /// There is no such referred player.
     NoReferred(i32),
@@ -169,9 +169,8 @@ pub enum Fact {
     Heist(Robbed),
 }
 
-/// What changes by itself, so that its changes have an order. Whoever changes a player has
-/// them locked; who referred a player, and for whom that earned a token, is read without
-/// a lock on that player.
+/// An object whose changes have one order. A change of a player holds the lock on that player. The
+/// referrer of a player, and the award for the referral, are read without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Object {
     Player(i32),

@@ -1,11 +1,9 @@
-//! The order in which the books were changed, as the database saw it.
+//! The order of all changes, as the database made them.
 //!
-//! Triggers that only these tests have write down, in the transaction that makes it, every
-//! change with a number of the ledger's sequence. Heists, awards and adjustments have drawn
-//! theirs already; what has none, a deletion and the marking of notifications, draws one here.
-//! Either way the number is drawn while the rows of the players in question are locked, so that
-//! for each player the numbers grow in the order of the commits, and every number is drawn
-//! between the call and its answer.
+//! Triggers of these tests record every change in its own transaction, with a number of the ledger's
+//! sequence. Heists, awards and adjustments have such a number as their id. Deletions and the marking
+//! of notifications draw one here. Each number is drawn while the rows of its players are locked, so
+//! that for each player the numbers grow in commit order, and between the call and its answer.
 
 use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
@@ -76,7 +74,7 @@ pub async fn changes(pool: &PgPool) -> Vec<Change> {
         .unwrap()
 }
 
-/// Which notification told whom of what.
+/// The ids of notifications, by player and ledger id.
 pub async fn note_ids(pool: &PgPool) -> NoteIds {
     let rows: Vec<(i32, i64, i64)> = sqlx::query_as("SELECT user_id, ledger_id, id FROM test.note")
         .fetch_all(pool)

@@ -1,13 +1,13 @@
-//! Random programs of all calls at once, against a model that does one call at a time.
+//! Random concurrent programs of all calls, checked against a sequential model.
 //!
-//! Callers race, repeat each other's request ids, rob players whom the application deletes
-//! under their hands, and read in between. Their history, with the times of every call and
-//! answer, is then [explained](explain) by a [model](sequential) that knows no concurrency, or
-//! the test fails with the part of it that cannot be.
+//! Callers race, repeat each other's request ids, rob players that the application deletes meanwhile,
+//! and read in between. Their history, with the times of every call and answer, must be
+//! [explained](explain) by a sequential [model](sequential). Otherwise the test fails with the
+//! smallest part of the history that the model cannot explain.
 //!
-//! `HEIST_MODEL_MINUTES=120 cargo test --release --test it model` goes on for so long, with a
-//! new program each time; `HEIST_MODEL_SEED=7` plays one program again. The seed determines what
-//! is called, not who wins: it may take some repetitions, which `HEIST_MODEL_MINUTES` makes too.
+//! `HEIST_MODEL_MINUTES=120 cargo test --release --test it model` runs new programs for two hours.
+//! `HEIST_MODEL_SEED=7` repeats one program. The seed determines the calls, not their interleaving, so
+//! that a failure may need repetitions, for which `HEIST_MODEL_MINUTES` also serves.
 
 mod caller;
 mod explain;
@@ -39,18 +39,18 @@ const PROGRAMS: usize = 6;
 const FOREVER: Duration = Duration::from_hours(24);
 
 #[test]
-fn a_model_of_one_call_at_a_time_explains_what_many_at_once_were_answered() {
+fn a_sequential_model_explains_concurrent_answers() {
     play_programs(false);
 }
 
 #[test]
-fn the_model_explains_what_was_answered_while_connections_died() {
+fn a_sequential_model_explains_answers_under_connection_loss() {
     play_programs(true);
 }
 
 /// Or else the two tests above would say nothing.
 #[test]
-fn one_false_number_in_a_history_is_found_and_shown_without_what_explains_nothing() {
+fn one_false_number_in_a_history_is_found_and_minimized() {
     let seed = seed();
     let program = Program::random(seed, false);
     play(&program, false, |evidence| {

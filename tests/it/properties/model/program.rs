@@ -1,5 +1,4 @@
-//! Random programs. The same seed makes the same program; how its callers race is up to the
-//! machine.
+//! Random programs. A seed determines the program, but not the interleaving of its callers.
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use uuid::Uuid;
@@ -9,9 +8,9 @@ use super::{
     sequential::{Rules, Start},
 };
 
-/// Those who rob each other.
+/// Players that rob each other.
 const ROBBERS: i32 = 6;
-/// Those who signed up with somebody's code, or with nobody's, and can be robbed too.
+/// Players that signed up with or without a referral code. They can be robbed, too.
 const SIGNUPS: i32 = 8;
 const CALLERS: usize = 8;
 const CALLS_EACH: usize = 45;
@@ -26,8 +25,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// With `faults`, nothing whose effect could not be told from that of another call, should
-    /// its answer be lost.
+    /// With `faults`, answers may get lost. The program then holds only calls whose effects can be
+    /// told apart in the books.
     pub fn random(seed: u64, faults: bool) -> Self {
         let mut random = Random(StdRng::seed_from_u64(seed));
         let rules = Rules {
@@ -83,8 +82,8 @@ impl Random {
         self.0.random_range(1..=ROBBERS)
     }
 
-    /// Mostly somebody whom the others are after, too; now and then nobody.
-    fn anybody(&mut self) -> i32 {
+    /// Mostly a player that other callers use, too; in one of twenty cases an unknown id.
+    fn player(&mut self) -> i32 {
         match self.0.random_range(0..20) {
             0 => ROBBERS + SIGNUPS + 1,
             1..=6 => self.signup(),
@@ -100,39 +99,39 @@ impl Random {
         match self.0.random_range(0..100) {
             0..=34 => Call::Rob {
                 attacker: if self.one_in(8) {
-                    self.anybody()
+                    self.player()
                 } else {
                     self.robber()
                 },
-                victim: self.anybody(),
+                victim: self.player(),
                 request_id: (faults || self.one_in(2)).then(|| self.pick(request_ids)),
             },
             35..=46 => Call::Award {
                 referrer: if self.one_in(8) {
-                    self.anybody()
+                    self.player()
                 } else {
                     self.robber()
                 },
                 referred: if self.one_in(12) {
-                    self.anybody()
+                    self.player()
                 } else {
                     self.signup()
                 },
             },
             47..=56 => Call::Adjust {
-                user: self.anybody(),
+                user: self.player(),
                 delta: self.pick(&[-3, -1, 1, 2, 5]),
                 request_id: self.pick(request_ids),
             },
-            // Each player has one device on which notifications are read: two that marked the
-            // same ones at once could not be told apart in the books.
+            // One caller marks the notifications of a player: two that marked the same ones at once
+            // could not be told apart in the books.
             57..=62 if !faults => Call::Mark {
                 user: i32::try_from(1 + caller).expect("a few"),
                 up_to: if self.one_in(2) { i64::MAX } else { 0 },
                 ids: Vec::new(),
             },
             63 => Call::Delete {
-                user: self.anybody(),
+                user: self.player(),
             },
             _ => Call::Read(self.read(caller)),
         }
@@ -140,20 +139,20 @@ impl Random {
 
     fn read(&mut self, caller: usize) -> Read {
         match self.0.random_range(0..11) {
-            0 => Read::Balance(self.anybody()),
-            1 => Read::Balances((0..3).map(|_| self.anybody()).collect()),
-            2 => Read::Statement(self.anybody()),
-            // One that this caller has heard of.
+            0 => Read::Balance(self.player()),
+            1 => Read::Balances((0..3).map(|_| self.player()).collect()),
+            2 => Read::Statement(self.player()),
+            // Replaced by a heist that this caller knows.
             3 => Read::Heist(0),
-            4 => Read::Heists(self.anybody()),
-            5 => Read::Stats(self.anybody()),
+            4 => Read::Heists(self.player()),
+            5 => Read::Stats(self.player()),
             6 | 7 => Read::Eligibility {
                 attacker: self.robber(),
-                victims: vec![self.anybody(), self.anybody()],
+                victims: vec![self.player(), self.player()],
             },
             8 => Read::Leaderboard,
             9 => Read::Notifications(i32::try_from(1 + caller).expect("a few")),
-            _ => Read::UnreadCount(self.anybody()),
+            _ => Read::UnreadCount(self.player()),
         }
     }
 }

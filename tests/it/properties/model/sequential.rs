@@ -1,7 +1,7 @@
-//! The service as a program for one caller at a time, in memory: the rules of the README once
-//! more, written without looking at `src/domain`.
+//! The service as a sequential program in memory: the documented rules, implemented independently of
+//! `src/domain`.
 //!
-//! Nothing here knows of time: a cooldown or a protection, once begun, outlasts every history.
+//! The model has no clock: a cooldown or a protection, once begun, outlasts every history.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -53,7 +53,7 @@ pub struct Model {
     heists: BTreeMap<i64, Robbed>,
     heist_ids: HashMap<Uuid, i64>,
     adjustments: HashMap<Uuid, (i32, i32)>,
-    /// For whom the referral of a player earned a token; `None`: deleted since.
+    /// The player that earned the token for a referral; `None` if deleted since.
     earned: HashMap<i32, Option<i32>>,
     note_ids: NoteIds,
 }
@@ -294,7 +294,7 @@ impl Model {
 
     fn tell(&mut self, user: i32, ledger_id: i64, kind: NoteKind, points: i32, after: i32) {
         let id = self.note_ids.get(&(user, ledger_id)).copied();
-        let player = self.players.get_mut(&user).expect("somebody is told");
+        let player = self.players.get_mut(&user).expect("the player exists");
         player.notes.push(Note {
             id: id.unwrap_or_default(),
             kind,
@@ -369,7 +369,7 @@ impl Model {
         }
     }
 
-    /// For a reader who has to find out what went wrong.
+    /// The state of a player, for the message of a failed test.
     pub fn describe(&self, user: i32) -> String {
         match self.players.get(&user) {
             Some(player) => format!("{user}: {player:?}"),

@@ -4,7 +4,7 @@ use heist::pb::{BatchCheckEligibilityRequest, Eligibility, RefusalReason};
 
 use crate::{
     harness::{World, all_at_once},
-    rpc::heists::heist_refusals::{NOBODY, protected, resting},
+    rpc::heists::heist_refusals::{UNKNOWN_PLAYER, protected, resting},
 };
 
 fn victims(answer: &[Eligibility]) -> Vec<i32> {
@@ -15,7 +15,7 @@ fn victims(answer: &[Eligibility]) -> Vec<i32> {
 }
 
 #[test]
-fn victims_are_answered_in_the_order_asked() {
+fn victims_are_answered_in_request_order() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let crowd = world.crowd("Victim", 30).points(1000).await;
@@ -53,7 +53,14 @@ fn each_victim_has_an_answer_of_their_own() {
         let ben = world.player("Ben").points(1000).await;
         let poor = world.player("Poor").points(19).await;
         let protected = protected(world, 500).await;
-        let asked = [ada.id, NOBODY, poor.id, protected.id, ben.id, i32::MAX];
+        let asked = [
+            ada.id,
+            UNKNOWN_PLAYER,
+            poor.id,
+            protected.id,
+            ben.id,
+            i32::MAX,
+        ];
         let answer = world.eligibilities(ada.id, &asked).await;
         let reasons: Vec<RefusalReason> = answer.iter().map(Eligibility::reason).collect();
         assert_eq!(
@@ -72,11 +79,14 @@ fn each_victim_has_an_answer_of_their_own() {
 }
 
 #[test]
-fn an_attacker_who_does_not_exist_robs_nobody() {
+fn an_unknown_attacker_is_refused() {
     World::run(async |world| {
         let ben = world.player("Ben").points(1000).await;
         let answer = world
-            .eligibilities(NOBODY, &[ben.id, NOBODY, NOBODY + 1])
+            .eligibilities(
+                UNKNOWN_PLAYER,
+                &[ben.id, UNKNOWN_PLAYER, UNKNOWN_PLAYER + 1],
+            )
             .await;
         let reasons: Vec<RefusalReason> = answer.iter().map(Eligibility::reason).collect();
         assert_eq!(
@@ -103,7 +113,7 @@ fn a_batch_says_what_single_questions_say() {
             poor.clone(),
         ];
         let asked: Vec<i32> = (attackers.iter().map(|player| player.id))
-            .chain([NOBODY])
+            .chain([UNKNOWN_PLAYER])
             .collect();
         for attacker in &asked {
             let answer = world.eligibilities(*attacker, &asked).await;

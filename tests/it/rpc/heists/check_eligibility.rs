@@ -1,20 +1,19 @@
-//! `HeistService.CheckEligibility`: whom one could rob, and why not.
+//! `HeistService.CheckEligibility`: whether a heist is possible, or the first reason why not.
 
 use std::time::Duration;
 
 use heist::pb::{self, RefusalReason};
-use sqlx::Connection as _;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tonic::Code;
 
 use crate::{
     harness::{Player, World, snapshot, to_time},
-    rpc::heists::heist_refusals::{NOBODY, protected, resting},
+    rpc::heists::heist_refusals::{UNKNOWN_PLAYER, protected, resting},
 };
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// A heist between these two.
+/// A request without a request id.
 fn heist(attacker_id: i32, victim_id: i32) -> pb::ExecuteHeistRequest {
     pb::ExecuteHeistRequest {
         attacker_id,
@@ -83,7 +82,7 @@ async fn is_refused(world: &World, attacker_id: i32, victim_id: i32, reason: Ref
 }
 
 #[test]
-fn somebody_who_can_be_robbed_is_told_with_what_is_at_stake() {
+fn an_eligible_victim_comes_with_the_points_at_stake() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(3).await;
         let ben = world.player("Ben").points(1000).await;
@@ -107,34 +106,40 @@ fn somebody_who_can_be_robbed_is_told_with_what_is_at_stake() {
 fn robbing_oneself_is_refused_before_existence() {
     World::run(async |world| {
         let ada = world.player("Ada").points(1000).tokens(1).await;
-        for player in [ada.id, NOBODY, i32::MAX] {
+        for player in [ada.id, UNKNOWN_PLAYER, i32::MAX] {
             is_refused(world, player, player, RefusalReason::SelfTarget).await;
         }
     });
 }
 
 #[test]
-fn a_missing_attacker_is_told_before_a_missing_victim() {
+fn a_missing_attacker_is_reported_before_a_missing_victim() {
     World::run(async |world| {
         let ben = world.player("Ben").points(1000).await;
-        for victim in [ben.id, NOBODY + 1] {
-            is_refused(world, NOBODY, victim, RefusalReason::AttackerNotFound).await;
+        for victim in [ben.id, UNKNOWN_PLAYER + 1] {
+            is_refused(
+                world,
+                UNKNOWN_PLAYER,
+                victim,
+                RefusalReason::AttackerNotFound,
+            )
+            .await;
         }
     });
 }
 
 #[test]
-fn a_missing_victim_is_told_before_missing_tokens() {
+fn a_missing_victim_is_reported_before_missing_tokens() {
     World::run(async |world| {
         let ada = world.player("Ada").await;
-        for victim in [NOBODY, i32::MAX] {
+        for victim in [UNKNOWN_PLAYER, i32::MAX] {
             is_refused(world, ada.id, victim, RefusalReason::TargetNotFound).await;
         }
     });
 }
 
 #[test]
-fn missing_tokens_are_told_before_everything_about_times_and_points() {
+fn missing_tokens_are_reported_before_times_and_points() {
     World::run(async |world| {
         let spent = world.player("Spent").tokens(1).await;
         let rich = world.player("Rich").points(1000).await;
@@ -158,7 +163,7 @@ fn missing_tokens_are_told_before_everything_about_times_and_points() {
 }
 
 #[test]
-fn the_cooldown_is_told_before_everything_about_the_victim() {
+fn the_cooldown_is_reported_before_the_victims_state() {
     World::run(async |world| {
         let resting = resting(world).await;
         let poor = world.player("Poor").points(19).await;
@@ -169,7 +174,7 @@ fn the_cooldown_is_told_before_everything_about_the_victim() {
 }
 
 #[test]
-fn too_few_points_are_told_before_the_protection() {
+fn too_few_points_are_reported_before_the_protection() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let victim = protected(world, 19).await;
@@ -178,7 +183,7 @@ fn too_few_points_are_told_before_the_protection() {
 }
 
 #[test]
-fn the_protection_is_told_last() {
+fn the_protection_is_reported_last() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let victim = protected(world, 20).await;
@@ -187,21 +192,21 @@ fn the_protection_is_told_last() {
 }
 
 #[test]
-fn nothing_is_said_of_players_who_do_not_exist() {
+fn unknown_players_get_no_details() {
     World::run(async |world| {
         let ada = world.player("Ada").points(7).tokens(1).await;
-        let of_nobody = world.eligibility(ada.id, NOBODY).await;
+        let of_unknown = world.eligibility(ada.id, UNKNOWN_PLAYER).await;
         assert_eq!(
-            (of_nobody.victim_name.as_str(), of_nobody.victim_points),
+            (of_unknown.victim_name.as_str(), of_unknown.victim_points),
             ("", 0)
         );
-        assert_eq!(of_nobody.tokens_available, 1);
-        let by_nobody = world.eligibility(NOBODY, ada.id).await;
+        assert_eq!(of_unknown.tokens_available, 1);
+        let by_unknown = world.eligibility(UNKNOWN_PLAYER, ada.id).await;
         assert_eq!(
-            (by_nobody.victim_name.as_str(), by_nobody.victim_points),
+            (by_unknown.victim_name.as_str(), by_unknown.victim_points),
             ("Ada", 7)
         );
-        assert_eq!(by_nobody.tokens_available, 0);
+        assert_eq!(by_unknown.tokens_available, 0);
     });
 }
 
@@ -217,7 +222,7 @@ async fn ends(
 }
 
 #[test]
-fn cooldown_and_protection_are_told_to_the_microsecond_whatever_the_answer() {
+fn cooldown_and_protection_are_reported_to_the_microsecond() {
     World::run(async |world| {
         let resting = resting(world).await;
         let rested = world.player("Rested").await;
@@ -228,12 +233,7 @@ fn cooldown_and_protection_are_told_to_the_microsecond_whatever_the_answer() {
             .fetch_one(&world.pool)
             .await
             .unwrap();
-        let last_heist: OffsetDateTime =
-            sqlx::query_scalar(r#"SELECT "lastSpentAt" FROM "HeistToken" WHERE "userId" = $1"#)
-                .bind(resting.id)
-                .fetch_one(&world.pool)
-                .await
-                .unwrap();
+        let last_heist: OffsetDateTime = resting.last_spent_at().await;
         let cooldown = Some(last_heist + 24 * HOUR);
         let protection = Some(first_robbery + 48 * HOUR);
 
@@ -253,11 +253,11 @@ fn cooldown_and_protection_are_told_to_the_microsecond_whatever_the_answer() {
 }
 
 #[test]
-fn what_is_over_is_not_told_any_more() {
+fn ended_cooldowns_and_protections_are_not_reported() {
     World::run(async |world| {
         let ada = resting(world).await;
         let protected = protected(world, 500).await;
-        ada.last_robbed_somebody(24 * HOUR).await;
+        ada.last_heist_was(24 * HOUR).await;
         world.all_heists_were(48 * HOUR).await;
         assert_eq!(ends(world, &ada, &protected).await, (None, None));
         let said = world.eligibility(ada.id, protected.id).await;
@@ -281,7 +281,7 @@ fn without_cooldown_and_protection_there_is_no_end_to_tell() {
 }
 
 #[test]
-fn what_is_at_stake_follows_the_rules_that_are_set() {
+fn points_at_stake_follow_the_settings() {
     let setup = World::setup().rules(|rules| {
         rules.steal_percentage = 30;
         rules.max_steal_points = Some(200);
@@ -311,11 +311,11 @@ fn what_is_at_stake_follows_the_rules_that_are_set() {
 }
 
 #[test]
-fn points_below_zero_are_told_as_they_are() {
+fn negative_points_are_reported() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let debtor = world.player("Debtor").await;
-        debtor.owed_before_we_came(-30).await;
+        debtor.has_negative_points(-30).await;
         let said = world.eligibility(ada.id, debtor.id).await;
         assert_eq!(
             (said.reason(), said.victim_points),
@@ -326,21 +326,16 @@ fn points_below_zero_are_told_as_they_are() {
 }
 
 #[test]
-fn whoever_asks_changes_nothing_and_waits_for_nobody() {
+fn eligibility_writes_nothing_and_waits_for_no_lock() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
         let before = snapshot(&world.pool).await;
-        let mut application = world.session().await;
-        let mut transaction = application.begin().await.unwrap();
-        sqlx::query(r#"SELECT FROM "User" FOR UPDATE"#)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        let transaction = world.application_with_locks(&[&ada, &ben]).await;
         for _ in 0..10 {
             assert!(world.eligibility(ada.id, ben.id).await.eligible);
         }
-        transaction.rollback().await.unwrap();
+        transaction.rollback().await;
         assert_eq!(snapshot(&world.pool).await, before);
     });
 }

@@ -138,12 +138,7 @@ fn the_heist_row_says_who_what_when_and_from_where() {
         assert_eq!(row.get::<&str, _>("address"), "127.0.0.1");
         let created_at: OffsetDateTime = row.get("createdAt");
         assert_eq!(created_at, to_time(told.create_time));
-        let account: OffsetDateTime =
-            sqlx::query_scalar(r#"SELECT "lastSpentAt" FROM "HeistToken" WHERE "userId" = $1"#)
-                .bind(ada.id)
-                .fetch_one(&world.pool)
-                .await
-                .unwrap();
+        let account: OffsetDateTime = ada.last_spent_at().await;
         assert_eq!(account, created_at);
     });
 }
@@ -189,7 +184,7 @@ fn both_players_get_a_point_event_of_the_right_type() {
 }
 
 #[test]
-fn both_players_are_told() {
+fn both_players_get_a_notification() {
     World::run(async |world| {
         let ada = world.player("Ada").points(300).tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
@@ -234,7 +229,7 @@ fn both_players_are_told() {
 }
 
 #[test]
-fn the_second_robber_steals_from_what_the_first_one_left() {
+fn the_second_robber_steals_from_the_points_that_remain() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").tokens(1).await;
@@ -248,7 +243,7 @@ fn the_second_robber_steals_from_what_the_first_one_left() {
 }
 
 #[test]
-fn ten_robbers_at_once_all_succeed_and_find_what_the_others_left() {
+fn ten_parallel_robbers_all_succeed_in_sequence() {
     World::run(async |world| {
         let robbers = world.crowd("Robber", 10).tokens(1).await;
         let rich = world.player("Carl").points(1000).await;
@@ -296,7 +291,7 @@ fn a_name_in_any_script_reaches_both_players_unharmed() {
 }
 
 #[test]
-fn a_robber_with_no_cooldown_is_told_none() {
+fn a_robber_without_a_cooldown_gets_no_end() {
     let setup = World::setup().rules(|rules| rules.cooldown = Duration::ZERO);
     setup.run(async |world| {
         let ada = world.player("Ada").tokens(2).await;

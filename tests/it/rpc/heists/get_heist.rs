@@ -27,16 +27,12 @@ fn a_heist_is_what_its_attacker_was_answered() {
 }
 
 #[test]
-fn names_are_those_of_today() {
+fn names_are_current() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
         let heist = ada.robs(&ben).await.unwrap().heist.unwrap();
-        sqlx::query(r#"UPDATE "User" SET "name" = 'Countess' WHERE "id" = $1"#)
-            .bind(ada.id)
-            .execute(&world.pool)
-            .await
-            .unwrap();
+        ada.is_renamed("Countess").await;
         let expected = pb::Heist {
             attacker_name: "Countess".to_owned(),
             ..heist
@@ -46,7 +42,7 @@ fn names_are_those_of_today() {
 }
 
 #[test]
-fn players_who_left_are_nobody_and_their_points_stay_in_the_books() {
+fn deleted_players_have_no_name_and_their_points_stay_in_the_books() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
@@ -71,7 +67,7 @@ fn players_who_left_are_nobody_and_their_points_stay_in_the_books() {
 }
 
 #[test]
-fn what_is_no_heist_is_not_found() {
+fn an_unknown_heist_is_not_found() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;

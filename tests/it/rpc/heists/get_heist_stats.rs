@@ -11,7 +11,7 @@ async fn stats(world: &World, player: &Player) -> GetHeistStatsResponse {
 }
 
 #[test]
-fn who_did_nothing_and_suffered_nothing_has_zeros() {
+fn a_player_without_heists_has_zeros() {
     World::run(async |world| {
         let ada = world.player("Ada").points(500).tokens(3).await;
         assert_eq!(stats(world, &ada).await, GetHeistStatsResponse::default());
@@ -95,7 +95,7 @@ fn many_heists_at_once_are_all_counted() {
 }
 
 #[test]
-fn nobody_has_no_stats() {
+fn an_unknown_player_has_no_stats() {
     World::run(async |world| {
         for user_id in [1_000_000, i32::MAX] {
             let call = world.get_heist_stats(GetHeistStatsRequest { user_id });

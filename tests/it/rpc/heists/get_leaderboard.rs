@@ -136,7 +136,7 @@ fn players_below_zero_stand_below_zero_and_in_pages_too() {
     World::run(async |world| {
         let players = players(world, &[5, 0, 0, 0, 0, 0]).await;
         for (player, points) in players[2..].iter().zip([-1, -1, -500, i32::MIN]) {
-            player.owed_before_we_came(points).await;
+            player.has_negative_points(points).await;
         }
         let expected = as_sql_orders(&world.pool).await;
         for page_size in 1..=7 {
@@ -167,7 +167,7 @@ fn the_richest_possible_players_are_on_the_board() {
 }
 
 #[test]
-fn a_viewer_learns_their_own_place_wherever_it_is() {
+fn a_viewer_gets_their_own_place() {
     World::run(async |world| {
         let players = players(world, &[90, 81, 81, 81, 72, 63, 63, 54, 0]).await;
         let expected = as_sql_orders(&world.pool).await;
@@ -192,7 +192,7 @@ fn a_viewer_learns_their_own_place_wherever_it_is() {
 }
 
 #[test]
-fn a_viewer_sees_whom_they_can_rob_and_nothing_of_the_kind_on_their_own_entry() {
+fn a_viewer_sees_the_eligibility_of_others_and_none_for_themselves() {
     World::run(async |world| {
         let poor = world.player("Poor").points(19).await;
         let ada = world.player("Ada").points(500).tokens(1).await;
@@ -221,7 +221,7 @@ fn a_viewer_sees_whom_they_can_rob_and_nothing_of_the_kind_on_their_own_entry() 
 }
 
 #[test]
-fn nobody_in_particular_sees_no_eligibility() {
+fn a_board_without_a_viewer_shows_no_eligibility() {
     World::run(async |world| {
         players(world, &[100, 200]).await;
         let answer = world.get_leaderboard(board(0)).await.unwrap();
@@ -254,7 +254,7 @@ fn a_viewer_has_to_exist() {
 }
 
 #[test]
-fn a_viewer_of_an_empty_page_still_has_a_place() {
+fn a_viewer_gets_a_place_on_an_empty_page() {
     World::run(async |world| {
         let players = players(world, &[30, 20, 10]).await;
         let request = seen_by(&players[0], 2);
@@ -274,21 +274,12 @@ fn a_viewer_of_an_empty_page_still_has_a_place() {
 }
 
 #[test]
-fn a_page_begins_behind_the_page_before_wherever_that_player_went() {
+fn a_page_starts_after_the_cursor_when_players_move() {
     World::run(async |world| {
         let players = players(world, &[60, 50, 40, 30, 20, 10]).await;
         let token = next_token(world, board(3)).await;
         // The last of the first page falls to the end; the one before leaves.
-        sqlx::query(r#"UPDATE "User" SET "monthlyPoints" = 0 WHERE "id" = $1"#)
-            .bind(players[2].id)
-            .execute(&world.pool)
-            .await
-            .unwrap();
-        sqlx::query("UPDATE test.start SET points = 0 WHERE \"userId\" = $1")
-            .bind(players[2].id)
-            .execute(&world.pool)
-            .await
-            .unwrap();
+        players[2].has_points(0).await;
         players[1].leaves().await;
         let next = GetLeaderboardRequest {
             page_token: token,
@@ -346,7 +337,7 @@ fn a_page_token_is_good_only_for_the_viewer_it_came_from() {
 }
 
 #[test]
-fn a_page_token_cannot_be_made_up_or_changed() {
+fn forged_page_tokens_are_refused() {
     World::run(async |world| {
         let players = players(world, &[50, 40]).await;
         for request in [board(1), seen_by(&players[0], 1)] {

@@ -1,4 +1,4 @@
-//! `HeistService.ExecuteHeist`: who may not rob whom, and which reason comes first.
+//! `HeistService.ExecuteHeist`: refusals and their order.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tonic::Code::{AlreadyExists, FailedPrecondition, InvalidArgument, NotFound};
 
 use crate::harness::{Player, World, all_at_once, new_request_id};
 
-pub const NOBODY: i32 = 1_000_000;
+pub const UNKNOWN_PLAYER: i32 = 1_000_000;
 const HOUR: Duration = Duration::from_hours(1);
 
 fn heist(attacker_id: i32, victim_id: i32) -> pb::ExecuteHeistRequest {
@@ -18,7 +18,7 @@ fn heist(attacker_id: i32, victim_id: i32) -> pb::ExecuteHeistRequest {
     }
 }
 
-/// Somebody with a token who has just robbed somebody.
+/// A player with a token and a running cooldown.
 pub async fn resting(world: &World) -> Player {
     let robber = world.player("Resting").tokens(2).await;
     let other = world.player("Other").points(20).await;
@@ -26,7 +26,7 @@ pub async fn resting(world: &World) -> Player {
     robber
 }
 
-/// Somebody with so many points left who was robbed as often as the rules allow.
+/// A player with this number of points left, protected after ten robberies.
 pub async fn protected(world: &World, points_left: i32) -> Player {
     // Each robbery steals one point at least.
     let points_at_first = (points_left + 10..10_000)
@@ -42,7 +42,7 @@ pub async fn protected(world: &World, points_left: i32) -> Player {
 }
 
 #[test]
-fn nobody_robs_themselves() {
+fn players_cannot_rob_themselves() {
     World::run(async |world| {
         let ada = world.player("Ada").points(1000).tokens(1).await;
         let refusal = world.refuses(ada.robs(&ada)).await;
@@ -55,7 +55,7 @@ fn an_attacker_has_to_exist() {
     World::run(async |world| {
         let ben = world.player("Ben").points(1000).await;
         let refusal = world
-            .refuses(world.execute_heist(heist(NOBODY, ben.id)))
+            .refuses(world.execute_heist(heist(UNKNOWN_PLAYER, ben.id)))
             .await;
         refusal.is(NotFound, "ATTACKER_NOT_FOUND");
     });
@@ -65,9 +65,9 @@ fn an_attacker_has_to_exist() {
 fn a_victim_has_to_exist() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
-        for nobody in [NOBODY, i32::MAX] {
+        for unknown in [UNKNOWN_PLAYER, i32::MAX] {
             let refusal = world
-                .refuses(world.execute_heist(heist(ada.id, nobody)))
+                .refuses(world.execute_heist(heist(ada.id, unknown)))
                 .await;
             refusal.is(NotFound, "TARGET_NOT_FOUND");
         }
@@ -81,7 +81,7 @@ fn a_heist_costs_a_token() {
         let spent_it = world.player("Ben").tokens(1).await;
         let rich = world.player("Carl").points(1000).await;
         spent_it.robs(&rich).await.unwrap();
-        spent_it.last_robbed_somebody(25 * HOUR).await;
+        spent_it.last_heist_was(25 * HOUR).await;
 
         for attacker in [never_had_one, spent_it] {
             let refusal = world.refuses(attacker.robs(&rich)).await;
@@ -108,7 +108,7 @@ fn a_victim_needs_twenty_points() {
 }
 
 #[test]
-fn a_heist_that_would_steal_nothing_is_refused_whatever_the_minimum() {
+fn a_heist_of_zero_points_is_refused() {
     let setup = World::setup().rules(|rules| rules.min_target_points = 0);
     setup.run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
@@ -135,7 +135,7 @@ fn a_higher_minimum_protects_richer_players() {
 }
 
 #[test]
-fn a_malformed_request_is_refused_before_anybody_is_looked_at() {
+fn a_malformed_request_is_refused_before_players_are_read() {
     World::run(async |world| {
         let ada = world.player("Ada").await;
         let mut request = heist(ada.id, ada.id);
@@ -151,28 +151,28 @@ fn a_malformed_request_is_refused_before_anybody_is_looked_at() {
 fn robbing_oneself_is_refused_before_existence() {
     World::run(async |world| {
         let refusal = world
-            .refuses(world.execute_heist(heist(NOBODY, NOBODY)))
+            .refuses(world.execute_heist(heist(UNKNOWN_PLAYER, UNKNOWN_PLAYER)))
             .await;
         refusal.is(InvalidArgument, "SELF_TARGET");
     });
 }
 
 #[test]
-fn an_attacker_who_does_not_exist_is_refused_before_a_victim_who_does_not() {
+fn an_unknown_attacker_is_refused_before_an_unknown_victim() {
     World::run(async |world| {
         let refusal = world
-            .refuses(world.execute_heist(heist(NOBODY, NOBODY + 1)))
+            .refuses(world.execute_heist(heist(UNKNOWN_PLAYER, UNKNOWN_PLAYER + 1)))
             .await;
         refusal.is(NotFound, "ATTACKER_NOT_FOUND");
     });
 }
 
 #[test]
-fn a_victim_who_does_not_exist_is_refused_before_missing_tokens() {
+fn an_unknown_victim_is_refused_before_missing_tokens() {
     World::run(async |world| {
         let ada = world.player("Ada").await;
         let refusal = world
-            .refuses(world.execute_heist(heist(ada.id, NOBODY)))
+            .refuses(world.execute_heist(heist(ada.id, UNKNOWN_PLAYER)))
             .await;
         refusal.is(NotFound, "TARGET_NOT_FOUND");
     });
@@ -244,14 +244,14 @@ fn a_protected_victim_is_refused_when_nothing_else_is_wrong() {
 }
 
 #[test]
-fn a_used_request_id_is_refused_before_every_rule() {
+fn a_used_request_id_is_reported_before_every_rule() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
         let id = new_request_id();
         ada.robs_with_id(&id, &ben).await.unwrap();
 
-        for victim_id in [ada.id, NOBODY] {
+        for victim_id in [ada.id, UNKNOWN_PLAYER] {
             let request = pb::ExecuteHeistRequest {
                 request_id: id.clone(),
                 ..heist(ada.id, victim_id)
@@ -279,12 +279,12 @@ fn a_refused_heist_does_not_use_its_request_id_up() {
 }
 
 #[test]
-fn a_victim_below_zero_from_before_we_came_is_poor() {
+fn a_victim_with_old_negative_points_is_poor() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         for points in [-5, i32::MIN] {
             let debtor = world.player("Debtor").await;
-            debtor.owed_before_we_came(points).await;
+            debtor.has_negative_points(points).await;
             let refusal = world.refuses(ada.robs(&debtor)).await;
             let refusal = refusal.is(FailedPrecondition, "INSUFFICIENT_POINTS");
             assert_eq!(refusal.fact("victim_points"), points.to_string());
@@ -293,25 +293,25 @@ fn a_victim_below_zero_from_before_we_came_is_poor() {
 }
 
 #[test]
-fn an_attacker_below_zero_from_before_we_came_robs_only_where_it_lifts_them_to_zero() {
+fn an_attacker_with_old_negative_points_must_reach_zero() {
     World::run(async |world| {
         let rich = world.player("Carl").points(1000).await;
         let too_deep = world.player("Ada").tokens(1).await;
-        too_deep.owed_before_we_came(-51).await;
+        too_deep.has_negative_points(-51).await;
         world
             .refuses(too_deep.robs(&rich))
             .await
             .tells_only_an_incident();
 
         let just_so = world.player("Ben").tokens(1).await;
-        just_so.owed_before_we_came(-50).await;
+        just_so.has_negative_points(-50).await;
         just_so.robs(&rich).await.unwrap();
         assert_eq!(just_so.points().await, 0);
     });
 }
 
 #[test]
-fn points_that_do_not_fit_are_an_internal_error_that_harms_nobody_else() {
+fn points_that_overflow_fail_one_heist_only() {
     let setup = World::setup().limits(|limits| limits.workers = 1);
     setup.run(async |world| {
         let full = world.player("Full").points(i32::MAX - 10).tokens(1).await;

@@ -39,8 +39,8 @@ fn in_pages_of(page_size: i32, request: ListHeistsRequest) -> ListHeistsRequest 
     }
 }
 
-/// Two players who have robbed each other so many times each, in turns, and others who have
-/// robbed others.
+/// Two players that have robbed each other `times` times each, in turns, and a heist between
+/// others.
 async fn rivals(world: &World, times: usize) -> (Player, Player) {
     let ada = world.player("Ada").points(20_000).tokens(200).await;
     let ben = world.player("Ben").points(20_000).tokens(200).await;
@@ -65,7 +65,7 @@ fn ids(heists: &[Heist]) -> Vec<i64> {
 }
 
 #[test]
-fn who_never_robbed_and_never_was_robbed_has_an_empty_list() {
+fn a_player_without_heists_has_an_empty_list() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(3).await;
         for role in ROLES {
@@ -263,7 +263,7 @@ fn a_page_token_of_another_rpc_is_refused() {
 }
 
 #[test]
-fn a_page_token_cannot_be_made_up_or_changed() {
+fn forged_page_tokens_are_refused() {
     lawless().run(async |world| {
         let (ada, _) = rivals(world, 2).await;
         let request = in_pages_of(1, list(&ada, HeistRole::Attacker));
@@ -291,7 +291,7 @@ fn a_page_token_outlives_what_it_points_at() {
 }
 
 #[test]
-fn nobody_has_no_heists() {
+fn an_unknown_player_has_no_heists() {
     World::run(async |world| {
         for user_id in [1_000_000, i32::MAX] {
             let request = ListHeistsRequest {

@@ -35,7 +35,7 @@ fn a_repeated_call_gets_the_first_answer_and_moves_nothing() {
 }
 
 #[test]
-fn a_request_id_is_the_same_however_it_is_spelled() {
+fn request_ids_are_compared_as_uuids() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(2).await;
         let ben = world.player("Ben").points(1000).await;
@@ -67,7 +67,7 @@ fn a_replay_works_in_the_cooldown_without_tokens_and_with_a_poor_and_protected_v
 }
 
 #[test]
-fn a_replay_tells_the_points_of_then() {
+fn a_replay_repeats_the_original_points() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).tokens(1).await;
@@ -103,7 +103,7 @@ fn twenty_parallel_calls_with_one_id_are_one_heist() {
 }
 
 #[test]
-fn an_id_belongs_to_the_players_of_its_first_call() {
+fn a_request_id_is_bound_to_its_players() {
     World::run(async |world| {
         let ada = world.player("Ada").points(500).tokens(2).await;
         let ben = world.player("Ben").points(1000).tokens(2).await;
@@ -119,7 +119,7 @@ fn an_id_belongs_to_the_players_of_its_first_call() {
 }
 
 #[test]
-fn parallel_calls_of_different_players_with_one_id_are_one_heist() {
+fn parallel_calls_with_one_request_id_execute_one_heist() {
     World::run(async |world| {
         for _ in 0..5 {
             let robbers = world.crowd("Robber", 10).tokens(1).await;

@@ -44,7 +44,7 @@ async fn rob(attacker: &Player, victim: &Player) -> WatchPointsResponse {
 }
 
 #[test]
-fn a_watcher_is_told_to_load_and_then_every_change() {
+fn a_watcher_gets_resync_and_then_every_change() {
     World::run(async |world| {
         let robbers = world.crowd("Robber", 3).tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
@@ -63,7 +63,7 @@ fn a_watcher_is_told_to_load_and_then_every_change() {
 }
 
 #[test]
-fn what_moves_no_points_is_not_told() {
+fn calls_that_move_no_points_send_no_change() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).tokens(1).await;
@@ -121,7 +121,7 @@ async fn both_hear_both(here: &World, there: &World, watchers: &mut [Watcher; 2]
 }
 
 #[test]
-fn a_listener_that_was_cut_off_makes_watchers_resynchronise_and_hears_again() {
+fn a_disconnected_listener_makes_watchers_resynchronise_and_recovers() {
     World::run(async |world| {
         let (replica, there) = world.replica().await;
         let mut watchers = [world.watch_points().await, there.watch_points().await];
@@ -138,7 +138,7 @@ fn a_listener_that_was_cut_off_makes_watchers_resynchronise_and_hears_again() {
 }
 
 #[test]
-fn a_listener_that_hears_nothing_any_more_makes_watchers_resynchronise_and_hears_again() {
+fn a_silent_listener_makes_watchers_resynchronise_and_recovers() {
     World::run(async |world| {
         let (replica, there) = world.replica().await;
         let mut watchers = [world.watch_points().await, there.watch_points().await];
@@ -170,7 +170,7 @@ async fn signal(process: i32, signal: &str) {
 }
 
 #[test]
-fn a_server_that_is_killed_makes_the_watchers_of_others_resynchronise() {
+fn a_killed_server_makes_watchers_of_other_servers_resynchronise() {
     World::run(async |world| {
         let killed = Heist::serve()
             .env("DATABASE_URL", &world.database_url)
@@ -202,7 +202,7 @@ async fn plunder(worlds: [World; 2], players: Vec<Player>, times: usize) {
     all_at_once(robbers).await;
 }
 
-/// Thirty players who may rob as they like, and a second server.
+/// Thirty players without cooldown and protection, and a second server.
 fn plundering(body: impl AsyncFnOnce([World; 2], Vec<Player>)) {
     let setup = World::setup().rules(|rules| {
         rules.cooldown = Duration::ZERO;
@@ -220,23 +220,14 @@ fn plundering(body: impl AsyncFnOnce([World; 2], Vec<Player>)) {
     });
 }
 
-/// Everybody's points, as the database has them.
-async fn all_points(world: &World) -> HashMap<i32, i32> {
-    let rows: Vec<(i32, i32)> = sqlx::query_as(r#"SELECT "id", "monthlyPoints" FROM "User""#)
-        .fetch_all(&world.pool)
-        .await
-        .unwrap();
-    rows.into_iter().collect()
-}
-
-/// Keeps a copy of everybody's points until it is what the database has after the load.
+/// Keeps a copy of all points until it equals the database after the load.
 async fn keeps_a_copy(world: World, mut watcher: Watcher, load: Load) {
     let mut copy = HashMap::new();
     let mut newest_heists: HashMap<i32, i64> = HashMap::new();
     let begun = Instant::now();
     loop {
         let Ok(message) = timeout(Duration::from_millis(100), watcher.next()).await else {
-            if load.is_over() && copy == all_points(&world).await {
+            if load.is_over() && copy == world.all_points().await {
                 return;
             }
             assert!(begun.elapsed() < PATIENCE * 2, "the copy is wrong");
@@ -244,7 +235,7 @@ async fn keeps_a_copy(world: World, mut watcher: Watcher, load: Load) {
         };
         let message = message.unwrap();
         if message.resync {
-            copy = all_points(&world).await;
+            copy = world.all_points().await;
         }
         for change in message.changes {
             let newest = newest_heists.entry(change.user_id).or_default();
@@ -275,7 +266,7 @@ impl Load {
 }
 
 #[test]
-fn copies_kept_from_the_changes_are_right_after_load_through_two_servers() {
+fn copies_built_from_changes_are_right_after_load_through_two_servers() {
     plundering(async |worlds, players| {
         let load = Load::new();
         let mut copies = Vec::new();
@@ -304,8 +295,8 @@ async fn first_places(world: &World, count: i32) -> Vec<heist::pb::LeaderboardEn
     world.get_leaderboard(request).await.unwrap().entries
 }
 
-/// Keeps the example's copy until it is what the leaderboard says after the load; how often a change
-/// was applied to it without loading.
+/// Keeps the example's copy until it is what the leaderboard says after the load; how often a
+/// change was applied to it without loading.
 async fn keeps_the_top(world: World, mut watcher: Watcher, load: Load) -> usize {
     const PLACES: i32 = 15;
     let mut board = Board::new(15);
@@ -352,7 +343,7 @@ fn the_examples_copy_of_the_top_is_right_after_load_through_two_servers() {
     });
 }
 
-/// A board of three with players 1, 2 and 3, and somebody behind it.
+/// A board of three places with players 1, 2 and 3; further players are below it.
 fn board_of_three() -> Board {
     let entry = |user_id, monthly_points| heist::pb::LeaderboardEntry {
         user_id,
@@ -374,7 +365,7 @@ fn order(board: &Board) -> Vec<i32> {
 }
 
 #[test]
-fn the_examples_copy_knows_what_it_cannot_know() {
+fn the_examples_copy_reloads_when_the_top_is_incomplete() {
     let mut board = board_of_three();
     // Two players of the board pass each other.
     assert_eq!(
@@ -385,7 +376,7 @@ fn the_examples_copy_knows_what_it_cannot_know() {
     // A change that was overtaken by the one before.
     assert_eq!(board.apply(&moved(9, (1, 999), (2, 0), 1)), Effect::Nothing);
     assert_eq!(order(&board), [2, 1, 3]);
-    // Somebody far behind robs somebody else there.
+    // A heist between two players far below the board.
     assert_eq!(
         board.apply(&moved(11, (8, 60), (9, 40), 10)),
         Effect::Nothing
@@ -396,10 +387,10 @@ fn the_examples_copy_knows_what_it_cannot_know() {
         Effect::Changed
     );
     assert_eq!(order(&board), [2, 1, 3]);
-    // The last place may belong to somebody else now.
+    // The last place may belong to a player below the board now.
     assert_eq!(board.apply(&moved(13, (8, 99), (3, 99), 1)), Effect::Reload);
 
-    // Somebody enters, whose name nobody knows.
+    // A player enters whose name the copy does not have.
     let mut board = board_of_three();
     assert_eq!(
         board.apply(&moved(10, (8, 100), (9, 40), 10)),

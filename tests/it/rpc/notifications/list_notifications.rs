@@ -108,7 +108,7 @@ fn pages_follow_each_other_without_gaps_or_repetitions() {
 }
 
 #[test]
-fn what_arrives_meanwhile_moves_no_page() {
+fn notifications_written_meanwhile_shift_no_page() {
     World::run(async |world| {
         let ada = told(world, 12).await;
         let before = all_pages(world, list(&ada)).await.concat();
@@ -131,7 +131,7 @@ fn what_arrives_meanwhile_moves_no_page() {
 }
 
 #[test]
-fn only_the_unread_are_listed_where_asked_for() {
+fn unread_only_lists_unread_notifications() {
     World::run(async |world| {
         let ada = told(world, 10).await;
         let all = all_pages(world, list(&ada)).await.concat();
@@ -162,7 +162,7 @@ fn only_the_unread_are_listed_where_asked_for() {
 }
 
 #[test]
-fn nobody_sees_the_notifications_of_others() {
+fn players_see_only_their_own_notifications() {
     World::run(async |world| {
         let ada = told(world, 3).await;
         let ben = told(world, 2).await;
@@ -181,16 +181,12 @@ fn nobody_sees_the_notifications_of_others() {
 }
 
 #[test]
-fn a_name_in_a_notification_is_that_of_today() {
+fn names_in_notifications_are_current() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
         ada.robs(&ben).await.unwrap();
-        sqlx::query(r#"UPDATE "User" SET "name" = 'Countess' WHERE "id" = $1"#)
-            .bind(ada.id)
-            .execute(&world.pool)
-            .await
-            .unwrap();
+        ada.is_renamed("Countess").await;
         let told = ben.notifications().await.remove(0);
         assert_eq!(told.message, "Countess stole 50 of your monthly points.");
     });
@@ -249,7 +245,7 @@ fn a_page_token_of_another_server_on_the_same_database_is_good() {
 }
 
 #[test]
-fn nobody_has_no_notifications() {
+fn an_unknown_player_has_no_notifications() {
     World::run(async |world| {
         for user_id in [1_000_000, i32::MAX] {
             let request = ListNotificationsRequest {

@@ -43,7 +43,7 @@ async fn read(player: &Player) -> Vec<i64> {
 }
 
 #[test]
-fn the_named_ones_are_marked_once() {
+fn named_notifications_are_marked_once() {
     World::run(async |world| {
         let (ada, ids) = told(world, 5).await;
         let two = [ids[1], ids[3]];
@@ -103,7 +103,7 @@ fn an_id_named_twice_counts_once() {
 }
 
 #[test]
-fn the_notifications_of_others_are_passed_over() {
+fn notifications_of_other_players_are_not_marked() {
     World::run(async |world| {
         let (ada, ids) = told(world, 2).await;
         let (ben, others) = told(world, 2).await;
@@ -162,7 +162,7 @@ fn marking_while_more_arrive_never_miscounts() {
 }
 
 #[test]
-fn nobody_marks_nothing() {
+fn an_unknown_player_marks_no_notification() {
     World::run(async |world| {
         for user_id in [1_000_000, i32::MAX] {
             let request = MarkNotificationsReadRequest {

@@ -1,4 +1,4 @@
-//! `NotificationService.StreamNotifications`: oldest first, none skipped, whatever breaks.
+//! `NotificationService.StreamNotifications`: oldest first, none skipped when sessions end.
 
 use std::{sync::Arc, time::Duration};
 
@@ -59,7 +59,7 @@ fn a_stream_after_nothing_has_only_what_is_new() {
 }
 
 #[test]
-fn both_sides_of_a_heist_are_told_at_once() {
+fn both_players_stream_the_heist_at_once() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let ben = world.player("Ben").points(1000).await;
@@ -101,14 +101,14 @@ fn a_heist_on_one_server_reaches_the_streams_of_another() {
 }
 
 #[test]
-fn a_notification_whose_signal_was_lost_is_late_and_not_lost() {
+fn a_notification_without_a_signal_is_delivered_late() {
     World::run(async |world| {
         let ada = world.player("Ada").await;
         let mut inbox = ada.listens(world).await;
-        // A server that tells nobody.
-        let nobody_listens: OnCommit = Arc::new(|_| ());
+        // An engine that sends no signals.
+        let no_listener: OnCommit = Arc::new(|_| ());
         let (engine, workers) =
-            Engine::start(world.engine_pool(4), Limits::default(), None, nobody_listens);
+            Engine::start(world.engine_pool(4), Limits::default(), None, no_listener);
         for friend in world.crowd("Friend", 3).await {
             let order = AwardOrder {
                 referrer: UserId::new(ada.id).unwrap(),
@@ -153,8 +153,8 @@ async fn reads_with_breaks(worlds: [World; 2], user_id: i32, count: usize) -> Ve
     seen
 }
 
-/// Ten players rob each other and earn tokens through two servers while their streams are read,
-/// and something happens every now and then.
+/// Ten players rob each other and earn tokens through two servers while their streams are read.
+/// `something_happens` runs repeatedly meanwhile.
 fn nothing_is_lost_while(something_happens: &impl AsyncFn(&World)) {
     const ROUNDS: usize = 15;
     let setup = World::setup().rules(|rules| {
@@ -164,7 +164,7 @@ fn nothing_is_lost_while(something_happens: &impl AsyncFn(&World)) {
     setup.run(async |world| {
         let (replica, there) = world.replica().await;
         let worlds = [world.clone(), there];
-        tell(world, &world.player("Nobody").await, 1).await;
+        tell(world, &world.player("Bystander").await, 1).await;
         let players = world.crowd("Player", 10).points(10_000).tokens(20).await;
 
         // Each is told of ROUNDS heists of theirs, ROUNDS on them, and ROUNDS tokens.
@@ -206,26 +206,26 @@ fn nothing_is_lost_while(something_happens: &impl AsyncFn(&World)) {
 }
 
 #[test]
-fn none_is_skipped_under_load_and_reconnects() {
+fn no_notification_is_skipped_under_load_and_reconnects() {
     nothing_is_lost_while(&async |_| ());
 }
 
 #[test]
-fn none_is_skipped_while_the_sessions_that_listen_are_ended() {
+fn no_notification_is_skipped_while_listening_sessions_end() {
     nothing_is_lost_while(&async |world| {
         world.end_sessions("LISTEN%").await;
     });
 }
 
 #[test]
-fn none_is_skipped_while_the_sessions_that_notify_are_ended() {
+fn no_notification_is_skipped_while_notifying_sessions_end() {
     nothing_is_lost_while(&async |world| {
         world.end_sessions("SELECT pg_notify%").await;
     });
 }
 
 #[test]
-fn none_is_skipped_while_every_session_is_ended_again_and_again() {
+fn no_notification_is_skipped_while_all_sessions_end_repeatedly() {
     nothing_is_lost_while(&async |world| {
         world.end_sessions("%").await;
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -256,7 +256,7 @@ fn an_open_stream_outlives_the_sessions_of_the_database() {
 }
 
 #[test]
-fn a_reader_who_pauses_holds_up_nobody_and_misses_nothing() {
+fn a_paused_reader_delays_no_other_reader_and_misses_nothing() {
     World::run(async |world| {
         let ada = world.player("Ada").await;
         // What HTTP/2 promises to every reader, and no more.
@@ -282,7 +282,7 @@ fn a_reader_who_pauses_holds_up_nobody_and_misses_nothing() {
 }
 
 #[test]
-fn a_server_that_stops_ends_its_streams_at_once_and_says_so() {
+fn a_shutdown_ends_streams_at_once_with_a_reason() {
     World::run(async |world| {
         let (replica, there) = world.replica().await;
         let players = world.crowd("Player", 20).await;
@@ -326,7 +326,7 @@ fn the_stream_of_a_player_who_is_deleted_falls_silent() {
 }
 
 #[test]
-fn nobody_has_no_stream() {
+fn an_unknown_player_has_no_stream() {
     World::run(async |world| {
         for user_id in [1_000_000, i32::MAX] {
             let call = world.stream_notifications(user_id, 0);

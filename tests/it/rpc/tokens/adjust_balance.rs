@@ -69,7 +69,7 @@ fn a_granted_token_buys_a_heist_and_a_revoked_one_does_not() {
 }
 
 #[test]
-fn adjusting_tokens_is_neither_earning_nor_robbing() {
+fn adjustments_count_as_neither_earned_nor_spent_heists() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let rich = world.player("Rich").points(1000).await;
@@ -135,7 +135,7 @@ fn a_balance_never_falls_below_zero() {
 }
 
 #[test]
-fn too_many_to_revoke_are_too_many_however_many_were_revoked_before() {
+fn a_revocation_beyond_the_balance_is_always_refused() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(100).await;
         adjust(world, adjustment(&ada, -90)).await;
@@ -164,7 +164,7 @@ fn totals_fill_32_bits_and_no_more() {
         ada.earns_a_token_for(&friend).await.unwrap_err();
         let balance = adjust(world, adjustment(&ada, -i32::MAX)).await;
         assert_eq!((balance.balance, balance.total_spent), (0, i32::MAX));
-        // What was ever earned does not fit, whatever the balance.
+        // The total of earned tokens would overflow, although the balance is 0.
         let refusal = world
             .refuses(world.adjust_balance(adjustment(&ada, 1)))
             .await;
@@ -174,7 +174,7 @@ fn totals_fill_32_bits_and_no_more() {
 }
 
 #[test]
-fn a_repeated_call_adjusts_once_and_tells_the_balance_of_today() {
+fn a_repeated_call_adjusts_once_and_returns_the_current_balance() {
     World::run(async |world| {
         let ada = world.player("Ada").await;
         let grant = adjustment(&ada, 5);
@@ -193,7 +193,7 @@ fn a_repeated_call_adjusts_once_and_tells_the_balance_of_today() {
 }
 
 #[test]
-fn a_repeated_revocation_is_answered_where_another_would_be_refused() {
+fn a_repeated_revocation_is_answered_although_a_new_one_would_be_refused() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(2).await;
         let revocation = adjustment(&ada, -2);
@@ -205,7 +205,7 @@ fn a_repeated_revocation_is_answered_where_another_would_be_refused() {
 }
 
 #[test]
-fn a_refused_call_may_be_repeated_when_there_is_enough() {
+fn a_refused_adjustment_succeeds_after_a_grant() {
     World::run(async |world| {
         let ada = world.player("Ada").await;
         let revocation = adjustment(&ada, -2);
@@ -219,7 +219,7 @@ fn a_refused_call_may_be_repeated_when_there_is_enough() {
 }
 
 #[test]
-fn a_request_id_is_the_same_however_it_is_spelled() {
+fn request_ids_are_compared_as_uuids() {
     World::run(async |world| {
         let ada = world.player("Ada").await;
         let id = Uuid::now_v7();
@@ -268,7 +268,7 @@ fn parallel_calls_with_one_id_are_one_adjustment() {
 }
 
 #[test]
-fn a_request_id_belongs_to_the_player_the_delta_and_the_reason_of_its_first_call() {
+fn a_request_id_is_bound_to_player_delta_and_reason() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(10).await;
         let ben = world.player("Ben").tokens(10).await;
@@ -336,7 +336,7 @@ fn a_heist_and_an_adjustment_may_have_the_same_request_id() {
 }
 
 #[test]
-fn of_many_parallel_revocations_exactly_as_many_succeed_as_there_are_tokens() {
+fn parallel_revocations_succeed_once_per_token() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(10).await;
         let answers =
@@ -391,7 +391,7 @@ fn one_bad_call_of_a_burst_is_refused_alone() {
 }
 
 #[test]
-fn nobody_has_nothing_to_adjust() {
+fn an_unknown_player_is_not_adjusted() {
     World::run(async |world| {
         let gone = world.player("Gone").tokens(3).await;
         let request = adjustment(&gone, 1);

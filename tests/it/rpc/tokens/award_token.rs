@@ -1,4 +1,4 @@
-//! `TokenService.AwardToken`: one token for each referral, whatever happens.
+//! `TokenService.AwardToken`: one token for each referral.
 
 use heist::pb::{self, NotificationType, notification::Details};
 use sqlx::Row as _;
@@ -7,7 +7,7 @@ use tonic::Code::{AlreadyExists, FailedPrecondition, InvalidArgument, NotFound};
 
 use crate::harness::{Refusal, World, all_at_once, to_time};
 
-const NOBODY: i32 = 1_000_000;
+const UNKNOWN_PLAYER: i32 = 1_000_000;
 
 fn award(referrer_id: i32, referred_id: i32) -> pb::AwardTokenRequest {
     pb::AwardTokenRequest {
@@ -164,7 +164,7 @@ fn fifty_signups_with_one_code_at_once_are_fifty_tokens() {
 }
 
 #[test]
-fn of_many_who_claim_one_signup_at_once_one_earns_the_token() {
+fn parallel_claims_of_one_signup_earn_one_token() {
     World::run(async |world| {
         let claimants = world.crowd("Claimant", 20).await;
         let ben = world.player("Ben").await;
@@ -194,14 +194,14 @@ fn two_players_who_refer_each_other_at_once_both_earn_a_token() {
 }
 
 #[test]
-fn nobody_refers_themselves() {
+fn players_cannot_refer_themselves() {
     World::run(async |world| {
         let ada = world.player("Ada").await;
         let refusal = world.refuses(ada.earns_a_token_for(&ada)).await;
         refusal.is(InvalidArgument, "SELF_REFERRAL");
-        // Before anybody is looked up.
+        // The check comes before the players are read.
         let refusal = world
-            .refuses(world.award_token(award(NOBODY, NOBODY)))
+            .refuses(world.award_token(award(UNKNOWN_PLAYER, UNKNOWN_PLAYER)))
             .await;
         refusal.is(InvalidArgument, "SELF_REFERRAL");
     });
@@ -212,9 +212,9 @@ fn both_players_of_a_referral_have_to_exist() {
     World::run(async |world| {
         let ada = world.player("Ada").await;
         for (referrer, referred, missing) in [
-            (NOBODY, ada.id, NOBODY),
-            (ada.id, NOBODY, NOBODY),
-            (NOBODY, NOBODY + 1, NOBODY),
+            (UNKNOWN_PLAYER, ada.id, UNKNOWN_PLAYER),
+            (ada.id, UNKNOWN_PLAYER, UNKNOWN_PLAYER),
+            (UNKNOWN_PLAYER, UNKNOWN_PLAYER + 1, UNKNOWN_PLAYER),
             (i32::MAX, ada.id, i32::MAX),
         ] {
             let refusal = world
@@ -227,7 +227,7 @@ fn both_players_of_a_referral_have_to_exist() {
 }
 
 #[test]
-fn somebody_else_than_the_referrer_of_the_account_earns_nothing() {
+fn only_the_referrer_of_the_account_earns_the_token() {
     World::run(async |world| {
         let ada = world.player("Ada").await;
         let other = world.player("Other").await;
@@ -244,7 +244,7 @@ fn somebody_else_than_the_referrer_of_the_account_earns_nothing() {
 }
 
 #[test]
-fn a_token_that_somebody_earned_is_not_earned_by_another() {
+fn a_token_is_earned_by_one_referrer_only() {
     World::run(async |world| {
         let ada = world.player("Ada").await;
         let other = world.player("Other").await;

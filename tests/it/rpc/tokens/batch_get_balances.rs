@@ -13,7 +13,7 @@ async fn balances(world: &World, user_ids: &[i32]) -> Vec<TokenBalance> {
 }
 
 #[test]
-fn a_batch_says_what_single_questions_say_in_the_order_asked() {
+fn a_batch_answers_like_single_calls_in_request_order() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(3).await;
         let friend = world.player("Friend").await;
@@ -54,7 +54,7 @@ fn one_to_two_hundred_players_make_a_batch() {
 }
 
 #[test]
-fn the_first_who_does_not_exist_is_named() {
+fn the_first_unknown_player_is_named() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
         let gone = world.player("Gone").tokens(1).await;

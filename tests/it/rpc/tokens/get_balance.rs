@@ -42,12 +42,12 @@ fn a_balance_tells_what_was_earned_and_spent_and_when() {
 }
 
 #[test]
-fn nobody_has_no_balance() {
+fn an_unknown_player_has_no_balance() {
     World::run(async |world| {
-        for nobody in [1_000_000, i32::MAX] {
-            let refusal = world.refuses(world.get_balance(nobody)).await;
+        for unknown in [1_000_000, i32::MAX] {
+            let refusal = world.refuses(world.get_balance(unknown)).await;
             let refusal = refusal.is(NotFound, "USER_NOT_FOUND");
-            assert_eq!(refusal.fact("user_id"), nobody.to_string());
+            assert_eq!(refusal.fact("user_id"), unknown.to_string());
         }
     });
 }

@@ -73,7 +73,7 @@ async fn busy(world: &World, times: usize) -> Player {
 }
 
 #[test]
-fn who_never_had_a_token_has_an_empty_statement() {
+fn a_player_without_tokens_has_an_empty_statement() {
     World::run(async |world| {
         let ada = world.player("Ada").points(500).await;
         let answer = world.list_token_events(list(&ada, 0)).await.unwrap();
@@ -130,7 +130,7 @@ fn awards_heists_and_adjustments_are_one_statement_newest_first() {
 }
 
 #[test]
-fn what_others_do_is_not_on_a_statement() {
+fn heists_of_others_are_not_on_a_statement() {
     World::run(async |world| {
         let ada = world.player("Ada").points(1000).await;
         let ben = world.player("Ben").tokens(2).await;
@@ -334,7 +334,7 @@ fn a_page_token_is_good_only_for_the_statement_it_came_from() {
 }
 
 #[test]
-fn nobody_has_no_statement() {
+fn an_unknown_player_has_no_statement() {
     World::run(async |world| {
         let gone = world.player("Gone").tokens(3).await;
         gone.leaves().await;

@@ -1,0 +1,47 @@
+//! The checks that need the decoded request: whose request it is, and how often that player has
+//! been called for. The layers have authenticated the caller before.
+//!
+//! Rate limits are counted per replica and before validation, so malformed calls count. They
+//! protect the server's capacity; the rules of the game are checked under row locks.
+
+use tokio::time::Instant;
+use tonic::{Request, Status};
+
+use super::{Api, deadline, methods::Policy, status};
+use crate::{
+    auth::{Caller, Who},
+    domain::heist::Heist,
+};
+
+impl Api {
+    /// Accepts a decoded request, and returns the deadline of its answer.
+    ///
+    /// # Errors
+    ///
+    /// `PERMISSION_DENIED` if a player's request concerns another player, `RATE_LIMITED` if the
+    /// player has been called for too often.
+    pub(super) fn accept<T: Policy>(&self, request: &Request<T>) -> Result<Instant, Status> {
+        let message = request.get_ref();
+        if let Who::Player(player) = caller(request).who
+            && !message.is_own(player)
+        {
+            return Err(status::only_for_oneself());
+        }
+        let limits = self.settings.now().rates;
+        (self.traffic.rates).count(limits, message.counted(), Instant::now())?;
+        Ok(deadline::of(request))
+    }
+}
+
+/// Whether the caller may see this heist: a player sees the heists that they took part in.
+pub(super) fn may_see<T>(request: &Request<T>, heist: &Heist) -> bool {
+    match caller(request).who {
+        Who::Player(player) => [heist.attacker.id, heist.victim.id].contains(&Some(player)),
+        _ => true,
+    }
+}
+
+/// The caller, as the `Authenticate` layer found it.
+pub(super) fn caller<T>(request: &Request<T>) -> &Caller {
+    (request.extensions().get()).expect("Authenticate inserts the caller of every accepted call")
+}

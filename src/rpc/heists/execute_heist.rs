@@ -1,0 +1,74 @@
+//! `HeistService.ExecuteHeist`
+
+use tonic::{Request, Response, Status};
+
+use crate::{
+    domain::{
+        heist::{Heist, HeistOrder, HeistOutcome},
+        ids::RequestId,
+        rules::Rules,
+    },
+    pb::{ExecuteHeistRequest, ExecuteHeistResponse},
+    rpc::{Api, audit::Attempt, fields::Fields, render, status},
+};
+
+pub(super) async fn handle(
+    api: &Api,
+    request: Request<ExecuteHeistRequest>,
+) -> Result<Response<ExecuteHeistResponse>, Status> {
+    let attempt = Attempt::of(&request);
+    let result = execute(api, &request).await;
+    attempt.ended(&result);
+    result.map(Response::new)
+}
+
+async fn execute(
+    api: &Api,
+    request: &Request<ExecuteHeistRequest>,
+) -> Result<ExecuteHeistResponse, Status> {
+    let deadline = api.accept(request)?;
+    let order = parse(api, request)?;
+    let outcome = (api.engine)
+        .execute_heist(order.clone(), deadline)
+        .await
+        .map_err(|error| status::fault(&error))?;
+    match outcome {
+        HeistOutcome::Executed { heist, .. } => Ok(respond(&heist, &order.rules, false)),
+        HeistOutcome::Replayed(heist) => Ok(respond(&heist, &order.rules, true)),
+        HeistOutcome::Refused { refusal, at } => Err(status::heist_refused(&refusal, at)),
+        HeistOutcome::RequestIdReused => Err(status::request_id_reused()),
+        HeistOutcome::PointsOutOfRange => Err(status::internal(
+            "the attacker's points would be out of range",
+            "executing a heist",
+        )),
+    }
+}
+
+fn parse(api: &Api, request: &Request<ExecuteHeistRequest>) -> Result<HeistOrder, Status> {
+    let caller_address = request.remote_addr().map(|address| address.ip());
+    let message = request.get_ref();
+    let mut fields = Fields::default();
+    let attacker = fields.user_id("attacker_id", message.attacker_id);
+    let victim = fields.user_id("victim_id", message.victim_id);
+    let request_id = fields.request_id("request_id", &message.request_id);
+    fields.check()?;
+    Ok(HeistOrder {
+        attacker,
+        victim,
+        // An id of our own lets the engine find the heist again, should the commit be lost.
+        request_id: request_id.unwrap_or_else(|| RequestId::new(uuid::Uuid::now_v7())),
+        caller_address,
+        rules: api.settings.now().rules,
+    })
+}
+
+fn respond(heist: &Heist, rules: &Rules, replayed: bool) -> ExecuteHeistResponse {
+    ExecuteHeistResponse {
+        heist: Some(render::heist(heist)),
+        tokens_remaining: heist.tokens_remaining,
+        cooldown_end_time: rules
+            .cooldown_end_after(heist.created_at)
+            .map(render::timestamp),
+        replayed,
+    }
+}

@@ -1,0 +1,99 @@
+//! Authenticates the caller, and refuses methods that the caller may not call for any player. A
+//! request that is refused here is not decoded.
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tonic::{
+    Status,
+    codegen::{Service, http},
+};
+
+use super::{HttpFuture, HttpRequest, HttpResponse, answer};
+use crate::{
+    auth::{Authenticator, Caller},
+    rpc::{
+        audit::Attempt,
+        connection_info::ConnectionInfo,
+        methods::{Denied, Method},
+        status,
+    },
+};
+
+/// A service for authenticated callers. Methods without a line in the table are not served; those of
+/// health and reflection are open to all callers.
+#[derive(Clone)]
+pub struct Authenticate<S> {
+    service: S,
+    authenticator: Arc<Authenticator>,
+}
+
+impl<S> Authenticate<S> {
+    pub(super) fn new(service: S, authenticator: Arc<Authenticator>) -> Self {
+        Self {
+            service,
+            authenticator,
+        }
+    }
+
+    fn identify(&self, request: &HttpRequest) -> Result<Caller, Status> {
+        let authorization = request.headers().get_all(http::header::AUTHORIZATION);
+        let connection: Option<&ConnectionInfo> = request.extensions().get();
+        let certificate = connection.and_then(|connection| connection.certificate.as_deref());
+        (self.authenticator)
+            .authenticate(
+                authorization.iter().map(http::HeaderValue::as_bytes),
+                certificate,
+            )
+            .map_err(|error| {
+                tracing::debug!(error = ?error, "a caller was not authenticated");
+                status::unauthenticated(&error.to_string())
+            })
+    }
+}
+
+impl<S> Service<HttpRequest> for Authenticate<S>
+where
+    S: Service<HttpRequest, Response = HttpResponse, Error = Infallible, Future = HttpFuture>,
+{
+    type Response = HttpResponse;
+    type Error = Infallible;
+    type Future = HttpFuture;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.service.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: HttpRequest) -> HttpFuture {
+        let Some(method) = Method::at(request.uri().path()) else {
+            return answer(Status::unimplemented("There is no such RPC."));
+        };
+        if method.is_open() {
+            return self.service.call(request);
+        }
+        let caller = match self.identify(&request) {
+            Ok(caller) => caller,
+            Err(status) => return answer(status),
+        };
+        let attempt: Option<&Arc<Attempt>> = request.extensions().get();
+        if let Some(attempt) = attempt {
+            attempt.set_caller(&caller);
+        }
+        if let Err(denied) = method.access.check(&caller.who) {
+            return answer(match denied {
+                Denied::ScopeNeeded(scope) => status::scope_needed(scope),
+                Denied::NotForPlayers => status::not_for_players(),
+            });
+        }
+        // `tonic::Request::remote_addr` reads the address from here.
+        if let Some(connection) = request.extensions().get::<ConnectionInfo>() {
+            let tcp = connection.tcp.clone();
+            request.extensions_mut().insert(tcp);
+        }
+        request.extensions_mut().insert(caller);
+        self.service.call(request)
+    }
+}

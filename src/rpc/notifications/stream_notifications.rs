@@ -1,0 +1,182 @@
+//! `NotificationService.StreamNotifications`
+//!
+//! A stream is a cursor: it reads what is in the table after the last notification that it
+//! sent, whenever somebody says that there may be something. So none is skipped, whichever
+//! signals are lost.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    domain::{
+        ids::{NotificationId, UserId},
+        notification::Notification,
+    },
+    events::Mailbox,
+    fault::Fault,
+    pb::{StreamNotificationsRequest, StreamNotificationsResponse},
+    rpc::{
+        Api, accept,
+        deadline::read_within,
+        fields::Fields,
+        render, status,
+        stream::{Items, TooSlow, Writer, stream},
+    },
+    store::{
+        PgPool, StoreError,
+        notifications::{self, Range},
+        players,
+    },
+};
+
+/// Rows read at a time.
+const ROWS: u8 = 100;
+/// How long a read may take before the database counts as away.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// Before the next attempt where the database is away.
+const PAUSE: Duration = Duration::from_secs(1);
+
+type Item = StreamNotificationsResponse;
+
+/// Keeps streams from taking the connections that calls wait for: thousands of them may be woken
+/// at the same moment. Cheap to clone.
+#[derive(Clone)]
+pub struct StreamReads(Arc<Semaphore>);
+
+impl StreamReads {
+    /// Leaves most of so many connections to the calls.
+    #[must_use]
+    pub fn with_connections(connections: u32) -> Self {
+        let at_a_time = usize::try_from(connections / 4).unwrap_or(usize::MAX);
+        Self(Arc::new(Semaphore::new(at_a_time.max(1))))
+    }
+}
+
+pub(super) async fn handle(
+    api: &Api,
+    request: Request<StreamNotificationsRequest>,
+) -> Result<Response<Items<Item>>, Status> {
+    let deadline = api.accept(&request)?;
+    let message = request.get_ref();
+    let mut fields = Fields::default();
+    let user_id = fields.user_id("user_id", message.user_id);
+    let after =
+        (message.after_id != 0).then(|| fields.notification_id("after_id", message.after_id));
+    fields.check()?;
+
+    let slot = api.traffic.streams.take(Some(user_id))?;
+    // Listens before it looks, so that nothing falls in between.
+    let mailbox = api.events.mailbox(user_id);
+    let read = async {
+        let exists = players::exists(&api.pool, user_id).await?;
+        let cursor = match after {
+            Some(after) => Some(after),
+            None => newest(&api.pool, user_id).await?,
+        };
+        Ok((exists, cursor))
+    };
+    let (exists, cursor) = read_within(deadline, "opening a stream", read).await?;
+    if !exists {
+        return Err(status::user_not_found(user_id));
+    }
+
+    let feed = Feed {
+        user_id,
+        cursor,
+        mailbox,
+        pool: api.pool.clone(),
+        reads: api.stream_reads.clone(),
+    };
+    let caller = accept::caller(&request);
+    let items = stream(&api.events, &api.settings, caller, slot, |writer| {
+        feed.run(writer)
+    });
+    Ok(Response::new(items))
+}
+
+/// The newest notification that a player has.
+async fn newest(pool: &PgPool, user_id: UserId) -> Result<Option<NotificationId>, StoreError> {
+    let page = notifications::page(pool, user_id, false, Range::Newest, 1).await?;
+    Ok(page.first().map(|newest| newest.id))
+}
+
+/// What keeps one stream supplied.
+struct Feed {
+    user_id: UserId,
+    /// The last notification that was sent, or after which the caller asked to begin.
+    cursor: Option<NotificationId>,
+    mailbox: Mailbox,
+    pool: PgPool,
+    reads: StreamReads,
+}
+
+impl Feed {
+    /// Sends until it has to end, and returns why.
+    async fn run(mut self, writer: Writer<Item>) -> Status {
+        loop {
+            match self.send_what_is_there(&writer).await {
+                Ok(()) => self.mailbox.woken().await,
+                Err(status) => return status,
+            }
+        }
+    }
+
+    async fn send_what_is_there(&mut self, writer: &Writer<Item>) -> Result<(), Status> {
+        loop {
+            let page = match self.read().await {
+                Ok(page) => page,
+                Err(ReadError::DatabaseAway) => {
+                    sleep(PAUSE).await;
+                    continue;
+                }
+                Err(ReadError::Other(error)) => {
+                    return Err(status::fault(&Fault::after(&error, "streaming")));
+                }
+            };
+            let is_last = page.len() < usize::from(ROWS);
+            for notification in page.into_iter().rev() {
+                let id = notification.id;
+                let item = StreamNotificationsResponse {
+                    notification: Some(render::notification(notification)),
+                };
+                let sent = writer.send(item).await;
+                sent.map_err(|TooSlow| status::slow_reader(self.cursor))?;
+                self.cursor = Some(id);
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The oldest notifications after the cursor, newest first.
+    async fn read(&self) -> Result<Vec<Notification>, ReadError> {
+        let _permit = (self.reads.0.acquire().await).expect("the semaphore is never closed");
+        let range = Range::After(self.cursor);
+        let page = notifications::page(&self.pool, self.user_id, false, range, ROWS.into());
+        match timeout(READ_TIMEOUT, page).await {
+            Ok(Ok(page)) => Ok(page),
+            Ok(Err(StoreError::Unavailable(error))) => {
+                tracing::warn!(%error, "streams wait for the database");
+                Err(ReadError::DatabaseAway)
+            }
+            Ok(Err(error)) => Err(ReadError::Other(error)),
+            Err(_elapsed) => {
+                tracing::warn!("streams wait for the database, which does not answer");
+                Err(ReadError::DatabaseAway)
+            }
+        }
+    }
+}
+
+/// Why nothing could be read.
+enum ReadError {
+    /// Nothing is wrong that time does not put right.
+    DatabaseAway,
+    Other(StoreError),
+}

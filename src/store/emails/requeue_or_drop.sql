@@ -1,0 +1,14 @@
+-- Changes e-mails in the states $1 to state $2, as of now: those of player $3 or of all players,
+-- and, unless $4 is null, only those of the notifications $4.
+UPDATE "HeistNotification" AS note
+SET
+    "emailState" = $2::text::"HeistEmailState",
+    "emailAt" = now(),
+    -- Retries begin anew.
+    "emailUntil" = NULL,
+    "emailAttempts" = NULL
+WHERE
+    note."emailState" IN ('QUEUED', 'FAILED', 'UNKNOWN')
+    AND note."emailState" = ANY($1::text[]::"HeistEmailState"[])
+    AND ($3::integer IS NULL OR note."userId" = $3)
+    AND ($4::bigint[] IS NULL OR note."id" = ANY($4))
