@@ -64,7 +64,7 @@ pub(super) async fn attempt<O: Operation>(
 ) -> Result<Vec<Found<O::Outcome>>, Failure<O::Outcome>> {
     let locked = lock::<O>(&mut transaction, items).await?;
     let holder = |order: &O::Order| {
-        let players = O::to_lock(order);
+        let players = O::players(order);
         players.into_iter().find(|player| locked.held.contains(player))
     };
     let mut held: HashMap<usize, UserId> = HashMap::new();
@@ -120,7 +120,7 @@ async fn lock<O: Operation>(
     items: &[Item<'_, O>],
 ) -> Result<Locked, StoreError> {
     let mut players: Vec<UserId> = (items.iter())
-        .flat_map(|item| O::to_lock(item.order))
+        .flat_map(|item| O::players(item.order))
         .collect();
     players.sort_unstable();
     players.dedup();

@@ -51,7 +51,7 @@ pub(super) async fn run<O: Operation>(mut batch: Batch<O>) {
         None => batch.desk.context.pool.begin().await,
         Some(player) => match wait_in_line(&batch, player).await {
             Err(error @ StoreError::Contention(_)) => {
-                rolled_back::<O>(&error, 0, true);
+                log_rollback::<O>(&error, 0, true);
                 batch.close_line(player, LONGEST_PAUSE);
                 batch.desk.progress.order_got_somewhere();
                 return;
@@ -156,6 +156,10 @@ fn conclude<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, found: Vec<Found<O::O
                 let outcome = (unconfirmed.into_iter())
                     .fold(outcome, |again, earlier| O::reconcile(earlier, again));
                 O::add_changes(&mut changes, &outcome);
+                if let Some(since) = job.order.set_aside_since {
+                    // What operators know as the time that players' locks are waited for.
+                    METRICS.statement("players.lock", since.elapsed());
+                }
                 let request = job.order.request.clone();
                 request::scope_sync(request, || O::observe(&job.order.order, &outcome));
                 answers.push((job, outcome));
@@ -238,6 +242,7 @@ fn set_aside<O: Operation>(batch: &Batch<O>, mut job: Entry<Job<O>>, player: Opt
     job.order.to_be_repeated(true);
     let trials = job.order.set_aside;
     job.order.set_aside += 1;
+    job.order.set_aside_since.get_or_insert_with(Instant::now);
     if let Some(player) = player
         && trials % TRIALS_BETWEEN_LINES == 0
         && batch.line != Some(player)
@@ -253,11 +258,14 @@ fn pause_before(trials: u32) -> Duration {
     longest.mul_f64(rand::random())
 }
 
-/// Tells the operators.
 fn rolled_back<O: Operation>(error: &StoreError, batch_size: usize, retrying: bool) {
-    let cause = error.cause();
     METRICS.transactions(1, O::NAME, "rolled_back");
-    METRICS.rollbacks(1, O::NAME, cause);
+    METRICS.rollbacks(1, O::NAME, error.cause());
+    log_rollback::<O>(error, batch_size, retrying);
+}
+
+fn log_rollback<O: Operation>(error: &StoreError, batch_size: usize, retrying: bool) {
+    let cause = error.cause();
     let (event, suppressed) = match error {
         StoreError::Unavailable(_) => ("DATABASE_UNAVAILABLE", LOG_LIMITER.permit(Instant::now())),
         StoreError::Contention(_) | StoreError::StalePlan(_) => (

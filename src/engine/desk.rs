@@ -209,8 +209,8 @@ impl<O: Operation> Batch<O> {
 
     /// Takes back an order to be run after a `pause`.
     pub(super) fn put_back(&self, entry: Entry<Job<O>>, pause: Duration) {
-        let mut state = self.desk.state();
-        state.schedule.put_back(entry, pause, Instant::now());
+        self.desk.state().schedule.put_back(entry, pause, Instant::now());
+        self.desk.changed.notify_one();
     }
 
     /// The next orders of this player wait in PostgreSQL's queue for the row.

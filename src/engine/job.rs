@@ -37,6 +37,8 @@ pub(super) struct Job<O: Operation> {
     pub(super) failures: u32,
     /// Attempts that another transaction was in the way of.
     pub(super) set_aside: u32,
+    /// When the first of these ended.
+    pub(super) set_aside_since: Option<Instant>,
     stage: Arc<AtomicU8>,
     reply: oneshot::Sender<Result<O::Outcome, Fault>>,
     /// Its place in the queue, which is free again when the order is answered or its caller gone.
@@ -81,6 +83,7 @@ impl<O: Operation> Job<O> {
             unconfirmed: Vec::new(),
             failures: 0,
             set_aside: 0,
+            set_aside_since: None,
             stage: Arc::clone(&stage),
             reply,
             place: Some(place),

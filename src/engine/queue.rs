@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::Semaphore,
     task::JoinSet,
-    time::{Instant, sleep},
+    time::{Instant, MissedTickBehavior, interval},
 };
 
 use super::{
@@ -78,11 +78,13 @@ fn start_batches<O: Operation>(desk: &Arc<Desk<O>>) {
 
 /// Looks after the orders that wait. Returns when no order can come any more and all are settled.
 async fn tend<O: Operation>(desk: Arc<Desk<O>>) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !desk.is_over() {
         if desk.has_orders() {
             tokio::select! {
                 () = desk.changed.notified() => {}
-                () = sleep(TICK) => {
+                _ = ticks.tick() => {
                     if desk.remove_unwanted() {
                         (desk.context.on_commit)(Changes { in_doubt: true, ..Changes::default() });
                     }

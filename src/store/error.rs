@@ -61,12 +61,12 @@ impl StoreError {
         sorted
     }
 
-    pub(super) fn cause_in_driver(&self) -> &sqlx::Error {
+    /// Whether the connection on which it happened is not to be used again.
+    pub(super) fn spoils_connection(&self) -> bool {
         match self {
-            Self::Unavailable(error)
-            | Self::Contention(error)
-            | Self::StalePlan(error)
-            | Self::Database(error) => error,
+            Self::Unavailable(error) => is_connection_lost(error),
+            Self::StalePlan(_) => true,
+            Self::Contention(_) | Self::Database(_) => false,
         }
     }
 

@@ -38,13 +38,10 @@ impl Operation for Awards {
         Ok(outcomes)
     }
 
+    /// The referred player is locked as well. The foreign key of the award would lock them anyway, and
+    /// wait for the lock.
     fn players(order: &AwardOrder) -> Vec<UserId> {
         vec![order.referrer, order.referred]
-    }
-
-    /// The referred player is read without a lock: the award is unique to them.
-    fn to_lock(order: &AwardOrder) -> Vec<UserId> {
-        vec![order.referrer]
     }
 
     fn wrote(outcome: &AwardOutcome) -> bool {

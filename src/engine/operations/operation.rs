@@ -20,7 +20,7 @@ pub(in crate::engine) trait Operation: Sized + 'static {
     const NAME: &'static str;
 
     /// Loads, decides and saves, in the transaction of `connection`, which the caller commits. The
-    /// rows of [`Self::to_lock`] are locked. Returns one outcome for each order, in their order.
+    /// rows of [`Self::players`] are locked. Returns one outcome for each order, in their order.
     /// Queues an e-mail for each notification where there is `mailing`.
     fn apply(
         connection: &mut PgConnection,
@@ -29,13 +29,8 @@ pub(in crate::engine) trait Operation: Sized + 'static {
         mailing: Option<Mailing>,
     ) -> impl Future<Output = Result<Vec<Self::Outcome>, StoreError>> + Send;
 
-    /// The players that no other batch may read or write at the same time.
+    /// The players whose rows are locked for it, and who are in no other batch at the same time.
     fn players(order: &Self::Order) -> Vec<UserId>;
-
-    /// Those of [`Self::players`] whose rows are locked.
-    fn to_lock(order: &Self::Order) -> Vec<UserId> {
-        Self::players(order)
-    }
 
     /// Whether the outcome is something that happens now, in this transaction.
     fn wrote(outcome: &Self::Outcome) -> bool;

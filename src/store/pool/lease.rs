@@ -9,7 +9,7 @@ use std::{
 };
 
 use sqlx::{Connection as _, PgConnection};
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::timeout};
 
 use super::shared::{Connection, Shared};
 use crate::store::error::{is_connection_lost, is_stale_plan};
@@ -100,7 +100,11 @@ impl Drop for Lease {
             return;
         };
         let shared = Arc::clone(&self.shared);
-        tokio::spawn(async move {
+        // Without a runtime the process is about to end.
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        runtime.spawn(async move {
             if let Ok(Ok(())) = timeout(SETTLE_LIMIT, connection.inner.ping()).await {
                 shared.keep(connection);
             }

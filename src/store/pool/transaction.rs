@@ -6,12 +6,12 @@ use std::{
 };
 
 use sqlx::{Connection as _, Executor as _, PgConnection, Postgres};
-use tokio::time::error::Elapsed;
+use tokio::{runtime::Handle, time::error::Elapsed};
 
 use super::{connect::BEGIN_AND_SET, lease::Lease};
 use crate::store::{
     ObservedExt as _, StoreError,
-    error::{is_connection_lost, is_stale_plan},
+    error::is_connection_lost,
 };
 
 /// How long PostgreSQL may take to begin or to roll back.
@@ -96,11 +96,8 @@ impl Transaction {
         result: Result<Result<T, StoreError>, Elapsed>,
     ) -> Result<T, StoreError> {
         let result = result.unwrap_or_else(|_elapsed| Err(StoreError::timed_out()));
-        if let Err(error) = &result {
-            let cause = error.cause_in_driver();
-            if is_connection_lost(cause) || is_stale_plan(cause) {
-                self.give_up();
-            }
+        if result.as_ref().is_err_and(StoreError::spoils_connection) {
+            self.give_up();
         }
         result
     }
@@ -164,11 +161,11 @@ impl DerefMut for Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        let Some(mut lease) = self.lease.take() else {
+        let (Some(mut lease), Ok(runtime)) = (self.lease.take(), Handle::try_current()) else {
             return;
         };
         if self.is_open {
-            tokio::spawn(async move {
+            runtime.spawn(async move {
                 let result = Lease::limited(SHORT_LIMIT, lease.execute("ROLLBACK")).await;
                 lease.give_back_after(&result);
             });

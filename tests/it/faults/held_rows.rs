@@ -29,7 +29,7 @@ fn players_whose_rows_are_held_delay_only_the_heists_that_name_them() {
             .unwrap();
         let on_held = (0..24).map(|index| others[index % 8].robs(&held[index % 8]));
         let on_held = tokio::spawn(all_at_once(on_held.collect::<Vec<_>>()));
-        world.somebody_waits_for_a_lock().await;
+        world.a_session_waits_for_a_lock().await;
 
         let begun = Instant::now();
         for index in 0..40 {
