@@ -65,7 +65,9 @@ pub(super) async fn attempt<O: Operation>(
     let locked = lock::<O>(&mut transaction, items).await?;
     let holder = |order: &O::Order| {
         let players = O::players(order);
-        players.into_iter().find(|player| locked.held.contains(player))
+        players
+            .into_iter()
+            .find(|player| locked.held.contains(player))
     };
     let mut held: HashMap<usize, UserId> = HashMap::new();
     let mut orders = Vec::new();

@@ -223,7 +223,11 @@ fn fail<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, error: &StoreError, is_aw
             job.order.to_be_repeated(false);
             METRICS.retries(1, O::NAME, error.cause());
             let in_doubt = job.order.in_doubt();
-            let pause = if in_doubt { PAUSE_IN_DOUBT } else { Duration::ZERO };
+            let pause = if in_doubt {
+                PAUSE_IN_DOUBT
+            } else {
+                Duration::ZERO
+            };
             batch.put_back(job, pause);
             continue;
         }
@@ -254,7 +258,9 @@ fn set_aside<O: Operation>(batch: &Batch<O>, mut job: Entry<Job<O>>, player: Opt
 
 /// Random, so that transactions that collided do not collide again.
 fn pause_before(trials: u32) -> Duration {
-    let longest = FIRST_PAUSE.saturating_mul(1 << trials.min(10)).min(LONGEST_PAUSE);
+    let longest = FIRST_PAUSE
+        .saturating_mul(1 << trials.min(10))
+        .min(LONGEST_PAUSE);
     longest.mul_f64(rand::random())
 }
 

@@ -103,7 +103,10 @@ impl<O: Operation> Desk<O> {
         let mut batches = Vec::new();
         loop {
             let running = state.count_running(now);
-            let line = if self.limits.allow_batch(running, state.schedule.count_ready()) {
+            let line = if self
+                .limits
+                .allow_batch(running, state.schedule.count_ready())
+            {
                 None
             } else if Limits::allow_line(running)
                 && let Some(player) = state.schedule.begin_line(now)
@@ -209,7 +212,10 @@ impl<O: Operation> Batch<O> {
 
     /// Takes back an order to be run after a `pause`.
     pub(super) fn put_back(&self, entry: Entry<Job<O>>, pause: Duration) {
-        self.desk.state().schedule.put_back(entry, pause, Instant::now());
+        self.desk
+            .state()
+            .schedule
+            .put_back(entry, pause, Instant::now());
         self.desk.changed.notify_one();
     }
 
@@ -232,7 +238,9 @@ impl<O: Operation> Drop for Batch<O> {
         }
         let mut state = self.desk.state();
         state.running.remove(&self.id);
-        state.schedule.release(self.players.drain(..), Instant::now());
+        state
+            .schedule
+            .release(self.players.drain(..), Instant::now());
         if state.is_closed {
             self.desk.changed.notify_one();
         }

@@ -124,9 +124,11 @@ impl<O: Operation> Job<O> {
     /// Begins to execute it. `false` where the caller has given up meanwhile: then the order must
     /// not be executed.
     pub(super) fn begin(&mut self) -> bool {
-        let begun = self.stage.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |stage| {
-            (stage != Stage::GivenUp as u8).then_some(Stage::Running as u8)
-        });
+        let begun = self
+            .stage
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |stage| {
+                (stage != Stage::GivenUp as u8).then_some(Stage::Running as u8)
+            });
         begun.is_ok()
     }
 
@@ -144,9 +146,11 @@ impl<O: Operation> Job<O> {
         } else {
             Stage::Waiting
         };
-        let _ = self.stage.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| {
-            (now == Stage::Running as u8).then_some(stage as u8)
-        });
+        let _ = self
+            .stage
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| {
+                (now == Stage::Running as u8).then_some(stage as u8)
+            });
     }
 
     /// Answers the caller, if there still is one.
@@ -170,9 +174,11 @@ impl<O: Operation> Answer<O> {
 
     /// Keeps the order from being begun, and says what is known of it.
     fn give_up(&self) -> Fault {
-        let stage = self.stage.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |stage| {
-            (stage != Stage::Running as u8).then_some(Stage::GivenUp as u8)
-        });
+        let stage = self
+            .stage
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |stage| {
+                (stage != Stage::Running as u8).then_some(Stage::GivenUp as u8)
+            });
         match stage {
             Err(_running) => Fault::Unknown,
             Ok(stage) if stage == Stage::SetAside as u8 => Fault::Contention,

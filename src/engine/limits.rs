@@ -88,7 +88,10 @@ mod tests {
         let limits = Limits::default();
         assert!(!limits.allow_batch(running(1, 1, 0), 15));
         assert!(limits.allow_batch(running(1, 1, 0), 16));
-        assert!(!limits.allow_batch(running(4, 4, 0), 4000), "no worker is free");
+        assert!(
+            !limits.allow_batch(running(4, 4, 0), 4000),
+            "no worker is free"
+        );
     }
 
     #[test]

@@ -126,7 +126,11 @@ async fn mark(
     let locked = players::lock(transaction, &[user_id]).await?;
     if locked.players.is_empty() {
         let is_held = locked.held.contains(&user_id);
-        return Ok(if is_held { Attempt::Held } else { Attempt::Done(None) });
+        return Ok(if is_held {
+            Attempt::Held
+        } else {
+            Attempt::Done(None)
+        });
     }
     let marked = notifications::mark_read(transaction, user_id, ids, up_to).await?;
     let unread = notifications::unread_count(&mut **transaction, user_id).await?;

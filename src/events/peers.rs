@@ -133,7 +133,9 @@ impl Voice {
             })
             .collect();
         let sending = signals::send(&self.pool, &payloads);
-        timeout(SEND_LIMIT, sending).await.unwrap_or_else(|_elapsed| Err(StoreError::timed_out()))
+        timeout(SEND_LIMIT, sending)
+            .await
+            .unwrap_or_else(|_elapsed| Err(StoreError::timed_out()))
     }
 }
 
@@ -287,8 +289,7 @@ impl Peers {
     /// Whether a replica was not heard for long, and may have changed points meanwhile. Forgets
     /// those that are dead.
     fn one_is_silent(&mut self) -> bool {
-        let is_silent =
-            (self.others.values()).any(|peer| peer.last_heard.elapsed() >= SILENCE);
+        let is_silent = (self.others.values()).any(|peer| peer.last_heard.elapsed() >= SILENCE);
         (self.others).retain(|_, peer| peer.last_heard.elapsed() < DEATH);
         is_silent
     }

@@ -70,7 +70,9 @@ impl Listener {
 
     async fn connect_untimed(options: &ListenOptions) -> Result<Option<Self>, StoreError> {
         let database = options.database.clone().application_name("heist");
-        let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(database);
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .connect_lazy_with(database);
         let mut listener = PgListener::connect_with(&pool).await?;
         if !options.is_direct && pool::is_pooled(&mut listener).await? {
             return Ok(None);

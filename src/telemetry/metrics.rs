@@ -155,7 +155,13 @@ impl Metrics {
                 self.retries(0, operation, cause);
             }
         }
-        for kind in ["connection", "pool_timeout", "contention", "stale_plan", "statement"] {
+        for kind in [
+            "connection",
+            "pool_timeout",
+            "contention",
+            "stale_plan",
+            "statement",
+        ] {
             self.database_errors(0, kind);
         }
         self.heists(0, "EXECUTED");

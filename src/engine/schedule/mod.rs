@@ -130,9 +130,16 @@ impl<T> Schedule<T> {
         }
         let may_run = |entry: &&Entry<T>| {
             entry.not_before.is_none_or(|time| time <= now)
-                && !entry.players.iter().any(|player| self.busy.contains_key(player))
+                && !entry
+                    .players
+                    .iter()
+                    .any(|player| self.busy.contains_key(player))
         };
-        let mut players = self.waiting.values().filter(may_run).flat_map(|it| &it.players);
+        let mut players = self
+            .waiting
+            .values()
+            .filter(may_run)
+            .flat_map(|it| &it.players);
         let player = *players.find(|player| self.lines.contains_key(player))?;
         self.busy.insert(player, now);
         Some(player)
@@ -240,7 +247,10 @@ impl<T> Schedule<T> {
             }
             Place::HeldBack => {
                 self.reserved.extend(&entry.players);
-                let since = entry.players.iter().filter_map(|player| self.busy.get(player));
+                let since = entry
+                    .players
+                    .iter()
+                    .filter_map(|player| self.busy.get(player));
                 let blocked_at = since.map(|since| *since + PATIENCE).min();
                 self.look_at(blocked_at);
             }

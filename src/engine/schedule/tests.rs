@@ -172,18 +172,25 @@ impl Play {
         match *event {
             Event::Arrives(one, other) => {
                 let both = [player(one), player(other)];
-                self.schedule.push(self.players_of.len(), both.to_vec(), now);
+                self.schedule
+                    .push(self.players_of.len(), both.to_vec(), now);
                 self.players_of.push(both);
             }
             Event::BatchTakes(limit) => {
                 let taken = self.schedule.take(limit, now);
                 assert!(taken.len() <= limit);
-                self.running.push((taken, None));
+                if !taken.is_empty() {
+                    self.running.push((taken, None));
+                }
             }
             Event::BatchEnds(which, is_executed) if !self.running.is_empty() => {
                 let (taken, line) = self.running.remove(which % self.running.len());
                 let players: Vec<_> = players(&taken).into_iter().chain(line).collect();
-                let executed = if is_executed { taken.len() } else { taken.len() / 2 };
+                let executed = if is_executed {
+                    taken.len()
+                } else {
+                    taken.len() / 2
+                };
                 for (index, entry) in taken.into_iter().enumerate() {
                     if index < executed {
                         self.executed.push(entry.order);
@@ -231,7 +238,10 @@ impl Play {
         for (batch, (taken, line)) in self.running.iter().enumerate() {
             for player in players(taken).into_iter().chain(*line) {
                 let other = batch_of.insert(player, batch);
-                assert!(other.is_none_or(|other| other == batch), "{player:?} is in two batches");
+                assert!(
+                    other.is_none_or(|other| other == batch),
+                    "{player:?} is in two batches"
+                );
             }
         }
     }

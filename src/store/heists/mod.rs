@@ -11,9 +11,9 @@ use uuid::Uuid;
 
 use super::{ObservedExt as _, PgPool, StoreError, count, emails::EmailSchedule};
 use crate::domain::{
-    rules::Player,
     heist::{Heist, HeistFacts, HeistOrder, HeistOutcome, HeistStats, Party},
     ids::{HeistId, InvalidId, RequestId, UserId},
+    rules::Player,
 };
 
 /// Reads what [`crate::domain::heist::decide`] needs besides the `players`, whose rows the

@@ -109,7 +109,10 @@ impl Ranks {
     async fn distribution(&self) -> Result<Arc<Distribution>, StoreError> {
         let mut task = {
             let mut latest = self.latest();
-            let age = latest.reading.as_ref().map(|reading| reading.taken_at.elapsed());
+            let age = latest
+                .reading
+                .as_ref()
+                .map(|reading| reading.taken_at.elapsed());
             if age.is_none_or(|age| age > MAX_AGE) && latest.task.is_none() {
                 let (tell, told) = watch::channel(None);
                 latest.task = Some(told);

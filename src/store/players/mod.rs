@@ -45,7 +45,9 @@ pub async fn lock(
         Ok((id, player))
     });
     let players: HashMap<_, _> = players.collect::<Result<_, StoreError>>()?;
-    let missing = user_ids.iter().filter(|user_id| !players.contains_key(*user_id));
+    let missing = user_ids
+        .iter()
+        .filter(|user_id| !players.contains_key(*user_id));
     let missing: HashSet<UserId> = missing.copied().collect();
     let held = if missing.is_empty() {
         missing

@@ -9,10 +9,7 @@ use sqlx::{Connection as _, Executor as _, PgConnection, Postgres};
 use tokio::{runtime::Handle, time::error::Elapsed};
 
 use super::{connect::BEGIN_AND_SET, lease::Lease};
-use crate::store::{
-    ObservedExt as _, StoreError,
-    error::is_connection_lost,
-};
+use crate::store::{ObservedExt as _, StoreError, error::is_connection_lost};
 
 /// How long PostgreSQL may take to begin or to roll back.
 const SHORT_LIMIT: Duration = Duration::from_secs(1);

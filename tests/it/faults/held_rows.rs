@@ -33,7 +33,10 @@ fn players_whose_rows_are_held_delay_only_the_heists_that_name_them() {
 
         let begun = Instant::now();
         for index in 0..40 {
-            others[index % 8].robs(&others[(index + 1) % 8]).await.unwrap();
+            others[index % 8]
+                .robs(&others[(index + 1) % 8])
+                .await
+                .unwrap();
         }
         let took = begun.elapsed();
         assert!(took < Duration::from_secs(4), "{took:?}");
@@ -78,7 +81,11 @@ fn a_caller_on_a_player_who_is_held_for_too_long_is_told_contention() {
 #[test]
 fn bulk_updates_of_the_application_never_lose_against_heists() {
     lawless().run(async |world| {
-        let players = world.crowd("Player", 24).points(100_000).tokens(10_000).await;
+        let players = world
+            .crowd("Player", 24)
+            .points(100_000)
+            .tokens(10_000)
+            .await;
         let callers = (0..12_usize).map(|index| {
             let players = players.clone();
             tokio::spawn(async move {
@@ -100,7 +107,10 @@ fn bulk_updates_of_the_application_never_lose_against_heists() {
                 UPDATE "User" AS player SET "name" = player."name"
                 FROM ordered WHERE ordered."id" = player."id""#
             );
-            application.execute(sqlx::AssertSqlSafe(update)).await.unwrap();
+            application
+                .execute(sqlx::AssertSqlSafe(update))
+                .await
+                .unwrap();
         }
         for caller in callers {
             caller.await.unwrap();
@@ -114,7 +124,9 @@ fn a_column_that_gets_another_type_is_read_and_written_again_at_once() {
         let ada = world.player("Ada").tokens(10).await;
         let ben = world.player("Ben").points(1000).await;
         ada.robs(&ben).await.unwrap();
-        let heists = world.get_heist_stats(heist::pb::GetHeistStatsRequest { user_id: ada.id }).await;
+        let heists = world
+            .get_heist_stats(heist::pb::GetHeistStatsRequest { user_id: ada.id })
+            .await;
         heists.unwrap();
         (world.pool)
             .execute(r#"ALTER TABLE "User" ALTER COLUMN "name" TYPE varchar(200)"#)

@@ -77,6 +77,10 @@ impl Proxy {
     }
 }
 
+async fn silenced(works: &mut watch::Receiver<u64>, number: u64) {
+    let _ = works.wait_for(|first| *first > number).await;
+}
+
 async fn pass_on(
     mut server: TcpStream,
     socket: PathBuf,
@@ -88,7 +92,7 @@ async fn pass_on(
     loop {
         let (mut from_server, mut from_postgres) = (Vec::new(), Vec::new());
         tokio::select! {
-            _ = works.wait_for(|first| *first > number) => break,
+            () = silenced(&mut works, number) => break,
             read = server.read_buf(&mut from_server) => {
                 if read.unwrap_or(0) == 0 {
                     return;
@@ -158,7 +162,11 @@ fn a_connection_that_goes_silent_in_any_phase_delays_only_the_orders_of_its_batc
             for _ in 0..20 {
                 others[0].robs(&others[1]).await.unwrap();
             }
-            assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+            assert!(
+                begun.elapsed() < Duration::from_secs(3),
+                "{:?}",
+                begun.elapsed()
+            );
 
             // The caller learns the truth in time, or by repeating the call.
             if in_silence.await.unwrap().is_err() {
@@ -181,6 +189,10 @@ fn a_server_whose_connections_all_went_silent_gets_new_ones() {
         let begun = Instant::now();
         while ada.robs(&ben).await.is_err() {}
         while world.get_balance(ada.id).await.is_err() {}
-        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            begun.elapsed()
+        );
     });
 }

@@ -429,10 +429,8 @@ impl World {
 
     /// Ends the provider's failure and its pause.
     pub async fn provider_works(&self) {
-        self.execute(
-            r#"UPDATE "HeistEmailProvider" SET "pausedUntil" = NULL, "trouble" = NULL"#,
-        )
-        .await;
+        self.execute(r#"UPDATE "HeistEmailProvider" SET "pausedUntil" = NULL, "trouble" = NULL"#)
+            .await;
     }
 
     /// Waits until the newest e-mail was attempted once, and forgets it. Returns its state and error.
