@@ -46,7 +46,9 @@ impl Fault {
             StoreError::Contention(_) | StoreError::StalePlan(_) => {
                 tracing::error!(event = "CONTENTION", %error, doing);
             }
-            StoreError::Database(_) => return Self::internal(error, doing),
+            StoreError::Database(_) | StoreError::Interference(_) => {
+                return Self::internal(error, doing);
+            }
         }
         Self::from(error)
     }
@@ -65,7 +67,7 @@ impl From<&StoreError> for Fault {
             // Repeated, the call meets a new connection.
             StoreError::StalePlan(_) => Self::Unavailable,
             StoreError::Contention(_) => Self::Contention,
-            StoreError::Database(_) => Self::Internal,
+            StoreError::Database(_) | StoreError::Interference(_) => Self::Internal,
         }
     }
 }

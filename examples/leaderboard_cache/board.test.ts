@@ -1,4 +1,4 @@
-// The same tests as in tests/it/watch_points.rs: what the copy knows, and that it is right after load
+// The same tests as in tests/it/rpc/heists/watch_points.rs: what the copy knows, and that it is right after load
 // through two servers.
 
 import assert from "node:assert/strict";

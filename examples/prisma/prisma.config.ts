@@ -11,6 +11,7 @@ export default defineConfig({
       "public.HeistArchiveTotal",
       "public.HeistEmailProvider",
       "public.HeistNotification",
+      "public.HeistNotificationPreference",
       "public.HeistRevertNote",
       "public.HeistSecret",
       "public.HeistToken",
@@ -19,5 +20,5 @@ export default defineConfig({
       "public._heist_migrations",
     ],
   },
-  enums: { external: ["public.HeistEmailState", "public.HeistNotificationType"] },
+  enums: { external: ["public.HeistEmailPreference", "public.HeistEmailState", "public.HeistNotificationType"] },
 });

@@ -10,6 +10,7 @@ import * as pooler from "./node_modules/@kubernetes-models/cloudnative-pg/_schem
 import * as podMonitor from "./node_modules/@kubernetes-models/prometheus-operator/_schemas/ComGithubPrometheusOperatorPrometheusOperatorPkgApisMonitoringV1PodMonitor.js";
 import * as prometheusRule from "./node_modules/@kubernetes-models/prometheus-operator/_schemas/ComGithubPrometheusOperatorPrometheusOperatorPkgApisMonitoringV1PrometheusRule.js";
 import { parseAllDocuments } from "yaml";
+import { checkNetwork } from "./network.mjs";
 
 const OPERATORS = {
   "postgresql.cnpg.io/v1 Cluster": cluster,
@@ -26,6 +27,7 @@ const SECRETS = [
   "heist-database-owner",
   "heist-email",
   "heist-jwt",
+  "heist-tls",
 ];
 // Overlays that are rendered separately and run together.
 const TOGETHER = [
@@ -60,6 +62,7 @@ process.exit(problems.length > 0 ? 1 : 0);
 
 function check(resources, names) {
   const pods = resources.map(podTemplate).filter(Boolean);
+  checkNetwork(resources, pods, (what) => problems.push(`${names[0]}…: ${what}`));
   for (const resource of resources) {
     checked += 1;
     const complain = (what) =>
@@ -180,7 +183,7 @@ function checkPod({ spec }, resources, complain) {
     }
   }
   for (const container of spec.containers) {
-    if (!/^registry\.example\.com\/heist:v/.test(container.image)) {
+    if (!/^registry\.example\.com\/heist(:v|@sha256:)/.test(container.image)) {
       complain(`${container.image} is not from the registry`);
     }
     for (const { configMapRef } of container.envFrom ?? []) {
@@ -199,7 +202,11 @@ function checkPod({ spec }, resources, complain) {
     }
     for (const probe of [container.startupProbe, container.livenessProbe, container.readinessProbe]) {
       const ports = (container.ports ?? []).map(({ containerPort }) => containerPort);
-      if (probe && !ports.includes(probe.grpc.port)) complain(`a probe of port ${probe.grpc.port}`);
+      const isTls = container.volumeMounts?.some(({ name }) => name === "tls");
+      if (probe && Boolean(probe.grpc) === Boolean(isTls)) {
+        complain("Kubernetes probes gRPC without TLS: a server with TLS is probed by `heist healthcheck`");
+      }
+      if (probe?.grpc && !ports.includes(probe.grpc.port)) complain(`a probe of port ${probe.grpc.port}`);
     }
   }
 }

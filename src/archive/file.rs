@@ -1,7 +1,7 @@
 //! A file of the archive: JSON Lines, compressed with gzip.
 //!
-//! The first line says what it is, the last how many rows are between and the SHA-256 of
-//! everything before it. A file without its last line was never finished.
+//! The first line names the format and the kind of rows. The last line holds the number of rows and
+//! the SHA-256 of all lines before it. A file without a last line is incomplete.
 
 use std::{
     fs::File,
@@ -24,9 +24,9 @@ const VERSION: u32 = 1;
 struct Header {
     format: String,
     version: u32,
-    /// What its rows are.
+    /// The kind of the rows.
     kind: String,
-    /// Its rows were created before, in seconds since 1970.
+    /// All rows were created before this time, in seconds since 1970.
     created_before: i64,
 }
 
@@ -38,7 +38,7 @@ struct Footer {
     sha256: String,
 }
 
-/// What has to be known of a row: its columns are named as in the database.
+/// The ids in a row. Keys are the names of the columns.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Key {
@@ -52,26 +52,26 @@ struct Key {
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) line: String,
-    /// Whom it is about.
+    /// The ids of the players of this row.
     pub(super) players: Vec<i32>,
 }
 
-/// What is wrong with a file.
+/// The reason why a file is not a valid archive.
 #[derive(Debug, thiserror::Error)]
 pub enum Damage {
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("it is no archive of this service")]
+    #[error("the file is not an archive of this service")]
     Foreign,
-    #[error("it was made by a newer version of this program, as version {0} of the format")]
+    #[error("a newer version of this program has written the file, in version {0} of the format")]
     Newer(u32),
-    #[error("it ends early: it was never finished")]
+    #[error("the file ends early: it was never finished")]
     Unfinished,
-    #[error("line {0} is no row, or not in order")]
+    #[error("line {0} is not a row, or its id is out of order")]
     Line(i64),
-    #[error("it has {found} rows, and says {said}")]
+    #[error("the file has {found} rows, but its last line says {said}")]
     Count { said: i64, found: i64 },
-    #[error("its checksum is wrong")]
+    #[error("the checksum in the last line is wrong")]
     Checksum,
 }
 
@@ -85,7 +85,7 @@ pub(super) struct Writer {
 impl Writer {
     /// # Errors
     ///
-    /// Also where there is such a file already.
+    /// Also if the file exists.
     pub(super) fn create(path: &Path, kind: Kind, cutoff: OffsetDateTime) -> io::Result<Self> {
         let file = BufWriter::new(File::create_new(path)?);
         let mut writer = Self {
@@ -103,7 +103,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Appends a row. Rows come in the order of their ids.
+    /// Appends a row. The caller appends rows in the order of their ids.
     pub(super) fn push(&mut self, line: &str) -> io::Result<()> {
         self.rows += 1;
         self.write(line)
@@ -113,7 +113,7 @@ impl Writer {
         self.rows
     }
 
-    /// Ends the file, waits until the disk has it, and answers with its checksum.
+    /// Writes the last line, waits until the disk has the file, and returns the checksum.
     pub(super) fn finish(mut self) -> io::Result<String> {
         let sha256 = hexadecimal(self.digest.clone());
         let footer = Footer {
@@ -135,11 +135,11 @@ impl Writer {
     }
 }
 
-/// Reads a file from its first row to its last, and finds whatever is wrong with it on the way.
+/// Reads a file from its first row to its last, and validates it on the way.
 pub(super) struct Reader {
     input: BufReader<MultiGzDecoder<BufReader<File>>>,
     digest: Sha256,
-    /// Read, and not yet known to be a row or the last line.
+    /// The line that was read last. The next read decides whether it is a row or the last line.
     held: String,
     rows: i64,
     first_row_id: i64,
@@ -170,7 +170,7 @@ impl Reader {
         Ok(reader)
     }
 
-    /// The next row; `None` behind the last one of a file that is whole.
+    /// The next row. `None` after the last row of a valid file.
     pub(super) fn next_row(&mut self) -> Result<Option<Row>, Damage> {
         let Some(following) = self.next_line()? else {
             return self.check_footer().map(|()| None);
@@ -193,7 +193,7 @@ impl Reader {
         }))
     }
 
-    /// Reads what is left of the file, and says what was in it.
+    /// Reads the rest of the file, and returns a summary of the whole file.
     pub(super) fn verify(mut self) -> Result<Contents, Damage> {
         while self.next_row()?.is_some() {}
         Ok(Contents {
@@ -218,7 +218,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Without its end; `None` at the end of the file.
+    /// The next line without its line break. `None` at the end of the file.
     fn next_line(&mut self) -> Result<Option<String>, Damage> {
         let mut line = String::new();
         match self.input.read_line(&mut line) {

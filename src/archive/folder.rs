@@ -1,4 +1,4 @@
-//! The folder that the files are in.
+//! The folder that holds the files of the archive.
 
 use std::{
     fs::{self, File},
@@ -11,27 +11,27 @@ use crate::store::archive::Kind;
 pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes the folder where there is none.
+    /// Creates the folder if it is missing.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         fs::create_dir_all(path)?;
         Ok(Self(path.to_owned()))
     }
 
-    /// Where a file is that is whole.
+    /// The path of a complete file.
     pub(super) fn file(&self, kind: Kind, id: i64) -> PathBuf {
         self.0.join(format!("{}-{id:06}.jsonl.gz", kind.name()))
     }
 
-    /// Where a file is while it is written.
+    /// The path of a file while it is written.
     pub(super) fn partial(&self, kind: Kind, id: i64) -> PathBuf {
         (self.0).join(format!("{}-{id:06}.jsonl.gz.partial", kind.name()))
     }
 
-    /// Gives a file that is whole its name, for good: the name is on disk afterwards.
+    /// Gives a complete file its final name, and waits until the disk has the name.
     ///
     /// # Errors
     ///
-    /// Also where another file has the name: that of another database.
+    /// Also if the name exists. Then the folder holds the files of another database.
     pub(super) fn publish(&self, kind: Kind, id: i64) -> io::Result<()> {
         let file = self.file(kind, id);
         if file.exists() {
@@ -41,7 +41,7 @@ impl Folder {
         self.sync()
     }
 
-    /// Removes what a run left of a file that it did not finish.
+    /// Removes the partial file of an interrupted run.
     pub(super) fn discard(&self, kind: Kind, id: i64) -> io::Result<()> {
         match fs::remove_file(self.partial(kind, id)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

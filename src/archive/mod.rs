@@ -1,9 +1,9 @@
-//! Moves heists, and notifications that were read, to compressed files once they are old.
+//! Moves old heists, and old notifications that were read, to compressed files.
 //!
-//! A file is written, given to the disk, read back and compared; only then are its rows removed,
-//! in small transactions. What was begun is in `"HeistArchiveFile"`, so that a run can be killed at
-//! any point: the next one begins an unverified file anew, and removes what is left of a verified
-//! one.
+//! A run writes a file, syncs it to the disk, reads it back and compares it. Only then does it remove
+//! the rows, in small transactions. `"HeistArchiveFile"` holds the progress, so a run can be killed
+//! at any point: the next run discards an unverified file and writes it anew, and removes the
+//! remaining rows of a verified one.
 
 mod file;
 mod folder;
@@ -29,29 +29,29 @@ use crate::store::{
     pool,
 };
 
-/// One connection holds the lock of the run, the other works.
+/// One connection holds the lock of the run, the other one executes the statements.
 const CONNECTIONS: u32 = 2;
-/// Rows that are read at a time.
+/// The number of rows that one statement reads.
 const PAGE: i64 = 1000;
-/// Rows that one transaction removes.
+/// The number of rows that one transaction removes.
 const ROWS_PER_REMOVAL: usize = 500;
-/// Attempts at a transaction that others are in the way of, as the deletion of a player is.
+/// Attempts at a transaction that conflicts with another one, such as the deletion of a player.
 const REMOVAL_ATTEMPTS: u32 = 10;
 const PAUSE_BETWEEN_ATTEMPTS: Duration = Duration::from_millis(200);
 
-/// What to archive, and where to.
+/// What to archive, and where to write the files.
 #[derive(Debug)]
 pub struct Options {
     pub database: PgConnectOptions,
-    /// Made where there is none.
+    /// Created if it is missing.
     pub folder: PathBuf,
-    /// Rows that were created longer ago are archived.
+    /// The minimum age of archived rows.
     pub older_than: Duration,
-    /// In one file at the most.
+    /// The maximum number of rows in one file.
     pub rows_per_file: i64,
 }
 
-/// What a run did, or would do.
+/// The numbers of rows and files that a run archived, or would archive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     pub heists: i64,
@@ -63,7 +63,7 @@ pub struct Summary {
 pub enum ArchiveError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("another run is at work on this database")]
+    #[error("another run works on this database")]
     Busy,
     #[error("another run has taken over")]
     TakenOver,
@@ -72,13 +72,13 @@ pub enum ArchiveError {
     #[error("{}: {damage}", path.display())]
     Damaged { path: PathBuf, damage: Damage },
     #[error(
-        "{} is missing: it was verified, and some of its rows may have been removed from the database already; run again with the folder that it is in",
+        "{} is missing: it was verified, and some of its rows may already be removed from the database; put it back into the folder and run again",
         .0.display()
     )]
     Missing(PathBuf),
-    #[error("{} is not the file that was verified", .0.display())]
+    #[error("{} differs from the file that was verified", .0.display())]
     Exchanged(PathBuf),
-    #[error("the database and {} differ in the {} with the ids {ids:?}; nothing of these was removed", path.display(), kind.name())]
+    #[error("the database and {} differ in the {} with the ids {ids:?}; none of these rows was removed", path.display(), kind.name())]
     Differs {
         path: PathBuf,
         kind: Kind,
@@ -86,11 +86,12 @@ pub enum ArchiveError {
     },
 }
 
-/// Archives what is old. Killed at any point, it can be run again, and loses and doubles nothing.
+/// Archives old rows. After an interruption at any point, the next run continues without losing or
+/// repeating a row.
 ///
 /// # Errors
 ///
-/// What stood in the way. What was archived until then stays archived.
+/// The reason why the run stopped. Rows that were archived before stay archived.
 pub async fn run(options: &Options) -> Result<Summary, ArchiveError> {
     let pool = pool::connect_lazy_for_command(options.database.clone(), CONNECTIONS);
     let lock = RunLock::acquire(&pool).await?.ok_or(ArchiveError::Busy)?;
@@ -112,7 +113,7 @@ pub async fn run(options: &Options) -> Result<Summary, ArchiveError> {
     Ok(run.summary)
 }
 
-/// What [`run`] would archive now. Changes nothing.
+/// Counts what [`run`] would archive now. Changes nothing.
 ///
 /// # Errors
 ///
@@ -133,11 +134,11 @@ pub async fn dry_run(options: &Options) -> Result<Summary, ArchiveError> {
     Ok(summary)
 }
 
-/// Reads a file and checks that it is whole: its lines, their order and number, its checksum.
+/// Reads a file and validates its lines, their order and number, and its checksum.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// [`ArchiveError::Damaged`] if the file is not valid.
 pub fn verify(path: &Path) -> Result<Contents, ArchiveError> {
     Reader::open(path)
         .and_then(Reader::verify)
@@ -160,7 +161,10 @@ impl Run {
         };
         let Interrupted { claim, kind, .. } = file;
         let Some(verified_sha256) = file.verified_sha256 else {
-            tracing::info!(file.id = claim.file_id, "an interrupted file begins anew");
+            tracing::info!(
+                file.id = claim.file_id,
+                "an interrupted file is discarded and written anew"
+            );
             return self.discard(claim, kind).await;
         };
         let path = self.folder.file(kind, claim.file_id);
@@ -173,14 +177,14 @@ impl Run {
         if verify(found)?.sha256 != verified_sha256 {
             return Err(ArchiveError::Exchanged(found.clone()));
         }
-        tracing::info!(file = %path.display(), "an interrupted file goes on");
+        tracing::info!(file = %path.display(), "an interrupted file is continued");
         if !is_published {
             self.publish(claim, kind)?;
         }
         self.remove_rows(claim, kind, &path).await
     }
 
-    /// `false` where nothing old is left.
+    /// Returns `false` if no old row is left.
     async fn move_one_file(&mut self, kind: Kind) -> Result<bool, ArchiveError> {
         let mut rows = OldRows::new(kind, self.cutoff);
         let Some(first_page) = rows.next_page(&self.pool, self.rows_per_file).await? else {
@@ -189,7 +193,8 @@ impl Run {
         let claim = archive::claim(&self.pool, self.id, kind, self.cutoff).await?;
         let written_sha256 = self.write(claim, kind, first_page, rows).await?;
 
-        // It counts from the moment that the database knows of it. Until then it is begun anew.
+        // The file counts from the moment that its checksum is in the database. A run that is
+        // interrupted earlier leaves a file that the next run discards.
         let partial = self.folder.partial(kind, claim.file_id);
         let contents = verify(&partial)?;
         if contents.sha256 != written_sha256 {
@@ -209,7 +214,7 @@ impl Run {
             .map_err(at(&self.folder.file(kind, claim.file_id)))
     }
 
-    /// Answers with the checksum of what was meant to be written.
+    /// Returns the checksum of the lines that were passed to the writer.
     async fn write(
         &self,
         claim: Claim,
@@ -236,7 +241,7 @@ impl Run {
         writer.finish().map_err(at(&path))
     }
 
-    /// Removes the rows of a verified file that are still there.
+    /// Removes those rows of a verified file that the database still holds.
     async fn remove_rows(
         &mut self,
         claim: Claim,
@@ -265,12 +270,12 @@ impl Run {
                 });
             }
             self.summary.add(kind, removal.removed);
-            // Half of the time belongs to the players.
+            // The pause leaves the database to other clients for half of the time.
             sleep(begun.elapsed()).await;
         }
         held(archive::finished(&self.pool, claim).await?)?;
         self.summary.files += 1;
-        tracing::info!(file = %path.display(), "its rows are removed");
+        tracing::info!(file = %path.display(), "the rows of the file are removed");
         Ok(())
     }
 
@@ -289,7 +294,7 @@ impl Run {
             match archive::remove(&self.pool, claim, kind, &lines, &players).await {
                 Ok(removal) => return removal.ok_or(ArchiveError::TakenOver),
                 Err(StoreError::Contention(error)) if attempt < REMOVAL_ATTEMPTS => {
-                    tracing::info!(%error, attempt, "others were in the way; trying again");
+                    tracing::info!(%error, attempt, "the transaction conflicts with others; trying again");
                     attempt += 1;
                     sleep(PAUSE_BETWEEN_ATTEMPTS).await;
                 }
@@ -306,8 +311,8 @@ impl Run {
     }
 }
 
-/// Walks over old rows, oldest first. Ids and times grow together, so the first row that is too
-/// young ends it: of heists, all below some id are archived, and none above.
+/// Iterates over old rows, oldest first. Times increase with ids, so the first row that is too young
+/// ends the iteration: all heists below some id are archived, and none above it.
 struct OldRows {
     kind: Kind,
     cutoff: OffsetDateTime,
@@ -325,7 +330,7 @@ impl OldRows {
         }
     }
 
-    /// `None` behind the last one, never empty.
+    /// The next page, which is never empty. `None` after the last page.
     async fn next_page(
         &mut self,
         pool: &PgPool,

@@ -1,18 +1,33 @@
 //! The names in client certificates, and the scopes of the services that they name.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 
-use super::caller::{Caller, Scope, Scopes, Who};
+use super::{
+    caller::{Caller, Scope, Scopes, Who},
+    validity,
+};
 
 /// A certificate that TLS has verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificate {
     /// Its subject alternative names of the kinds DNS and URI, in this order. The common name is
     /// ignored, because its meaning is undefined (RFC 9525).
-    names: Vec<String>,
+    names: Vec<CertificateName>,
+    valid_until: SystemTime,
+}
+
+/// A subject alternative name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum CertificateName {
+    Dns(String),
+    Uri(String),
 }
 
 /// The scopes of services, by a name in their certificate.
@@ -24,14 +39,23 @@ impl ClientCertificate {
     #[must_use]
     pub fn read(der: &CertificateDer<'_>) -> Self {
         let names = EndEntityCert::try_from(der).map(|certificate| {
-            let names = certificate.valid_dns_names();
-            (names.chain(certificate.valid_uri_names()))
-                .map(str::to_owned)
+            let dns = certificate.valid_dns_names().map(str::to_owned);
+            let uris = certificate.valid_uri_names().map(str::to_owned);
+            dns.map(CertificateName::Dns)
+                .chain(uris.map(CertificateName::Uri))
                 .collect()
         });
         Self {
             names: names.unwrap_or_default(),
+            // A certificate that TLS has verified has an end.
+            valid_until: validity::end(der).unwrap_or(SystemTime::UNIX_EPOCH),
         }
+    }
+
+    /// The time until the certificate expires.
+    #[must_use]
+    pub fn time_left(&self, now: SystemTime) -> Duration {
+        (self.valid_until.duration_since(now)).unwrap_or_default()
     }
 }
 
@@ -61,12 +85,21 @@ impl ClientScopes {
         self.0.is_empty()
     }
 
+    /// The scopes of a name. A URI has a scheme and an authority; no name of the kind DNS looks like
+    /// that, and a certificate's URI that does not is not compared with DNS names.
+    fn scopes_of(&self, name: &CertificateName) -> Option<Scopes> {
+        let (CertificateName::Dns(text) | CertificateName::Uri(text)) = name;
+        let is_uri = matches!(name, CertificateName::Uri(_));
+        let scopes = (text.contains("://") == is_uri).then(|| self.0.get(text))?;
+        scopes.copied()
+    }
+
     /// The service of a certificate. Its name is the first name of the certificate that is listed; its
     /// scopes are those of all listed names.
     pub(super) fn service(&self, certificate: &ClientCertificate) -> Option<Caller> {
-        let mut listed = (certificate.names.iter())
-            .filter_map(|name| self.0.get(name).map(|scopes| (name, *scopes)));
-        let (name, first) = listed.next()?;
+        let mut listed =
+            (certificate.names.iter()).filter_map(|name| Some((name, self.scopes_of(name)?)));
+        let (CertificateName::Dns(name) | CertificateName::Uri(name), first) = listed.next()?;
         let scopes = listed.fold(first, |all, (_, scopes)| all.union(scopes));
         Some(Caller {
             who: Who::Service {
@@ -99,7 +132,13 @@ mod tests {
 
     fn certificate(names: &[&str]) -> ClientCertificate {
         ClientCertificate {
-            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            names: (names.iter())
+                .map(|name| match name.strip_prefix("URI:") {
+                    Some(uri) => CertificateName::Uri(uri.to_owned()),
+                    None => CertificateName::Dns((*name).to_owned()),
+                })
+                .collect(),
+            valid_until: SystemTime::UNIX_EPOCH,
         }
     }
 
@@ -122,7 +161,7 @@ mod tests {
             Some(("auth.internal".to_owned(), award))
         );
         assert_eq!(
-            scopes(&["other", "spiffe://prod/web?a=b", "auth.internal"]),
+            scopes(&["other", "URI:spiffe://prod/web?a=b", "auth.internal"]),
             Some(("spiffe://prod/web?a=b".to_owned(), web.union(award)))
         );
         for unlisted in [
@@ -130,6 +169,8 @@ mod tests {
             &["internal"],
             &["x.auth.internal"],
             &["AUTH.INTERNAL"],
+            &["URI:auth.internal"],
+            &["spiffe://prod/web?a=b"],
         ] {
             assert_eq!(scopes(unlisted), None);
         }

@@ -4,14 +4,14 @@
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, DecodingKeyKind, Header, Validation,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse},
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse},
 };
 
 use super::crypto;
 use crate::watched::WatchedFile;
 
 /// The most keys in one file. It bounds the cost of a token without a key id.
-const MAX_KEYS: usize = 16;
+const MAX_KEYS: usize = 32;
 /// The minimum length of a secret in bytes: the output length of HS256 (RFC 7518, section 3.2).
 pub(super) const MIN_SECRET_BYTES: usize = 32;
 /// The minimum length of an RSA key, in ring and in RFC 7518, section 3.3.
@@ -68,6 +68,21 @@ impl KeySet {
             KeyFile::Public(_) => public_keys(content)?,
             KeyFile::Jwks(_) => jwks(content)?,
         };
+        Self::new(keys, issuer, audience)
+    }
+
+    /// Parses the JSON Web Key Set of an identity provider.
+    pub(super) fn parse_jwks(content: &[u8], issuer: &str, audience: &str) -> Result<Self, String> {
+        crypto::install();
+        Self::new(jwks(content)?, issuer, audience)
+    }
+
+    /// A set without keys, until the identity provider has been reached.
+    pub(super) fn empty() -> Self {
+        Self(Vec::new())
+    }
+
+    fn new(keys: Vec<NamedKey>, issuer: &str, audience: &str) -> Result<Self, String> {
         if keys.is_empty() || keys.len() > MAX_KEYS {
             return Err(format!("expected 1 to {MAX_KEYS} keys, not {}", keys.len()));
         }
@@ -142,19 +157,42 @@ fn public_key(block: &pem::Pem) -> Result<NamedKey, String> {
     Ok((None, algorithm, key))
 }
 
+/// The usable keys of a set. Unusable ones are logged and ignored: a provider may add a key of a new
+/// kind at any time.
 fn jwks(content: &[u8]) -> Result<Vec<NamedKey>, String> {
-    let set: JwkSet =
+    #[derive(serde::Deserialize)]
+    struct Set {
+        keys: Vec<serde_json::Value>,
+    }
+    let set: Set =
         serde_json::from_slice(content).map_err(|error| format!("not a JWK set: {error}"))?;
     let mut keys = Vec::new();
-    for jwk in &set.keys {
-        if let Some(algorithm) = algorithm_of(jwk)? {
-            let key = DecodingKey::from_jwk(jwk)
-                .map_err(|error| format!("a JWK cannot be read: {error}"))?;
-            check_strength(&key, algorithm)?;
-            keys.push((jwk.common.key_id.clone(), algorithm, key));
+    let mut unusable = Vec::new();
+    for (index, jwk) in set.keys.into_iter().enumerate() {
+        match usable_key(jwk) {
+            Ok(Some(key)) => keys.push(key),
+            Ok(None) => {}
+            Err(reason) => unusable.push(format!("key {}: {reason}", index + 1)),
         }
     }
+    let unusable = unusable.join("; ");
+    if keys.is_empty() && !unusable.is_empty() {
+        return Err(unusable);
+    }
+    if !unusable.is_empty() {
+        tracing::warn!(unusable, "ignoring unusable keys of the key set");
+    }
     Ok(keys)
+}
+
+fn usable_key(jwk: serde_json::Value) -> Result<Option<NamedKey>, String> {
+    let jwk: Jwk = serde_json::from_value(jwk).map_err(|error| format!("not a JWK: {error}"))?;
+    let Some(algorithm) = algorithm_of(&jwk)? else {
+        return Ok(None);
+    };
+    let key = DecodingKey::from_jwk(&jwk).map_err(|error| format!("cannot be read: {error}"))?;
+    check_strength(&key, algorithm)?;
+    Ok(Some((jwk.common.key_id, algorithm, key)))
 }
 
 /// The algorithm of a key; `None` if the key is for another algorithm or use (RFC 7517, section 5).
@@ -174,10 +212,12 @@ fn algorithm_of(jwk: &Jwk) -> Result<Option<Algorithm>, String> {
         }
         _ => return Ok(None),
     };
-    let signs =
+    let is_for_signatures =
         !matches!(&jwk.common.public_key_use, Some(other) if *other != PublicKeyUse::Signature);
-    let is_ours = jwk.common.key_algorithm.is_none_or(|other| other == named);
-    Ok((signs && is_ours).then_some(algorithm))
+    let verifies = (jwk.common.key_operations.as_ref())
+        .is_none_or(|operations| operations.contains(&KeyOperations::Verify));
+    let is_supported = jwk.common.key_algorithm.is_none_or(|other| other == named);
+    Ok((is_for_signatures && verifies && is_supported).then_some(algorithm))
 }
 
 /// Refuses a weak key now, because the verification would refuse every token later.

@@ -3,17 +3,25 @@
 
 mod caller;
 mod certificate;
+mod claims;
 mod crypto;
+mod http_get;
 mod keys;
+mod live_keys;
+mod provider;
 mod token;
+mod validity;
 
 pub use self::{
     caller::{Caller, Scope, Scopes, Who},
     certificate::{ClientCertificate, ClientScopes},
+    claims::{ClaimName, ClaimNames, ServiceRule},
     keys::KeyFile,
+    provider::{Location, Provider},
     token::{Grant, MAX_TOKEN_BYTES, SigningKey, TokenError},
+    validity::end as certificate_end,
 };
-use self::{keys::KeySet, token::TokenVerifier};
+use self::{keys::KeySet, live_keys::Keys, provider::ProviderKeys, token::TokenVerifier};
 use crate::watched::{Watched, WatchedError};
 
 /// How callers are authenticated.
@@ -28,13 +36,28 @@ pub struct Options {
 /// Which bearer tokens are valid.
 #[derive(Clone, Debug)]
 pub struct JwtOptions {
-    pub keys: KeyFile,
+    pub keys: KeySource,
     /// The required claim `iss`.
     pub issuer: String,
     /// The required member of the claim `aud`.
     pub audience: String,
+    /// The claims that identify a caller.
+    pub claims: ClaimNames,
     /// The services that a client certificate authenticates without a token.
     pub client_scopes: ClientScopes,
+}
+
+/// Where the keys that verify bearer tokens are.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    File(KeyFile),
+    Provider(Provider),
+}
+
+impl From<KeyFile> for KeySource {
+    fn from(file: KeyFile) -> Self {
+        Self::File(file)
+    }
 }
 
 /// Authenticates callers.
@@ -69,21 +92,41 @@ impl Authenticator {
                 keys,
                 issuer,
                 audience,
+                claims,
                 client_scopes,
             }) => {
-                let file = keys.file().clone();
-                let parse = move |contents: &[Vec<u8>]| {
-                    KeySet::parse(&keys, &contents[0], &issuer, &audience)
-                        .map_err(|error| format!("{}: {error}", keys.file()))
+                let keys = match keys {
+                    KeySource::File(keys) => {
+                        let file = keys.file().clone();
+                        let parse = move |contents: &[Vec<u8>]| {
+                            KeySet::parse(&keys, &contents[0], &issuer, &audience)
+                                .map_err(|error| format!("{}: {error}", keys.file()))
+                        };
+                        let what = "the keys of bearer tokens";
+                        Keys::File(Watched::open(what, vec![file], parse).await?)
+                    }
+                    KeySource::Provider(provider) => {
+                        Keys::Provider(ProviderKeys::start(provider, issuer, audience).await?)
+                    }
                 };
-                let keys = Watched::open("the keys of bearer tokens", vec![file], parse).await?;
-                Some((TokenVerifier::new(keys), client_scopes))
+                Some((TokenVerifier::new(keys, claims), client_scopes))
             }
         };
         Ok(Self {
             tokens,
             certificate_needed: options.certificate_needed,
         })
+    }
+
+    /// Whether a call that failed with this error may succeed now. After a token with an unknown key it
+    /// fetches the identity provider's keys again, at a bounded rate, and waits at most 2 s for them.
+    pub async fn may_succeed_now(&self, error: &AuthError) -> bool {
+        match (error, &self.tokens) {
+            (AuthError::Token(TokenError::UnknownKey), Some((tokens, _))) => {
+                tokens.refetch_keys().await
+            }
+            _ => false,
+        }
     }
 
     /// The caller, from the values of the header `authorization` and the connection's certificate. A

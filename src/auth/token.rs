@@ -1,30 +1,24 @@
 //! Verifies bearer tokens, and signs tokens for development.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, decode, decode_header, encode, errors};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::{
-    caller::{Caller, Scopes, Who},
-    crypto,
-    keys::{KeySet, secrets},
-};
-use crate::{domain::ids::UserId, watched::Watched};
+use super::{caller::Caller, claims::ClaimNames, crypto, keys::secrets, live_keys::Keys};
 
 /// The maximum length of a token in bytes.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
-/// The maximum length of a service's name in bytes: that of a subject in OpenID Connect.
-const MAX_SUBJECT_BYTES: usize = 255;
 /// An upper bound for the remaining validity of a token, so that its end fits an `Instant`.
 const MAX_VALIDITY: Duration = Duration::from_hours(24 * 366);
 
 /// Verifies bearer tokens with the newest keys.
-pub(super) struct TokenVerifier(Watched<KeySet>);
+pub(super) struct TokenVerifier {
+    keys: Keys,
+    claims: ClaimNames,
+}
 
 /// Why a token is not valid.
 #[derive(Debug, thiserror::Error)]
@@ -39,23 +33,35 @@ pub enum TokenError {
     Invalid(#[from] errors::Error),
     #[error("the subject is neither a player's id nor the name of a service")]
     Subject,
+    #[error("the token has neither a player's id nor the claim of a service")]
+    NeitherPlayerNorService,
     #[error("a player's token has scopes, which are for services")]
     PlayerWithScopes,
 }
 
-/// The claims that this module reads. The library checks the others.
+/// The claims of a token. The library checks the standard ones.
 #[derive(Deserialize)]
 struct Claims {
-    sub: String,
-    #[serde(default)]
-    scope: Option<String>,
+    /// The library accepts an array, too, of which one member has to match.
+    #[serde(rename = "iss")]
+    _issuer: String,
     /// In seconds since 1970, possibly with a fraction (RFC 7519, section 2).
     exp: f64,
+    #[serde(flatten)]
+    others: Map<String, Value>,
 }
 
 impl TokenVerifier {
-    pub(super) fn new(keys: Watched<KeySet>) -> Self {
-        Self(keys)
+    pub(super) fn new(keys: Keys, claims: ClaimNames) -> Self {
+        Self { keys, claims }
+    }
+
+    /// Fetches the keys again after a token with an unknown key. Returns whether new keys arrived.
+    pub(super) async fn refetch_keys(&self) -> bool {
+        match &self.keys {
+            Keys::File(_) => false,
+            Keys::Provider(provider) => provider.refetch().await,
+        }
     }
 
     pub(super) fn verify(&self, token: &str) -> Result<Caller, TokenError> {
@@ -66,13 +72,13 @@ impl TokenVerifier {
         if header.crit.is_some() {
             return Err(TokenError::UnknownExtension);
         }
-        let keys = self.0.newest();
+        let keys = self.keys.newest();
         let mut refusal = TokenError::UnknownKey;
         for key in keys.candidates(&header) {
             match decode::<Claims>(token, &key.decoding, &key.validation) {
                 Ok(token) => {
                     return Ok(Caller {
-                        who: who(&token.claims)?,
+                        who: self.claims.who(&token.claims.others)?,
                         valid_until: Some(expiry(token.claims.exp, key.validation.leeway)),
                     });
                 }
@@ -108,36 +114,6 @@ impl TokenError {
     }
 }
 
-/// A subject of digits only is a player's id. Any other subject with a letter is the name of a
-/// service. A player must not have scopes of this service.
-fn who(claims: &Claims) -> Result<Who, TokenError> {
-    let scopes = Scopes::of_claim(claims.scope.as_deref().unwrap_or_default());
-    let subject = claims.sub.as_str();
-    if subject.bytes().all(|byte| byte.is_ascii_digit()) {
-        let player = player(subject).ok_or(TokenError::Subject)?;
-        if !scopes.is_empty() {
-            return Err(TokenError::PlayerWithScopes);
-        }
-        return Ok(Who::Player(player));
-    }
-    let is_name = subject.len() <= MAX_SUBJECT_BYTES
-        && subject.bytes().all(|byte| byte.is_ascii_graphic())
-        && subject.bytes().any(|byte| byte.is_ascii_alphabetic());
-    if !is_name {
-        return Err(TokenError::Subject);
-    }
-    Ok(Who::Service {
-        name: Arc::from(subject),
-        scopes,
-    })
-}
-
-/// A player's id in its canonical form: `042` is not a player.
-fn player(subject: &str) -> Option<UserId> {
-    let id: i32 = subject.parse().ok()?;
-    UserId::new(id).ok().filter(|id| id.to_string() == subject)
-}
-
 /// The moment at which the token expires.
 fn expiry(exp: f64, leeway_s: u64) -> Instant {
     let now = SystemTime::now()
@@ -146,6 +122,13 @@ fn expiry(exp: f64, leeway_s: u64) -> Instant {
     let until = Duration::try_from_secs_f64(exp.round()).unwrap_or(Duration::MAX);
     let left = (until.saturating_add(Duration::from_secs(leeway_s + 1))).saturating_sub(now);
     Instant::now() + left.min(MAX_VALIDITY)
+}
+
+/// The claims of a token that this service signs, as far as they identify the caller.
+fn claims_of(subject: &str, scope: Option<&str>) -> Map<String, Value> {
+    let subject = ("sub".to_owned(), Value::from(subject));
+    let scope = scope.map(|scope| ("scope".to_owned(), Value::from(scope)));
+    [Some(subject), scope].into_iter().flatten().collect()
 }
 
 /// The content of a token that `heist token` signs.
@@ -217,11 +200,8 @@ impl SigningKey {
     /// The key is damaged, or the server would not accept the grant.
     pub fn sign(&self, grant: &Grant) -> Result<String, TokenError> {
         crypto::install();
-        who(&Claims {
-            sub: grant.subject.clone(),
-            scope: grant.scope.clone(),
-            exp: 0.0,
-        })?;
+        let scope = grant.scope.as_deref();
+        ClaimNames::default().who(&claims_of(&grant.subject, scope))?;
         let now = jsonwebtoken::get_current_timestamp();
         let claims = SignedClaims {
             sub: &grant.subject,
@@ -238,14 +218,13 @@ impl SigningKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::Scope;
+    use crate::{
+        auth::{Scope, Scopes, Who, claims::MAX_SUBJECT_BYTES},
+        domain::ids::UserId,
+    };
 
     fn read(sub: &str, scope: Option<&str>) -> Result<Who, TokenError> {
-        who(&Claims {
-            sub: sub.to_owned(),
-            scope: scope.map(str::to_owned),
-            exp: 0.0,
-        })
+        ClaimNames::default().who(&claims_of(sub, scope))
     }
 
     #[test]

@@ -1,14 +1,19 @@
 //! `heist emails`
 
-use std::time::Duration;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::config::{DatabaseConfig, LogConfig};
+use super::config::{DatabaseConfig, LogConfig, TemplateConfig};
 use crate::{
     domain::ids::{NotificationId, UserId},
+    mail,
     store::{
         PgPool,
         emails::{self, EmailState, Entry, Selection},
@@ -23,6 +28,7 @@ Examples:
   heist emails list --state queued       e-mails to be sent
   heist emails resend 2/26 5/31          send these two again
   heist emails resend --state failed     send all again that were not sent
+  heist emails preview --out preview     what e-mails look like, as files
   heist emails drop --state unknown      delete all that may have been sent
 
 DATABASE_URL is in the environment. An e-mail's name is PLAYER/NOTIFICATION, such as 2/26.";
@@ -65,6 +71,14 @@ enum Action {
         database: DatabaseConfig,
         #[command(flatten)]
         which: Which,
+    },
+    /// Render each kind of e-mail with sample data to files; needs no database
+    Preview {
+        #[command(flatten)]
+        templates: TemplateConfig,
+        /// Folder for the files; it is created if it does not exist
+        #[arg(long, value_name = "FOLDER")]
+        out: PathBuf,
     },
     /// Drop parked or queued e-mails
     Drop {
@@ -116,6 +130,7 @@ impl Emails {
                 print!("{}", table(&entries));
                 Ok(())
             }
+            Action::Preview { templates, out } => preview(&templates, &out),
             Action::Resend { database, which } => {
                 let selections = which.selections(&PARKED)?;
                 let pool = connect(&database).await?;
@@ -163,6 +178,26 @@ impl Which {
             ids: None,
         }])
     }
+}
+
+/// Writes `LANGUAGE/KIND.subject`, `.txt` and `.html`.
+fn preview(templates: &TemplateConfig, out: &Path) -> anyhow::Result<()> {
+    let templates = templates.load().map_err(anyhow::Error::msg)?;
+    for preview in mail::previews(&templates).map_err(anyhow::Error::msg)? {
+        let folder = out.join(&preview.language);
+        let write = |extension: &str, text: &str| {
+            let file = folder.join(format!("{}.{extension}", preview.kind));
+            fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+            println!("{}", file.display());
+            anyhow::Ok(())
+        };
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        write("subject", &preview.subject)?;
+        write("txt", &preview.text)?;
+        write("html", &preview.html)?;
+    }
+    Ok(())
 }
 
 async fn connect(database: &DatabaseConfig) -> anyhow::Result<PgPool> {
@@ -214,17 +249,22 @@ impl State {
 
 fn table(entries: &[Entry]) -> String {
     let mut lines = format!(
-        "{:<20} {:<13} {:<8} {:>8}  {:<20} {}\n",
-        "MAIL", "TELLS", "STATE", "ATTEMPTS", "AT", "LAST ERROR"
+        "{:<20} {:<13} {:<8} {:>8}  {:<20} {:<9} {}\n",
+        "MAIL", "TELLS", "STATE", "ATTEMPTS", "AT", "PREFERS", "LAST ERROR"
     );
     for entry in entries {
         let mail = format!("{}/{}", entry.user_id, entry.id);
         let line = format!(
-            "{mail:<20} {:<13} {:<8} {:>8}  {:<20} {}",
+            "{mail:<20} {:<13} {:<8} {:>8}  {:<20} {:<9} {}",
             entry.notification_type.to_lowercase(),
             entry.state.name().to_lowercase(),
             entry.attempts,
             time(entry.at),
+            entry
+                .preference
+                .as_deref()
+                .unwrap_or("default")
+                .to_lowercase(),
             entry.error.as_deref().unwrap_or_default()
         );
         lines.push_str(line.trim_end());

@@ -9,6 +9,7 @@ mod migrate;
 mod serve;
 mod token;
 mod usage;
+mod warnings;
 
 use std::process::ExitCode;
 
@@ -53,7 +54,10 @@ pub fn run() -> ExitCode {
         Ok(command) => command,
         Err(error) => return usage::report(&error),
     };
-    telemetry::init(&command.log().options());
+    if let Err(error) = telemetry::init(&command.log().options()) {
+        eprintln!("heist: cannot start the log: {error}");
+        return ExitCode::FAILURE;
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
@@ -73,7 +77,10 @@ pub fn run() -> ExitCode {
     // that does not answer.
     runtime.shutdown_background();
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            telemetry::finish(None);
+            ExitCode::SUCCESS
+        }
         Err(error) => fail(&error),
     }
 }
@@ -103,6 +110,6 @@ impl Command {
 
 /// Prints the error as one line.
 fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("heist: {error:#}");
+    telemetry::finish(Some(&format!("heist: {error:#}")));
     ExitCode::FAILURE
 }

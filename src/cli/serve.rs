@@ -6,7 +6,10 @@ use anyhow::{Context as _, ensure};
 use private_postgres::PrivatePostgres;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::config::{Auth, ServeConfig};
+use super::{
+    config::{Auth, ServeConfig},
+    warnings,
+};
 use crate::{
     demo,
     server::{Options, Server},
@@ -68,11 +71,7 @@ impl Serve {
             let (database, postgres) = start_private(&config).await?;
             (database, Some(postgres))
         };
-        if auth == Auth::None {
-            tracing::warn!(
-                "no authentication: any client that can connect can execute heists for any player"
-            );
-        }
+        warnings::log(config.listen, auth, &auth_options, tls.as_ref());
 
         let settings = match config.settings_file {
             Some(file) => {
@@ -103,6 +102,7 @@ impl Serve {
                 return Ok(());
             }
         };
+        exporters.report_readiness(server.readiness());
         let address = server.address();
         let startup_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let metrics_address = exporters.metrics_address().map(tracing::field::display);

@@ -1,4 +1,4 @@
-//! Tokens granted or revoked by hand: what is asked, what is known, what is decided.
+//! Adjustments: an operator grants or revokes tokens by hand.
 
 use std::collections::HashMap;
 
@@ -9,33 +9,33 @@ use super::{
     tokens::TokenAccount,
 };
 
-/// Somebody in charge changes a player's balance.
+/// A request to change a player's balance.
 #[derive(Clone, Debug)]
 pub struct AdjustmentOrder {
     pub user_id: UserId,
-    /// Tokens granted, or where negative, revoked. Not 0.
+    /// Tokens to grant if positive, to revoke if negative. Never 0.
     pub delta: i32,
-    /// Why, for the statement and the audit.
+    /// The operator's reason, shown in the statement and in the audit log.
     pub reason: String,
-    /// Who does it.
+    /// The operator who makes the adjustment.
     pub actor: String,
     pub request_id: RequestId,
 }
 
-/// What the database says about a batch of adjustments, read under the locks of its players.
+/// The rows that a batch of adjustments needs, read under the locks of its players.
 #[derive(Clone, Debug)]
 pub struct AdjustmentFacts {
     /// The database's clock, read after the locks were taken.
     pub now: OffsetDateTime,
-    /// The account of every player who exists; an empty one where they never had a token.
+    /// The account of each existing player. It is empty if the player never had a token.
     pub accounts: HashMap<UserId, TokenAccount>,
-    /// Adjustments already made with a request id of this batch.
+    /// Earlier adjustments that have a request id of this batch.
     pub made: HashMap<RequestId, Adjustment>,
-    /// A fresh id for each order, growing.
+    /// A new id for each order, in ascending order.
     pub fresh_ids: Vec<AdjustmentId>,
 }
 
-/// An adjustment that happened.
+/// An adjustment that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Adjustment {
     pub id: AdjustmentId,
@@ -55,20 +55,21 @@ pub enum AdjustmentOutcome {
         adjustment: Adjustment,
         account: TokenAccount,
     },
-    /// It was made before, with the same request id. The account is that of today.
+    /// An earlier order with the same request id made this adjustment. The account is the current
+    /// one.
     Replayed(TokenAccount),
     UserNotFound,
-    /// More would be revoked than there is.
+    /// The order revokes more tokens than the balance holds.
     InsufficientTokens {
         balance: i32,
     },
     /// The request id belongs to another adjustment.
     RequestIdReused,
-    /// The balance cannot be written down: it passes what the column holds.
+    /// The new balance does not fit into the column, a 32-bit integer.
     BalanceOutOfRange,
 }
 
-/// Decides a batch in the order of arrival; each decision sees what the ones before it changed.
+/// Decides a batch in the order of arrival. Each decision sees the changes of the earlier ones.
 #[must_use]
 pub fn decide(orders: &[AdjustmentOrder], mut facts: AdjustmentFacts) -> Vec<AdjustmentOutcome> {
     let fresh_ids = std::mem::take(&mut facts.fresh_ids);
@@ -94,7 +95,8 @@ fn decide_one(
             AdjustmentOutcome::RequestIdReused
         };
     }
-    // First, so that a revocation of too many tokens is called so however many they are.
+    // This check comes before the range check, so that a revocation that is too large is always
+    // refused as InsufficientTokens.
     if i64::from(account.balance) + i64::from(order.delta) < 0 {
         return AdjustmentOutcome::InsufficientTokens {
             balance: account.balance,
@@ -122,7 +124,7 @@ fn decide_one(
 }
 
 impl Adjustment {
-    /// Whether it is what `order` asks for, whoever asked first.
+    /// Whether `order` asks for this adjustment. The actor may differ.
     fn answers(&self, order: &AdjustmentOrder) -> bool {
         (self.user_id, self.delta, &self.reason) == (order.user_id, order.delta, &order.reason)
     }

@@ -1,4 +1,4 @@
-//! A token for a referral: what is asked, what is known, what is decided.
+//! Awards: a referral earns its referrer a token.
 
 use std::collections::HashMap;
 
@@ -12,28 +12,28 @@ use super::{
 /// Tokens that one referral earns.
 pub const TOKENS_PER_REFERRAL: i32 = 1;
 
-/// Somebody signed up with somebody's code.
+/// A request to award `referrer` a token because `referred` signed up with the referrer's code.
 #[derive(Clone, Debug)]
 pub struct AwardOrder {
     pub referrer: UserId,
     pub referred: UserId,
-    /// How the notification calls the referred player; `None`: by the name on their account.
+    /// The referred player's name in the notification. `None` means the name on the account.
     pub referred_name: Option<String>,
 }
 
-/// What the database says about a batch of awards, read under the locks of its referrers.
+/// The rows that a batch of awards needs, read under the locks of its referrers.
 #[derive(Clone, Debug)]
 pub struct AwardFacts {
     /// The database's clock, read after the locks were taken.
     pub now: OffsetDateTime,
-    /// The account of every referrer who exists; an empty one where they never had a token.
+    /// The account of each existing referrer. It is empty if the referrer never had a token.
     pub accounts: HashMap<UserId, TokenAccount>,
-    /// Every referred player who exists, with who referred them as the application knows it.
+    /// Each existing referred player, with the referrer that the application has recorded.
     pub referred: HashMap<UserId, Option<UserId>>,
-    /// Referred players who earned a token before, and for whom; `None`: for somebody who
-    /// has been deleted since.
+    /// Referred players who have already earned a token, with the referrer who got it. `None`
+    /// means that this referrer has been deleted.
     pub awarded: HashMap<UserId, Option<UserId>>,
-    /// A fresh id for each order, growing.
+    /// A new id for each order, in ascending order.
     pub fresh_ids: Vec<AwardId>,
 }
 
@@ -55,10 +55,10 @@ pub enum AwardOutcome {
         award: Award,
         account: TokenAccount,
     },
-    /// This referral earned its token before.
+    /// This referral has already earned its token.
     AlreadyAwarded(TokenAccount),
     Refused(AwardRefusal),
-    /// The balance cannot be written down: it passes what the column holds.
+    /// The new balance does not fit into the column, a 32-bit integer.
     BalanceOutOfRange,
 }
 
@@ -68,14 +68,14 @@ pub enum AwardRefusal {
     /// Referrer and referred are the same player.
     SelfReferral,
     UserNotFound(UserId),
-    /// The application says that somebody else referred this player.
+    /// The application has recorded another referrer for this player.
     ReferralMismatch,
-    /// This player's token was earned by somebody else.
+    /// Another referrer has already earned the token for this player.
     ReferralAlreadyAwarded,
 }
 
 impl AwardRefusal {
-    /// What programs compare, on the wire, in logs and in metrics.
+    /// The stable name of this refusal on the wire, in logs and in metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -87,7 +87,7 @@ impl AwardRefusal {
     }
 }
 
-/// Decides a batch in the order of arrival; each decision sees what the ones before it changed.
+/// Decides a batch in the order of arrival. Each decision sees the changes of the earlier ones.
 #[must_use]
 pub fn decide(orders: &[AwardOrder], mut facts: AwardFacts) -> Vec<AwardOutcome> {
     let fresh_ids = std::mem::take(&mut facts.fresh_ids);
@@ -122,7 +122,7 @@ fn decide_one(order: &AwardOrder, id: AwardId, facts: &mut AwardFacts) -> AwardO
         return AwardOutcome::Refused(AwardRefusal::ReferralAlreadyAwarded);
     }
 
-    // The balance is never above what was earned.
+    // The balance never exceeds `total_earned`, so this check covers both additions.
     let Some(total_earned) = account.total_earned.checked_add(TOKENS_PER_REFERRAL) else {
         return AwardOutcome::BalanceOutOfRange;
     };

@@ -1,4 +1,4 @@
-//! What a commit changed, for those who listen.
+//! The changes of a commit, as the streams report them.
 
 use super::{
     award::AwardOutcome,
@@ -6,13 +6,13 @@ use super::{
     ids::{HeistId, UserId},
 };
 
-/// Everything that one batch changed and somebody may listen for.
+/// The changes of one batch that streams report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Players who have a new notification besides those of `heists`.
+    /// Players who have a new notification, apart from the players of `heists`.
     pub notified: Vec<UserId>,
     pub heists: Vec<PointsMoved>,
-    /// Nobody knows what a commit whose connection was lost has changed besides, if anything.
+    /// The connection was lost during a commit, so the batch may have made further changes.
     pub in_doubt: bool,
 }
 
@@ -27,13 +27,13 @@ pub struct PointsMoved {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PointsChange {
     pub user_id: UserId,
-    /// As they are after it.
+    /// The player's points after the heist.
     pub monthly_points: i32,
     pub delta: i32,
 }
 
 impl Changes {
-    /// Adds what a heist changed, if it happened now.
+    /// Adds the changes of a heist that this batch executed. Other outcomes change nothing.
     pub fn add_heist(&mut self, outcome: &HeistOutcome) {
         let HeistOutcome::Executed { heist, .. } = outcome else {
             return;
@@ -47,7 +47,7 @@ impl Changes {
         }
     }
 
-    /// Adds what an award changed, if it happened now.
+    /// Adds the changes of an award that this batch made. Other outcomes change nothing.
     pub fn add_award(&mut self, outcome: &AwardOutcome) {
         if let AwardOutcome::Awarded { award, .. } = outcome {
             self.notified.push(award.referrer);
@@ -59,8 +59,8 @@ impl Changes {
         self.notified.is_empty() && self.heists.is_empty() && !self.in_doubt
     }
 
-    /// Everybody who has a new notification; some perhaps more than once.
-    pub fn everybody_notified(&self) -> impl Iterator<Item = UserId> {
+    /// All players who have a new notification. A player may occur more than once.
+    pub fn notified_players(&self) -> impl Iterator<Item = UserId> {
         let robbers_and_robbed =
             (self.heists.iter()).flat_map(|moved| [moved.attacker.user_id, moved.victim.user_id]);
         self.notified.iter().copied().chain(robbers_and_robbed)

@@ -1,4 +1,4 @@
-//! What one attacker can do to one victim at this moment.
+//! Eligibility: whether an attacker could rob a victim now.
 
 use std::collections::HashMap;
 
@@ -12,30 +12,31 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Eligibility {
     pub victim_id: UserId,
-    /// Empty where there is no such player.
+    /// Empty if the player does not exist.
     pub victim_name: String,
     pub victim_points: i32,
     /// The attacker's tokens.
     pub tokens_available: i32,
-    /// What a heist would steal now, or why it would be refused.
+    /// The points that a heist would steal now, or the reason why it would be refused.
     pub verdict: Result<i32, Refusal>,
-    /// Set while the attacker must wait, whatever the verdict.
+    /// Set during the attacker's cooldown, independently of the verdict.
     pub cooldown_ends_at: Option<OffsetDateTime>,
-    /// Set while the victim is protected, whatever the verdict.
+    /// Set while the victim is protected, independently of the verdict.
     pub protection_ends_at: Option<OffsetDateTime>,
 }
 
-/// What the database says about players, all read at one moment and without locks.
+/// Players as one statement read them, without locks.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The database's clock.
     pub now: OffsetDateTime,
-    /// Those who exist.
+    /// The players who exist.
     pub players: HashMap<UserId, Player>,
 }
 
 impl Snapshot {
-    /// Whether `attacker` could rob `victim`, by the judgement that a heist would get.
+    /// Whether `attacker` could rob `victim`. The verdict comes from [`Rules::judge`], which
+    /// executing a heist uses too.
     #[must_use]
     pub fn assess(&self, rules: &Rules, attacker: UserId, victim: UserId) -> Eligibility {
         let verdict = rules.judge(self.now, attacker, victim, &self.players);

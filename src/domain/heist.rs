@@ -1,4 +1,4 @@
-//! A heist: what is asked, what is known, what is decided.
+//! Heists: an attacker spends a token and steals points from a victim.
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
@@ -9,27 +9,27 @@ use super::{
     rules::{Player, Refusal, Rules},
 };
 
-/// Somebody wants to rob somebody.
+/// A request to execute a heist.
 #[derive(Clone, Debug)]
 pub struct HeistOrder {
     pub attacker: UserId,
     pub victim: UserId,
     pub request_id: RequestId,
-    /// Where the call came from, kept with the heist for audits.
+    /// The IP address of the caller. It is stored with the heist for audits.
     pub caller_address: Option<IpAddr>,
-    /// The rules as they were when the call arrived: a change of the settings does not
-    /// reach heists in progress.
+    /// The rules at the time of the call's arrival. A later change of the settings does not affect
+    /// this order.
     pub rules: Arc<Rules>,
 }
 
-/// A heist that happened. Points are whole monthly points.
+/// An executed heist. Points are whole monthly points.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heist {
     pub id: HeistId,
     pub attacker: Party,
     pub victim: Party,
     pub points_stolen: i32,
-    /// The attacker's tokens after they spent one.
+    /// The attacker's balance of tokens after the heist.
     pub tokens_remaining: i32,
     pub request_id: RequestId,
     pub created_at: OffsetDateTime,
@@ -38,15 +38,15 @@ pub struct Heist {
 /// One side of a heist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Party {
-    /// `None` where the player has been deleted since.
+    /// `None` if the player has been deleted since.
     pub id: Option<UserId>,
-    /// Empty where the player has been deleted since.
+    /// Empty if the player has been deleted since.
     pub name: String,
     pub points_before: i32,
     pub points_after: i32,
 }
 
-/// A player's heists on both sides, summed up.
+/// Counts and sums of a player's heists, as attacker and as victim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeistStats {
     pub heists_as_attacker: i64,
@@ -55,29 +55,29 @@ pub struct HeistStats {
     pub points_lost: i64,
 }
 
-/// What the database says about a batch of orders, read under the locks of its players.
+/// The rows that a batch of heists needs, read under the locks of its players.
 #[derive(Clone, Debug)]
 pub struct HeistFacts {
     /// The database's clock, read after the locks were taken.
     pub now: OffsetDateTime,
-    /// Every player of the batch who exists.
+    /// The existing players of the batch.
     pub players: HashMap<UserId, Player>,
-    /// Heists already executed with a request id of this batch.
+    /// Earlier heists that have a request id of this batch.
     pub executed: HashMap<RequestId, Heist>,
-    /// A fresh id for each order, growing.
+    /// A new id for each order, in ascending order.
     pub fresh_ids: Vec<HeistId>,
 }
 
 /// The answer to one order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeistOutcome {
-    /// It happens now.
+    /// This batch executes the heist.
     Executed {
         heist: Heist,
-        /// Set where this robbery leaves the victim protected.
+        /// Set if this heist leaves the victim protected.
         protection_ends_at: Option<OffsetDateTime>,
     },
-    /// It happened before, with the same request id.
+    /// An earlier order with the same request id executed this heist.
     Replayed(Heist),
     Refused {
         refusal: Refusal,
@@ -86,15 +86,12 @@ pub enum HeistOutcome {
     },
     /// The request id belongs to a heist between other players.
     RequestIdReused,
-    /// The attacker's points cannot be written down: the sum passes what the column holds,
-    /// or an account that was negative before the service came would stay so.
-    PointsOutOfRange,
 }
 
 /// Decides a batch in the order of arrival.
 ///
-/// Each decision sees what the ones before it changed, exactly as if the orders had come
-/// one by one: ten robbers of one victim find 1000 points, 950, 903, …
+/// Each decision sees the changes of the earlier ones, as if each order had a transaction of its
+/// own: ten attackers of one victim find 1000, 950, 903, … points.
 #[must_use]
 pub fn decide(orders: &[HeistOrder], mut facts: HeistFacts) -> Vec<HeistOutcome> {
     let fresh_ids = std::mem::take(&mut facts.fresh_ids);
@@ -127,13 +124,7 @@ fn decide_one(order: &HeistOrder, id: HeistId, facts: &mut HeistFacts) -> HeistO
 
     let attacker = facts.players.get_mut(&order.attacker).expect("judged");
     let attacker_points_before = attacker.points;
-    let Some(attacker_points_after) = attacker_points_before
-        .checked_add(points_stolen)
-        .filter(|points| *points >= 0)
-    else {
-        return HeistOutcome::PointsOutOfRange;
-    };
-    attacker.points = attacker_points_after;
+    attacker.points += points_stolen;
     attacker.tokens -= 1;
     attacker.last_heist_at = Some(facts.now);
     let tokens_remaining = attacker.tokens;
@@ -141,7 +132,7 @@ fn decide_one(order: &HeistOrder, id: HeistId, facts: &mut HeistFacts) -> HeistO
         id: Some(attacker.id),
         name: attacker.name.clone(),
         points_before: attacker_points_before,
-        points_after: attacker_points_after,
+        points_after: attacker.points,
     };
 
     let victim = facts.players.get_mut(&order.victim).expect("judged");
@@ -173,14 +164,14 @@ fn decide_one(order: &HeistOrder, id: HeistId, facts: &mut HeistFacts) -> HeistO
 }
 
 impl Heist {
-    /// Whether these were the players. A side that has been deleted since may be anybody:
-    /// the caller who knows the request id knows whom they asked for.
+    /// Whether `attacker` and `victim` were the players. A deleted player matches any id, because
+    /// the heist no longer holds the id to compare with.
     fn is_between(&self, attacker: UserId, victim: UserId) -> bool {
         self.attacker.id.is_none_or(|id| id == attacker)
             && self.victim.id.is_none_or(|id| id == victim)
     }
 
-    /// How the attacker's point event is described.
+    /// The description of the attacker's point event.
     #[must_use]
     pub fn gain_description(&self) -> String {
         format!(
@@ -189,7 +180,7 @@ impl Heist {
         )
     }
 
-    /// How the victim's point event is described.
+    /// The description of the victim's point event.
     #[must_use]
     pub fn loss_description(&self) -> String {
         format!(

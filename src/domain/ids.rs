@@ -4,7 +4,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
-/// A number that identifies nothing: zero or negative.
+/// The error of a number that is not an identifier, because it is zero or negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not a positive id")]
 pub struct InvalidId(i64);
@@ -17,7 +17,7 @@ macro_rules! row_id {
         pub struct $name($number);
 
         impl $name {
-            /// The smallest identifier there can be.
+            /// The smallest identifier.
             pub const MIN: Self = Self(1);
 
             /// The identifier with this number.

@@ -5,12 +5,13 @@ use super::ids::UserId;
 /// A player's place on the board.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// 1 is the top; players with equal points share a rank, and the next rank counts them all.
+    /// One more than the number of players who have more points, so that players with equal points
+    /// share a rank.
     pub rank: i32,
     pub standing: Standing,
 }
 
-/// What the board shows of a player.
+/// One row of the board.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     pub user_id: UserId,
@@ -19,20 +20,20 @@ pub struct Standing {
     pub token_balance: i32,
 }
 
-/// Where a page of the board ends, and the next one begins.
+/// A cursor: the last row of a page, after which the next page begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageEnd {
     pub monthly_points: i32,
     pub user_id: UserId,
     pub rank: i32,
-    /// How many players stand on the board up to here.
+    /// The number of players on the board up to and including this row.
     pub players: i32,
 }
 
-/// Ranks a page of the board, best first, that begins behind `end`, or at the top.
+/// Ranks the rows of one page, which are sorted by descending points. The page begins after `end`,
+/// or at the top if `end` is `None`.
 ///
-/// The ranks go on from those of the page before, so that reading on costs the same however
-/// far down the board it gets.
+/// The ranks continue from those in `end`, so a page costs the same at any depth of the board.
 #[must_use]
 pub fn rank(standings: Vec<Standing>, end: Option<PageEnd>) -> Vec<(Place, PageEnd)> {
     let mut before = end;
@@ -54,15 +55,16 @@ pub fn rank(standings: Vec<Standing>, end: Option<PageEnd>) -> Vec<(Place, PageE
     ranked.collect()
 }
 
-/// How many players have how many points: what a rank far down the board is read from.
+/// A histogram of points, from which ranks at the lower end of the board are computed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Distribution {
-    /// Points, and how many players have more; most points first.
+    /// Pairs of points and the number of players who have more, sorted by descending points.
     above: Vec<(i32, i64)>,
 }
 
 impl Distribution {
-    /// From points and the number of players who have as many, most points first.
+    /// Builds a histogram from pairs of points and the number of players who have exactly as many,
+    /// sorted by descending points.
     #[must_use]
     pub fn new(players_by_points: impl IntoIterator<Item = (i32, i64)>) -> Self {
         let mut players_so_far = 0;
@@ -71,15 +73,16 @@ impl Distribution {
             above.push((points, players_so_far));
             players_so_far += players;
         }
-        // Whoever has fewer points than anybody stands below everybody.
+        // A player with fewer points than the lowest entry is below all other players.
         above.push((i32::MIN, players_so_far));
         Self { above }
     }
 
-    /// How many players have more than `points`; at least `at_least`, which is known otherwise.
+    /// The number of players who have more than `points`, and at least `at_least`, a lower bound
+    /// that the caller has counted.
     #[must_use]
     pub fn players_above(&self, points: i32, at_least: i64) -> i64 {
-        // The entry with the most points that are not more.
+        // The highest entry that is not above `points`.
         let index = self.above.partition_point(|(entry, _)| *entry > points);
         let known = self.above.get(index).map_or(0, |(_, above)| *above);
         known.max(at_least)

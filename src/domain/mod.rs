@@ -1,7 +1,7 @@
 //! The rules of the game: pure functions over plain data.
 //!
-//! Nothing here waits, reads a clock, or knows of PostgreSQL or gRPC. Time and what the
-//! database holds are passed in, so that every rule can be tested by calling it.
+//! The functions are synchronous and use neither the clock nor PostgreSQL nor gRPC. Their callers
+//! pass in the time and the rows that the database holds, so a test calls each rule directly.
 
 pub mod adjustment;
 pub mod award;

@@ -1,10 +1,10 @@
-//! What players are told, and in which words.
+//! Notifications and their texts.
 
 use time::OffsetDateTime;
 
 use super::ids::{HeistId, NotificationId, UserId};
 
-/// How a player is called whose account has been deleted since.
+/// The name shown for a deleted player.
 const DELETED_PLAYER: &str = "[deleted player]";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,10 +16,10 @@ pub struct Notification {
     pub created_at: OffsetDateTime,
 }
 
-/// What it tells. Names are those of today; `None` where the player has been deleted.
+/// The facts of a notification. Names are the current ones, and `None` for a deleted player.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Details {
-    /// You robbed someone.
+    /// The player robbed `victim_id`.
     HeistSuccess {
         heist_id: HeistId,
         victim_id: UserId,
@@ -27,17 +27,17 @@ pub enum Details {
         points_stolen: i32,
         points_after: i32,
     },
-    /// You were robbed.
+    /// The player was robbed by `attacker_id`.
     HeistVictim {
         heist_id: HeistId,
         attacker_id: UserId,
         attacker_name: Option<String>,
         points_lost: i32,
         points_after: i32,
-        /// Set where the robbery left the player protected.
+        /// Set if the heist left the player protected.
         protection_ends_at: Option<OffsetDateTime>,
     },
-    /// A referral earned you a token.
+    /// A referral earned the player a token.
     TokenEarned {
         referred_id: UserId,
         referred_name: Option<String>,

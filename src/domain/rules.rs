@@ -1,4 +1,4 @@
-//! Who may rob whom, and of how much.
+//! The rules that allow or refuse a heist, and the number of points that it steals.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -6,30 +6,30 @@ use time::OffsetDateTime;
 
 use super::ids::UserId;
 
-/// The numbers of the game, as they are set.
+/// The configured numbers of the game.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// Share of the victim's monthly points that a heist steals, in percent, 1 to 100.
     pub steal_percentage: i32,
-    /// The most that one heist steals, in points; `None`: no cap.
+    /// The maximum number of points that one heist steals. `None` means no maximum.
     pub max_steal_points: Option<i32>,
-    /// A victim needs at least so many points.
+    /// The minimum number of points of a victim.
     pub min_target_points: i32,
-    /// How long an attacker waits after a heist; zero: not at all.
+    /// The time between two heists of one attacker. Zero means no cooldown.
     pub cooldown: Duration,
-    /// When a victim is left alone; `None`: never.
+    /// When a victim is protected. `None` means never.
     pub protection: Option<Protection>,
 }
 
-/// A victim robbed `after` times within `window` is protected until the oldest of those
-/// robberies is older than `window`.
+/// A victim who was robbed `after` times within `window` is protected until the oldest of those
+/// heists is older than `window`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Protection {
     pub after: usize,
     pub window: Duration,
 }
 
-/// What the rules have to know of a player.
+/// The facts about a player that the rules use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Player {
     pub id: UserId,
@@ -38,9 +38,10 @@ pub struct Player {
     pub points: i32,
     /// Heist tokens to spend.
     pub tokens: i32,
-    /// When they last robbed somebody.
+    /// The time of the player's last heist as attacker.
     pub last_heist_at: Option<OffsetDateTime>,
-    /// When they were last robbed, oldest first; at least the newest [`Protection::after`] times.
+    /// The times of the player's last heists as victim, oldest first: at least the newest
+    /// [`Protection::after`] of them.
     pub robbed_at: Vec<OffsetDateTime>,
 }
 
@@ -62,14 +63,21 @@ pub enum Refusal {
         points: i32,
         required: i32,
     },
-    /// The victim was robbed too often lately.
+    /// The victim was robbed too often recently.
     TargetProtected {
         ends_at: OffsetDateTime,
+    },
+    /// The attacker's points after the heist would be outside 0 to [`i32::MAX`], the range of the
+    /// column. They can be below 0 if the application made them negative before the service was
+    /// installed.
+    PointsLimitReached {
+        points: i32,
+        points_at_stake: i32,
     },
 }
 
 impl Refusal {
-    /// What programs compare, on the wire, in logs and in metrics.
+    /// The stable name of this refusal on the wire, in logs and in metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -80,20 +88,21 @@ impl Refusal {
             Self::CooldownActive { .. } => "COOLDOWN_ACTIVE",
             Self::InsufficientPoints { .. } => "INSUFFICIENT_POINTS",
             Self::TargetProtected { .. } => "TARGET_PROTECTED",
+            Self::PointsLimitReached { .. } => "POINTS_LIMIT_REACHED",
         }
     }
 }
 
 impl Rules {
-    /// Decides whether `attacker` may rob `victim` at `now`, and of how many points, where
-    /// `players` are those of the two who exist.
+    /// Decides whether `attacker` may rob `victim` at `now`, and returns the number of points that
+    /// the heist steals. `players` holds those of the two players who exist.
     ///
-    /// Executing a heist and answering whether one would be allowed both come here, so that
-    /// they cannot disagree. The order of the checks is part of the contract.
+    /// `ExecuteHeist` and `CheckEligibility` both call this function, so they cannot disagree. The
+    /// order of the checks is part of the contract.
     ///
     /// # Errors
     ///
-    /// The first rule that forbids it.
+    /// The first rule that refuses the heist.
     pub fn judge(
         &self,
         now: OffsetDateTime,
@@ -122,33 +131,40 @@ impl Rules {
         if let Some(ends_at) = self.protection_end(victim, now) {
             return Err(Refusal::TargetProtected { ends_at });
         }
+        let points_after = attacker.points.checked_add(points_at_stake);
+        if points_after.is_none_or(|points| points < 0) {
+            return Err(Refusal::PointsLimitReached {
+                points: attacker.points,
+                points_at_stake,
+            });
+        }
         Ok(points_at_stake)
     }
 
-    /// What a heist steals from somebody with `victim_points`:
-    /// `min(floor(points × percentage / 100), cap)`, never below zero.
+    /// The number of points that a heist steals from a victim with `victim_points`:
+    /// `min(floor(points × percentage / 100), maximum)`, and at least 0.
     #[must_use]
     pub fn points_at_stake(&self, victim_points: i32) -> i32 {
         let share = i64::from(victim_points.max(0)) * i64::from(self.steal_percentage) / 100;
-        // Up to 100% of an i32 is an i32.
+        // The percentage is 100 at most, so the share fits into an i32.
         let share = i32::try_from(share).unwrap_or(i32::MAX);
         share.min(self.max_steal_points.unwrap_or(i32::MAX))
     }
 
-    /// Until when `attacker` has to wait; `None` where they need not.
+    /// The end of the attacker's cooldown. `None` if no cooldown is active.
     #[must_use]
     pub fn cooldown_end(&self, attacker: &Player, now: OffsetDateTime) -> Option<OffsetDateTime> {
         let ends_at = self.cooldown_end_after(attacker.last_heist_at?)?;
         (ends_at > now).then_some(ends_at)
     }
 
-    /// Until when somebody waits who robbed at `heist_at`; `None` where there is no cooldown.
+    /// The end of the cooldown after a heist at `heist_at`. `None` if the rules have no cooldown.
     #[must_use]
     pub fn cooldown_end_after(&self, heist_at: OffsetDateTime) -> Option<OffsetDateTime> {
         (!self.cooldown.is_zero()).then(|| heist_at + self.cooldown)
     }
 
-    /// Until when `victim` is protected; `None` where they are not.
+    /// The end of the victim's protection. `None` if the victim is not protected.
     #[must_use]
     pub fn protection_end(&self, victim: &Player, now: OffsetDateTime) -> Option<OffsetDateTime> {
         let Protection { after, window } = self.protection?;
@@ -157,13 +173,14 @@ impl Rules {
         (ends_at > now).then_some(ends_at)
     }
 
-    /// How many of a victim's robberies [`Rules::protection_end`] needs to see.
+    /// The number of a victim's newest heists that [`Rules::protection_end`] needs.
     #[must_use]
     pub fn robberies_to_know(&self) -> usize {
         self.protection.map_or(0, |protection| protection.after)
     }
 
-    /// The fewest points of which a heist steals at least one and that the minimum allows.
+    /// The smallest number of points that satisfies the minimum and of which a heist steals at
+    /// least one.
     fn fewest_points_to_rob(&self) -> i32 {
         let one_point =
             100_i32.div_euclid(self.steal_percentage) + i32::from(100 % self.steal_percentage != 0);
@@ -172,7 +189,7 @@ impl Rules {
 }
 
 impl Default for Rules {
-    /// The review's numbers.
+    /// The numbers of the original game design.
     fn default() -> Self {
         Self {
             steal_percentage: 5,

@@ -4,22 +4,22 @@ use time::OffsetDateTime;
 
 use super::ids::{HeistId, UserId};
 
-/// A player's tokens. `balance` is always `total_earned - total_spent`: what is granted by
-/// hand counts as earned, what is revoked as spent.
+/// A player's tokens. `balance` always equals `total_earned - total_spent`: granted tokens count as
+/// earned, revoked tokens as spent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenAccount {
     pub balance: i32,
     pub total_earned: i32,
     pub total_spent: i32,
-    /// When a referral last earned a token.
+    /// The time of the last award.
     pub last_earned_at: Option<OffsetDateTime>,
-    /// When a heist last spent one.
+    /// The time of the last heist as attacker.
     pub last_spent_at: Option<OffsetDateTime>,
 }
 
 impl TokenAccount {
-    /// The account after `delta` tokens were granted, or where negative, revoked, whether there
-    /// are as many or not. `None` where a number passes what it can hold.
+    /// The account after `delta` tokens are granted, or revoked if `delta` is negative. The balance
+    /// may become negative. Returns `None` on an integer overflow.
     #[must_use]
     pub fn adjusted(&self, delta: i32) -> Option<Self> {
         let granted = delta.max(0);
@@ -36,20 +36,20 @@ impl TokenAccount {
 /// One line of a player's statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenEvent {
-    /// Grows with every event of one player.
+    /// The position in the statement. It increases with every event of one player.
     pub ledger_id: i64,
-    /// Positive where earned, negative where spent.
+    /// Positive if earned, negative if spent.
     pub delta: i32,
     pub balance_after: i32,
     pub source: TokenSource,
     pub created_at: OffsetDateTime,
 }
 
-/// What changed a balance.
+/// The cause of a change of a balance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenSource {
-    /// `None` where the referred player has been deleted.
     Referral {
+        /// `None` if the referred player has been deleted.
         referred_id: Option<UserId>,
     },
     Heist {
@@ -59,6 +59,6 @@ pub enum TokenSource {
         actor: String,
         reason: String,
     },
-    /// All before it, up to and including a heist that was archived.
+    /// All earlier events, up to and including the newest archived heist.
     CarriedForward,
 }

@@ -120,7 +120,10 @@ async fn settle<O: Operation>(
         }
         Err(Failure::NotCommitted(error)) => {
             let is_split = jobs.len() > 1
-                && matches!(error, StoreError::Database(_) | StoreError::Contention(_));
+                && matches!(
+                    error,
+                    StoreError::Database(_) | StoreError::Interference(_) | StoreError::Contention(_)
+                );
             let is_away = batch.desk.context.pool.is_away();
             let retrying = is_split
                 || (jobs.iter()).any(|job| is_worth_another_attempt(&job.order, &error, is_away));
@@ -204,7 +207,7 @@ fn is_worth_another_attempt<O: Operation>(job: &Job<O>, error: &StoreError, is_a
         StoreError::Unavailable(_) | StoreError::StalePlan(_) => {
             job.in_doubt() || job.failures + 1 < UNAVAILABLE_ATTEMPTS && !is_away
         }
-        StoreError::Database(_) => false,
+        StoreError::Database(_) | StoreError::Interference(_) => false,
     }
 }
 
@@ -279,7 +282,9 @@ fn log_rollback<O: Operation>(error: &StoreError, batch_size: usize, retrying: b
             LOG_LIMITER.permit(Instant::now()),
         ),
         // A defect, whose caller is given an id to find in the log.
-        StoreError::Database(_) => ("TRANSACTION_ROLLED_BACK", Some(0)),
+        StoreError::Database(_) | StoreError::Interference(_) => {
+            ("TRANSACTION_ROLLED_BACK", Some(0))
+        }
     };
     if let Some(suppressed) = suppressed {
         tracing::error!(

@@ -35,6 +35,7 @@ mod operations;
 mod progress;
 mod queue;
 mod schedule;
+mod set_preference;
 
 use tokio::{task::JoinSet, time::Instant};
 
@@ -62,6 +63,7 @@ pub struct Engine {
     awards: Queue<Awards>,
     adjustments: Queue<Adjustments>,
     read_marker: ReadMarker,
+    pool: PgPool,
 }
 
 /// The tasks behind an [`Engine`].
@@ -87,7 +89,8 @@ impl Engine {
             heists: Queue::start(&context, limits, &mut workers),
             awards: Queue::start(&context, limits, &mut workers),
             adjustments: Queue::start(&context, limits, &mut workers),
-            read_marker: ReadMarker::new(context.pool),
+            read_marker: ReadMarker::new(context.pool.clone()),
+            pool: context.pool,
         };
         (engine, Workers(workers))
     }

@@ -131,7 +131,7 @@ impl Events {
 
     /// Hands out what changed to the streams of this replica.
     fn deliver(&self, changes: Arc<Changes>) {
-        for user_id in changes.everybody_notified() {
+        for user_id in changes.notified_players() {
             self.mailboxes.wake(user_id);
         }
         if !changes.heists.is_empty() {

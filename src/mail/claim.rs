@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::{
-    Options,
+    Options, Templates,
     address::EmailAddress,
     attempt::{Attempt, TIME_TO_BEGIN, outcome_name},
     outcome::{Outcome, ProviderFailure},
@@ -112,6 +112,7 @@ fn fate(email: &DueEmail, mailing: Mailing, digest: Digest) -> Option<SetAside> 
 pub(super) async fn claim(
     connection: &mut PgConnection,
     options: &Options,
+    templates: &Templates,
     mailing: Mailing,
     free: usize,
 ) -> Result<Poll, StoreError> {
@@ -141,10 +142,13 @@ pub(super) async fn claim(
             digest: mailing.window.digest_at(turn.now),
             lasts: provider.timeout() + TIME_TO_BEGIN + TIME_TO_SETTLE,
         };
-        let claimed = emails::claim(&mut transaction, request).await?;
+        let mut claimed = emails::claim(&mut transaction, request).await?;
+        if let Some(column) = &options.templates.language_column {
+            emails::add_languages(&mut transaction, column, &mut claimed).await?;
+        }
         let is_last = claimed.is_empty();
         for email in claimed {
-            match render(options, &email) {
+            match render(options, templates, &email) {
                 Ok(rendered) => sendable.push((email, rendered)),
                 Err(outcome) => unsendable.push(Attempt {
                     email,
@@ -161,10 +165,14 @@ pub(super) async fn claim(
         transaction.rollback().await?;
         return Ok(Poll::Nothing);
     }
-    let settlements: Vec<(&ClaimedEmail, Settlement<'_>)> = (unsendable.iter())
-        .map(|it| (&it.email, it.outcome.settlement(&it.email, 0.0)))
-        .collect();
-    let settled = emails::settle(&mut *transaction, &settlements).await?;
+    let settled = if unsendable.is_empty() {
+        Vec::new()
+    } else {
+        let settlements: Vec<(&ClaimedEmail, Settlement<'_>)> = (unsendable.iter())
+            .map(|it| (&it.email, it.outcome.settlement(&it.email, 0.0)))
+            .collect();
+        emails::settle(&mut *transaction, &settlements).await?
+    };
     if !sendable.is_empty() {
         let pause = if turn.provider_fails {
             ProviderFailure::UNREACHABLE.pause
@@ -185,14 +193,18 @@ pub(super) async fn claim(
 }
 
 /// Renders a claimed e-mail, or returns why it cannot be sent.
-fn render(options: &Options, email: &ClaimedEmail) -> Result<RenderedEmail, Outcome> {
+fn render(
+    options: &Options,
+    templates: &Templates,
+    email: &ClaimedEmail,
+) -> Result<RenderedEmail, Outcome> {
     let address = email.address.as_deref().unwrap_or_default();
     if address.trim().is_empty() {
         return Err(Outcome::NoAddress);
     }
     let refused = |reason: String| Outcome::Refused { reason };
     let to = EmailAddress::parse(address).ok_or_else(|| refused(INVALID_ADDRESS.to_owned()))?;
-    RenderedEmail::render(email, to, &options.presentation)
+    RenderedEmail::render(email, to, &options.presentation, templates)
         .map_err(|error| refused(format!("the templates failed: {error}")))
 }
 

@@ -23,7 +23,7 @@ mod smtp;
 mod unsubscribe;
 mod worker;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use lettre::message::Mailbox;
 use tokio::{sync::Notify, task::JoinHandle};
@@ -34,15 +34,21 @@ pub use self::{
     authorities::Authorities,
     proxy::Proxy,
     rate::Rate,
+    render::{Preview, Templates, previews},
     secret::Secret,
     sendgrid::SendGrid,
     smtp::{Smtp, SmtpServer},
     unsubscribe::Unsubscribe,
 };
-use self::{outcome::Outcome, render::RenderedEmail, worker::Worker};
+use self::{
+    outcome::Outcome,
+    render::{RenderedEmail, TemplateFile},
+    worker::Worker,
+};
 use crate::{
     domain::mailing::{Mailing, MailingNow},
-    store::PgPool,
+    store::{PgPool, emails::LanguageColumn},
+    watched::{Watched, WatchedError, WatchedFile},
 };
 
 /// Which e-mails are sent, and how.
@@ -53,6 +59,18 @@ pub struct Options {
     /// The limit for all replicas together.
     pub rate: Rate,
     pub presentation: Presentation,
+    pub templates: TemplateOptions,
+}
+
+/// Where the words of e-mails come from.
+#[derive(Clone, Debug)]
+pub struct TemplateOptions {
+    /// A folder with templates that replace the built-in ones.
+    pub folder: Option<PathBuf>,
+    /// The language of players without a language, or with one that has no templates.
+    pub default_language: String,
+    /// The column of the application's table of players that holds the language.
+    pub language_column: Option<LanguageColumn>,
 }
 
 /// What all e-mails have in common.
@@ -81,10 +99,21 @@ pub struct Mailer {
 impl Mailer {
     /// Starts the worker. It claims nothing while `now` returns `None`.
     #[must_use]
-    pub fn start(pool: PgPool, options: Options, now: MailingNow) -> Self {
+    pub fn start(
+        pool: PgPool,
+        options: Options,
+        templates: Watched<Templates>,
+        now: MailingNow,
+    ) -> Self {
         let wake = Arc::new(Notify::new());
         let stopping = CancellationToken::new();
-        let worker = Worker::new(pool, options, now, Arc::clone(&wake), stopping.clone());
+        let worker = Worker::new(
+            pool,
+            (options, templates),
+            now,
+            Arc::clone(&wake),
+            stopping.clone(),
+        );
         Self {
             wake,
             stopping,
@@ -108,6 +137,38 @@ impl Mailer {
     pub async fn finish(self) {
         if let Err(panic) = self.worker.await {
             tracing::error!(error = %panic, "the e-mail worker panicked");
+        }
+    }
+}
+
+impl TemplateOptions {
+    /// Compiles the templates, and compiles them again when their files change.
+    ///
+    /// # Errors
+    ///
+    /// One line for each problem.
+    pub async fn open(&self) -> Result<Watched<Templates>, WatchedError> {
+        let files = (self.folder.as_deref().map(Templates::list).transpose())
+            .map_err(WatchedError::Unusable)?
+            .unwrap_or_default();
+        let paths = (files.iter().map(TemplateFile::path))
+            .map(WatchedFile::from)
+            .collect();
+        let default_language = self.default_language.clone();
+        Watched::open("e-mail templates", paths, move |contents| {
+            Templates::new(&files, contents, &default_language)
+        })
+        .await
+    }
+}
+
+impl Default for TemplateOptions {
+    /// The built-in templates, in English.
+    fn default() -> Self {
+        Self {
+            folder: None,
+            default_language: "en".to_owned(),
+            language_column: None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use hyper::{HeaderMap, StatusCode};
+use hyper::HeaderMap;
 use lettre::message::Mailbox;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -193,6 +193,8 @@ fn pause(headers: &HeaderMap) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use hyper::StatusCode;
+
     use super::*;
 
     const OWN_ERROR: &str = r#"{"errors":[{"message":"unavailable","field":null}]}"#;

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Options, attempt::Attempt, claim};
+use super::{Options, Templates, attempt::Attempt, claim};
 use crate::{
     domain::mailing::{Mailing, MailingNow},
     store::{
@@ -22,6 +22,7 @@ use crate::{
         emails::{self, ClaimedEmail, Settlement},
     },
     telemetry::metrics::METRICS,
+    watched::Watched,
 };
 
 /// E-mails that this replica sends concurrently.
@@ -41,6 +42,7 @@ const DATABASE_TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) struct Worker {
     pool: PgPool,
     options: Arc<Options>,
+    templates: Watched<Templates>,
     now: MailingNow,
     wake: Arc<Notify>,
     stopping: CancellationToken,
@@ -58,7 +60,7 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(
         pool: PgPool,
-        options: Options,
+        (options, templates): (Options, Watched<Templates>),
         now: MailingNow,
         wake: Arc<Notify>,
         stopping: CancellationToken,
@@ -66,6 +68,7 @@ impl Worker {
         Self {
             pool,
             options: Arc::new(options),
+            templates,
             now,
             wake,
             stopping,
@@ -128,9 +131,8 @@ impl Worker {
     /// closed instead of returned to the pool, because its state is unknown.
     async fn work_in_time(&mut self) -> Result<(), StoreError> {
         let now = Instant::now();
-        let is_idle = self.unrecorded.is_empty()
-            && (self.stopping.is_cancelled() || [self.next_count, self.next_poll] > [now, now]);
-        if is_idle {
+        let nothing_is_due = self.next_count > now && self.next_poll > now;
+        if self.unrecorded.is_empty() && (self.stopping.is_cancelled() || nothing_is_due) {
             return Ok(());
         }
         let mut connection = self.pool.acquire().await?;
@@ -235,7 +237,9 @@ impl Worker {
         mailing: Mailing,
     ) -> Result<Duration, StoreError> {
         let free = MAX_IN_FLIGHT - self.in_flight.len();
-        let claim = match claim::claim(connection, &self.options, mailing, free).await? {
+        let templates = self.templates.newest();
+        let claim = match claim::claim(connection, &self.options, &templates, mailing, free).await?
+        {
             claim::Poll::Claimed(claim) => claim,
             claim::Poll::Taken => return Ok(MIN_POLL_INTERVAL),
             claim::Poll::Nothing => return Ok(POLL_INTERVAL),

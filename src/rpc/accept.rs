@@ -1,5 +1,5 @@
-//! The checks that need the decoded request: whose request it is, and how often that player has
-//! been called for. The layers have authenticated the caller before.
+//! The checks that need the decoded request: whose request it is, and how often services have called
+//! for that player. The layers have authenticated the caller before.
 //!
 //! Rate limits are counted per replica and before validation, so malformed calls count. They
 //! protect the server's capacity; the rules of the game are checked under row locks.
@@ -7,7 +7,7 @@
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
-use super::{Api, deadline, methods::Policy, status};
+use super::{Api, deadline::Deadline, methods::Policy, status};
 use crate::{
     auth::{Caller, Who},
     domain::heist::Heist,
@@ -18,18 +18,24 @@ impl Api {
     ///
     /// # Errors
     ///
-    /// `PERMISSION_DENIED` if a player's request concerns another player, `RATE_LIMITED` if the
-    /// player has been called for too often.
+    /// `PERMISSION_DENIED` if a player's request concerns another player, `RATE_LIMITED` if services
+    /// have called too often for the player that the request names.
     pub(super) fn accept<T: Policy>(&self, request: &Request<T>) -> Result<Instant, Status> {
         let message = request.get_ref();
-        if let Who::Player(player) = caller(request).who
-            && !message.is_own(player)
-        {
-            return Err(status::only_for_oneself());
+        match caller(request).who {
+            Who::Player(player) if !message.is_own(player) => {
+                return Err(status::only_for_oneself());
+            }
+            // The `RateLimit` layer has counted the call.
+            Who::Player(_) => {}
+            Who::Anybody | Who::Service { .. } => {
+                let limits = self.settings.now().rates;
+                self.traffic.rates.count(limits, message.counted())?;
+            }
         }
-        let limits = self.settings.now().rates;
-        (self.traffic.rates).count(limits, message.counted(), Instant::now())?;
-        Ok(deadline::of(request))
+        let deadline: &Deadline = (request.extensions().get())
+            .expect("EndInTime inserts the deadline of every accepted call");
+        Ok(deadline.answer_ready)
     }
 }
 

@@ -16,11 +16,13 @@ use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
-use super::methods::Audited;
+use super::{methods::Audited, status};
 use crate::{
     auth::Caller,
     domain::{eligibility::Eligibility, ids::UserId, rules::Refusal},
+    fault::Fault,
     pb,
+    telemetry::metrics::METRICS,
 };
 
 const TARGET: &str = "heist::audit";
@@ -79,10 +81,16 @@ pub(super) struct AdjustmentAnswer {
 }
 
 enum Outcome {
-    /// The caller hung up before there was an answer.
-    Abandoned,
+    /// The engine has not been asked yet, or its answer is being rendered.
+    Undecided,
+    /// The engine is executing the order.
+    InEngine,
     Done,
     Refused {
+        reason: String,
+    },
+    /// The order may have been executed.
+    Unknown {
         reason: String,
     },
 }
@@ -99,7 +107,7 @@ impl Attempt {
                     Audited::Award => Event::Award(None, None),
                     Audited::Adjustment => Event::Adjustment(None, None),
                 },
-                outcome: Outcome::Abandoned,
+                outcome: Outcome::Undecided,
             }),
         }
     }
@@ -127,13 +135,35 @@ impl Attempt {
         }
     }
 
-    /// Records a refusal, unless an outcome is known already.
-    pub(super) fn refused(&self, status: &Status) {
+    /// Waits for the engine. If the call ends before the engine has answered, or the engine does not
+    /// know, the outcome is recorded as unknown.
+    pub(super) async fn in_engine<T>(
+        &self,
+        order: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Status> {
+        self.record().outcome = Outcome::InEngine;
+        let result = order.await;
         let mut record = self.record();
-        if matches!(record.outcome, Outcome::Abandoned) {
-            record.outcome = Outcome::Refused {
-                reason: reason(status),
-            };
+        record.outcome = Outcome::Undecided;
+        result.map_err(|fault| {
+            let status = status::fault(&fault);
+            if may_be_executed(&fault) {
+                record.outcome = Outcome::Unknown {
+                    reason: reason(&status),
+                };
+            }
+            status
+        })
+    }
+
+    /// Records that the call failed, unless its outcome is known already.
+    pub(super) fn refused(&self, status: &Status) {
+        let reason = reason(status);
+        let mut record = self.record();
+        match record.outcome {
+            Outcome::Undecided => record.outcome = Outcome::Refused { reason },
+            Outcome::InEngine => record.outcome = Outcome::Unknown { reason },
+            Outcome::Done | Outcome::Refused { .. } | Outcome::Unknown { .. } => {}
         }
     }
 
@@ -142,23 +172,59 @@ impl Attempt {
     }
 }
 
+/// The names of an attempt's events, by its outcome.
+struct Names {
+    operation: &'static str,
+    done: &'static str,
+    refused: &'static str,
+    abandoned: &'static str,
+    unknown: &'static str,
+}
+
+const HEIST: Names = Names {
+    operation: "heist",
+    done: "HEIST_SUCCESS",
+    refused: "HEIST_REFUSED",
+    abandoned: "HEIST_ABANDONED",
+    unknown: "HEIST_UNKNOWN",
+};
+const AWARD: Names = Names {
+    operation: "award",
+    done: "TOKEN_AWARDED",
+    refused: "AWARD_REFUSED",
+    abandoned: "AWARD_ABANDONED",
+    unknown: "AWARD_UNKNOWN",
+};
+const ADJUSTMENT: Names = Names {
+    operation: "adjustment",
+    done: "BALANCE_ADJUSTED",
+    refused: "ADJUSTMENT_REFUSED",
+    abandoned: "ADJUSTMENT_ABANDONED",
+    unknown: "ADJUSTMENT_UNKNOWN",
+};
+
 /// Writes the line of an attempt: the fields that every event has, and the event's own.
 macro_rules! write_line {
-    ($attempt:ident, $outcome:ident, [$done:literal, $refused:literal, $abandoned:literal],
-     $($field:ident = $value:expr),+) => {
+    ($attempt:ident, $outcome:ident, $names:ident, $($field:ident = $value:expr),+) => {
         match $outcome {
             Outcome::Done => {
-                write_line!(@ INFO, $attempt, $done, None::<&str>, $($field = $value),+);
+                write_line!(@ INFO, $attempt, $names.done, None::<&str>, $($field = $value),+);
             }
             Outcome::Refused { reason } => {
-                write_line!(@ WARN, $attempt, $refused, Some(reason.as_str()), $($field = $value),+);
+                let reason = Some(reason.as_str());
+                write_line!(@ WARN, $attempt, $names.refused, reason, $($field = $value),+);
             }
-            Outcome::Abandoned => {
-                write_line!(@ WARN, $attempt, $abandoned, None::<&str>, $($field = $value),+);
+            Outcome::Undecided | Outcome::InEngine => {
+                write_line!(@ WARN, $attempt, $names.abandoned, None::<&str>, $($field = $value),+);
+            }
+            Outcome::Unknown { reason } => {
+                METRICS.outcome_unknown(1, $names.operation);
+                let reason = Some(reason.as_str());
+                write_line!(@ ERROR, $attempt, $names.unknown, reason, $($field = $value),+);
             }
         }
     };
-    (@ $level:ident, $attempt:ident, $event:literal, $reason:expr, $($field:ident = $value:expr),+) => {
+    (@ $level:ident, $attempt:ident, $event:expr, $reason:expr, $($field:ident = $value:expr),+) => {
         tracing::event!(
             target: TARGET,
             tracing::Level::$level,
@@ -181,7 +247,7 @@ impl Drop for Attempt {
             Event::Heist(request, answer) => write_line!(
                 attempt,
                 outcome,
-                ["HEIST_SUCCESS", "HEIST_REFUSED", "HEIST_ABANDONED"],
+                HEIST,
                 attackerId = request.as_ref().map(|it| it.attacker),
                 victimId = request.as_ref().map(|it| it.victim),
                 pointsStolen = answer.as_ref().map(|it| it.points_stolen),
@@ -191,7 +257,7 @@ impl Drop for Attempt {
             Event::Award(request, answer) => write_line!(
                 attempt,
                 outcome,
-                ["TOKEN_AWARDED", "AWARD_REFUSED", "AWARD_ABANDONED"],
+                AWARD,
                 referrerId = request.as_ref().map(|it| it.referrer_id),
                 referredId = request.as_ref().map(|it| it.referred_id),
                 alreadyAwarded = answer.as_ref().map(|it| it.already_awarded)
@@ -199,11 +265,7 @@ impl Drop for Attempt {
             Event::Adjustment(request, answer) => write_line!(
                 attempt,
                 outcome,
-                [
-                    "BALANCE_ADJUSTED",
-                    "ADJUSTMENT_REFUSED",
-                    "ADJUSTMENT_ABANDONED"
-                ],
+                ADJUSTMENT,
                 userId = request.as_ref().map(|it| it.user_id),
                 delta = request.as_ref().map(|it| it.delta),
                 why = request.as_ref().map(|it| it.reason.as_str()),
@@ -311,6 +373,11 @@ fn without_addresses(text: &str) -> String {
         if is_address { "[e-mail]" } else { word }
     });
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// Whether an order that ended so may have been executed.
+fn may_be_executed(fault: &Fault) -> bool {
+    !matches!(fault, Fault::Overloaded)
 }
 
 /// The reason of a refusal; the code if it has none.

@@ -1,26 +1,49 @@
-//! How long a call may take.
+//! The deadline of a call.
 
 use std::{future::Future, time::Duration};
 
+use http::HeaderMap;
 use tokio::time::{Instant, timeout_at};
-use tonic::{Request, Status, metadata::MetadataMap};
+use tonic::Status;
 
 use super::status;
 use crate::{fault::Fault, store::StoreError};
 
-/// For callers that set no deadline, and the most that any caller gets.
-const LONGEST: Duration = Duration::from_secs(10);
-/// The answer leaves a little before the caller stops listening, but never by more than this.
-const HEAD_START: Duration = Duration::from_millis(10);
+/// The time of a call without a deadline of the caller's, and the longest of any call.
+const MAX_TIME: Duration = Duration::from_secs(10);
+/// How long before the caller's own deadline the answer must be ready, so that it arrives in time:
+/// a tenth of the caller's time within these bounds.
+const MIN_HEAD_START: Duration = Duration::from_millis(1);
+const MAX_HEAD_START: Duration = Duration::from_millis(10);
 
-/// When the answer to `request` has to be on its way.
-pub(super) fn of<T>(request: &Request<T>) -> Instant {
-    let asked = grpc_timeout(request.metadata()).unwrap_or(LONGEST);
-    let head_start = (asked / 10).min(HEAD_START);
-    Instant::now() + asked.min(LONGEST).saturating_sub(head_start)
+/// The two moments by which a call must end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline {
+    /// When the method must have its answer.
+    pub(super) answer_ready: Instant,
+    /// When an answer must leave, whatever the method does.
+    pub(super) answer_leaves: Instant,
 }
 
-/// Reads from the database for as long as the caller waits. `doing` goes to the log if it fails.
+impl Deadline {
+    /// The deadline of a call with these headers that begins now; `None` if the caller's time is
+    /// too short for any answer.
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+        let time = grpc_timeout(headers).unwrap_or(MAX_TIME);
+        let head_start = (time / 10).clamp(MIN_HEAD_START, MAX_HEAD_START);
+        let time = time.min(MAX_TIME).checked_sub(head_start)?;
+        if time.is_zero() {
+            return None;
+        }
+        let answer_ready = Instant::now() + time;
+        Some(Self {
+            answer_ready,
+            answer_leaves: answer_ready + head_start / 2,
+        })
+    }
+}
+
+/// Reads from the database until the deadline. `doing` names the read in the log if it fails.
 pub(super) async fn read_within<T>(
     deadline: Instant,
     doing: &'static str,
@@ -33,10 +56,10 @@ pub(super) async fn read_within<T>(
     }
 }
 
-/// The caller's time-out: up to eight digits and a unit, as gRPC over HTTP/2 says. One that
-/// is malformed counts as none.
-fn grpc_timeout(metadata: &MetadataMap) -> Option<Duration> {
-    let value = metadata.get("grpc-timeout")?.to_str().ok()?;
+/// The caller's time-out: up to eight digits and a unit, as gRPC over HTTP/2 specifies. A malformed
+/// one counts as none.
+fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -50,5 +73,32 @@ fn grpc_timeout(metadata: &MetadataMap) -> Option<Duration> {
         "u" => Some(Duration::from_micros(amount)),
         "n" => Some(Duration::from_nanos(amount)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(timeout: &str) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert("grpc-timeout", timeout.parse().unwrap());
+        Some(Deadline::of(&headers)?.answer_ready - Instant::now())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_ready_before_the_caller_gives_up() {
+        assert_eq!(time("1S"), Some(Duration::from_millis(990)));
+        assert_eq!(time("50m"), Some(Duration::from_millis(45)));
+        assert_eq!(time("3m"), Some(Duration::from_millis(2)));
+        assert_eq!(time("99H"), Some(MAX_TIME - MAX_HEAD_START));
+        assert_eq!(time("rubbish"), Some(MAX_TIME - MAX_HEAD_START));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_time_too_short_for_any_answer_is_over_at_once() {
+        for timeout in ["1m", "0m", "999u", "1n", "0H"] {
+            assert_eq!(time(timeout), None, "{timeout}");
+        }
     }
 }

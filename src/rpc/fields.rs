@@ -1,5 +1,5 @@
-//! Parses the fields of a request and collects all that is wrong with them, so that
-//! one answer names every field, or the first ten.
+//! Parses the fields of a request into checked types. Violations are collected, so that one answer
+//! names every wrong field, up to ten.
 
 use tonic::Status;
 use tonic_types::FieldViolation;
@@ -8,16 +8,15 @@ use uuid::Uuid;
 use super::status;
 use crate::domain::ids::{HeistId, NotificationId, RequestId, UserId};
 
-/// The most players that one batch call names.
+/// Players in one batch call at most.
 pub(super) const MAX_BATCH: usize = 200;
 
-/// So many violations are told at the most. A status travels in HTTP headers, of which many
-/// clients take 8 KiB: a longer one would cost the caller the connection and every other call
-/// on it.
+/// Violations in one answer at most. A status travels in HTTP headers, and many clients accept 8 KiB
+/// of them: a longer status would fail the connection with all its calls.
 const MAX_VIOLATIONS: usize = 10;
 
-/// What is wrong so far. A field that does not parse leaves a stand-in behind, which nobody
-/// sees because [`Fields::check`] fails.
+/// The violations found so far. A field that does not parse yields a placeholder, which is not used
+/// because [`Fields::check`] fails.
 #[derive(Default)]
 pub(super) struct Fields {
     violations: Vec<FieldViolation>,
@@ -31,7 +30,7 @@ impl Fields {
         })
     }
 
-    /// 1 to `max` players, in the order given.
+    /// 1 to `max` players, in the order of the request.
     pub(super) fn user_ids(&mut self, field: &str, values: &[i32], max: usize) -> Vec<UserId> {
         if values.is_empty() || values.len() > max {
             self.violate(field, format!("must be 1 to {max} players"));
@@ -49,19 +48,22 @@ impl Fields {
         })
     }
 
-    /// A UUID; `None` where the field is empty.
+    /// A UUID other than nil; `None` if the field is empty.
     pub(super) fn request_id(&mut self, field: &str, value: &str) -> Option<RequestId> {
         if value.is_empty() {
             return None;
         }
-        let Ok(uuid) = Uuid::try_parse(value) else {
-            self.violate(field, "must be a UUID, or empty");
-            return None;
-        };
-        Some(RequestId::new(uuid))
+        match Uuid::try_parse(value) {
+            // Clients that forget to fill in an id send the nil UUID, all of them the same.
+            Ok(uuid) if !uuid.is_nil() => Some(RequestId::new(uuid)),
+            _ => {
+                self.violate(field, "must be a UUID other than nil, or empty");
+                None
+            }
+        }
     }
 
-    /// Text for people, trimmed; `None` where there is none.
+    /// A trimmed text without control characters; `None` if it is empty.
     pub(super) fn text(&mut self, field: &str, value: &str, max_chars: usize) -> Option<String> {
         let value = value.trim();
         if value.chars().count() > max_chars {
@@ -75,7 +77,7 @@ impl Fields {
         (!value.is_empty()).then(|| value.to_owned())
     }
 
-    /// The number of entries on a page, `default` where 0.
+    /// The number of entries of a page; 0 means `default`.
     pub(super) fn page_size(&mut self, value: i32, default: u16, max: u16) -> u16 {
         match u16::try_from(value) {
             Ok(0) => default,
@@ -97,7 +99,7 @@ impl Fields {
         })
     }
 
-    /// What must be there. A value that did not parse was complained about already.
+    /// A value that must be present. A value that did not parse has a violation already.
     pub(super) fn required<T: Default>(&mut self, field: &str, value: Option<T>) -> T {
         if value.is_none() && !self.violations.iter().any(|it| it.field == field) {
             self.violate(field, "must not be empty");
@@ -112,7 +114,7 @@ impl Fields {
         }
     }
 
-    /// Fails with `INVALID_REQUEST` where anything was wrong.
+    /// Fails with `INVALID_REQUEST` if there are violations.
     pub(super) fn check(self) -> Result<(), Status> {
         if self.violations.is_empty() {
             Ok(())

@@ -25,8 +25,9 @@ use std::sync::Arc;
 
 use tonic::service::Routes;
 
+use self::methods::MAX_REQUEST_BYTES;
 pub use self::{
-    connection_info::ConnectionInfo,
+    connection_info::{ConnectionInfo, ConnectionUsage},
     notifications::StreamReads,
     paging::PageTokenKey,
     traffic::{Traffic, TrafficLimits},
@@ -42,10 +43,6 @@ use crate::{
     settings::LiveSettings,
     store::{PgPool, leaderboard::Ranks, reads::Reads},
 };
-
-/// The largest request that is read, in bytes. It is ten times the longest list that the contract
-/// allows.
-const MAX_REQUEST_BYTES: usize = 64 * 1024;
 
 /// The parts that the methods call.
 #[derive(Clone)]

@@ -1,11 +1,11 @@
-//! Pages of a list, and the tokens that lead from one to the next.
+//! Pages of a list, and the tokens that lead from one page to the next.
 //!
-//! A page begins after the last row of the page before, wherever that row stands by then: rows
-//! that come or go in between make no gap and no repetition.
+//! A page begins after the position of the last row of the page before. Rows that are inserted or
+//! deleted in between cause no gap and no repetition.
 //!
-//! A token holds the position and a signature over the position, the RPC and the request's
-//! other fields. So it cannot be made up, and not be used with another request than its own.
-//! Every replica has the same key, from the database.
+//! A token holds the position and a signature over the position, the RPC and the request's other
+//! fields, so that callers cannot forge it or use it with another request. All replicas read the
+//! same key from the database.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -14,12 +14,11 @@ use tonic::Status;
 
 use super::status;
 
-/// The first bytes of an HMAC-SHA-256: enough that nobody hits one by chance.
+/// The length of the signature: the first 128 bits of an HMAC-SHA-256.
 const SIGNATURE_BYTES: usize = 16;
 const POSITION_BYTES: usize = 16;
 
-/// Where a page ends: as many numbers as any list needs. One that needs a single number leaves
-/// the other 0.
+/// The position at which a page ends. A list that needs one number leaves the other 0.
 pub(super) type Position = [i64; 2];
 
 /// Signs and checks page tokens.
@@ -31,21 +30,25 @@ impl PageTokenKey {
     ///
     /// # Panics
     ///
-    /// Never: HMAC takes keys of every length.
+    /// Never: HMAC accepts keys of every length.
     #[must_use]
     pub fn new(secret: &str) -> Self {
-        Self(Hmac::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of every length"))
+        Self(Hmac::new_from_slice(secret.as_bytes()).expect("HMAC accepts keys of every length"))
     }
 
-    /// Reads the page that a request asks for. `request` is everything that the requests for
-    /// all pages of one list have in common, beginning with the name of the RPC.
+    /// The page that a request asks for. `request` has the parts that the requests for all pages of
+    /// one list have in common, beginning with the name of the RPC.
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_PAGE_TOKEN`.
     pub(super) fn page(
         &self,
         request: &[&[u8]],
         size: u16,
         token: &str,
     ) -> Result<Page<'_>, Status> {
-        // The length first, so that parts cannot flow into each other.
+        // Length-prefixed, so that different lists of parts have different encodings.
         let request: Vec<u8> = (request.iter())
             .flat_map(|part| [&part.len().to_be_bytes()[..], part].concat())
             .collect();
@@ -77,7 +80,7 @@ impl PageTokenKey {
         if signature.len() != SIGNATURE_BYTES {
             return None;
         }
-        // In constant time.
+        // Compares in constant time.
         (self.mac(request, position))
             .verify_truncated_left(signature)
             .ok()?;
@@ -95,7 +98,7 @@ impl PageTokenKey {
     }
 }
 
-/// A page that was asked for.
+/// A requested page.
 pub(super) struct Page<'a> {
     key: &'a PageTokenKey,
     request: Vec<u8>,
@@ -109,13 +112,13 @@ impl Page<'_> {
         self.after
     }
 
-    /// How many rows to read: one more than fits tells whether there is another page.
+    /// The number of rows to read: one more than the page has, to know whether a page follows.
     pub(super) fn rows_to_read(&self) -> i64 {
         i64::try_from(self.size + 1).expect("a page is small")
     }
 
-    /// Cuts what was read to the size of the page and returns the token of the next one,
-    /// empty where there is none.
+    /// Cuts the rows to the size of the page, and returns the token of the next page; empty on the
+    /// last page.
     pub(super) fn cut<T>(&self, rows: &mut Vec<T>, position: impl Fn(&T) -> Position) -> String {
         if rows.len() <= self.size {
             return String::new();

@@ -25,12 +25,7 @@ impl RateLimiter {
     /// # Errors
     ///
     /// `RATE_LIMITED` if the player's calls of the last minute have reached the limit.
-    pub(super) fn count(
-        &self,
-        limits: RateLimits,
-        counted: Counted,
-        now: Instant,
-    ) -> Result<(), Status> {
+    pub(super) fn count(&self, limits: RateLimits, counted: Counted) -> Result<(), Status> {
         let (counter, limit, player) = match counted {
             Counted::Heist(attacker) => (&self.heists, limits.heists, attacker),
             Counted::Other(player) => (&self.others, limits.others, player),
@@ -38,7 +33,7 @@ impl RateLimiter {
         };
         match (limit, UserId::new(player)) {
             (Some(limit), Ok(player)) => counter
-                .count(player, limit, now)
+                .count(player, limit, Instant::now())
                 .map_err(|wait| status::rate_limited(limit, wait)),
             _ => Ok(()),
         }

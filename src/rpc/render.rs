@@ -1,4 +1,4 @@
-//! Turns domain types into messages of the contract.
+//! Renders domain types as messages of the contract.
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -46,10 +46,7 @@ pub(super) fn heist(heist: &Heist) -> pb::Heist {
 }
 
 fn party(party: &Party) -> (i32, String) {
-    (
-        party.id.map_or(0, super::super::domain::ids::UserId::get),
-        party.name.clone(),
-    )
+    (party.id.map_or(0, UserId::get), party.name.clone())
 }
 
 pub(super) fn balance(user_id: UserId, account: &TokenAccount) -> pb::TokenBalance {
@@ -67,7 +64,7 @@ pub(super) fn token_event(event: TokenEvent) -> pb::TokenEvent {
     use pb::token_event::{Adjustment, CarriedForward, HeistSpend, Referral, Source};
     let source = match event.source {
         TokenSource::Referral { referred_id } => Source::Referral(Referral {
-            referred_id: referred_id.map_or(0, super::super::domain::ids::UserId::get),
+            referred_id: referred_id.map_or(0, UserId::get),
         }),
         TokenSource::Heist { heist_id } => Source::Heist(HeistSpend {
             heist_id: heist_id.get(),
@@ -132,6 +129,7 @@ fn refusal_reason(refusal: &Refusal) -> pb::RefusalReason {
         Refusal::CooldownActive { .. } => pb::RefusalReason::CooldownActive,
         Refusal::InsufficientPoints { .. } => pb::RefusalReason::InsufficientPoints,
         Refusal::TargetProtected { .. } => pb::RefusalReason::TargetProtected,
+        Refusal::PointsLimitReached { .. } => pb::RefusalReason::PointsLimitReached,
     }
 }
 
@@ -218,10 +216,17 @@ pub(super) fn refusal_message(refusal: &Refusal) -> String {
         Refusal::TargetProtected { ends_at } => {
             format!("The victim is protected until {}.", for_people(*ends_at))
         }
+        Refusal::PointsLimitReached {
+            points,
+            points_at_stake,
+        } => format!(
+            "The attacker has {points} points and cannot hold {points_at_stake} more: points range from 0 to {}.",
+            i32::MAX
+        ),
     }
 }
 
-/// A time as people read it, to the second, in UTC.
+/// A time to the second in UTC, for people.
 fn for_people(time: OffsetDateTime) -> String {
     let (date, time) = (time.date(), time.time());
     format!(

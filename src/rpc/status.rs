@@ -1,7 +1,7 @@
-//! The one place where refusals and faults become `tonic::Status`.
+//! Renders refusals and faults as `tonic::Status`.
 //!
-//! Every refusal carries `google.rpc.ErrorInfo` with a reason that programs can compare;
-//! messages are for people and may change.
+//! Every refusal carries `google.rpc.ErrorInfo` with a reason for programs. Messages are for people
+//! and may change.
 
 use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
@@ -23,9 +23,9 @@ use crate::{
 
 /// The domain of every `ErrorInfo`.
 const DOMAIN: &str = "heist.v1";
-/// When to come back to a full queue. It drains within milliseconds.
+/// The delay before a retry after a full queue, which drains within milliseconds.
 const OVERLOAD_RETRY: Duration = Duration::from_millis(100);
-/// When to come back to a server with too many streams. They stay open for long.
+/// The delay before a retry after too many streams, which stay open for minutes to hours.
 const STREAMS_RETRY: Duration = Duration::from_secs(5);
 
 type Facts<'a> = &'a [(&'a str, String)];
@@ -39,28 +39,28 @@ pub(super) fn feature_disabled() -> Status {
     )
 }
 
-/// Nobody knows who calls.
+/// The caller is not authenticated.
 pub(super) fn unauthenticated(message: &str) -> Status {
     refuse(Code::Unauthenticated, "UNAUTHENTICATED", message, &[])
 }
 
-/// A service lacks the scope of an RPC.
+/// The service does not have the scope of the method.
 pub(super) fn scope_needed(scope: Scope) -> Status {
     let scope = scope.name();
     forbidden(
-        &format!("The scope {scope} is needed."),
+        &format!("The scope {scope} is required."),
         &[("scope", scope.to_owned())],
     )
 }
 
-/// A player calls what only services may.
+/// A player calls a method that is for services only.
 pub(super) fn not_for_players() -> Status {
-    forbidden("This is not for players.", &[])
+    forbidden("Players may not call this method.", &[])
 }
 
-/// A player acts for somebody else.
+/// A player's request concerns another player.
 pub(super) fn only_for_oneself() -> Status {
-    forbidden("Players act only for themselves.", &[])
+    forbidden("Players may act only for themselves.", &[])
 }
 
 fn forbidden(message: &str, facts: Facts<'_>) -> Status {
@@ -83,7 +83,7 @@ pub(super) fn invalid_request(violations: Vec<FieldViolation>) -> Status {
 
 pub(super) fn invalid_page_token() -> Status {
     let mut details = info("INVALID_PAGE_TOKEN", &[]);
-    details.add_bad_request_violation("page_token", "must come from the page before");
+    details.add_bad_request_violation("page_token", "must come from the previous page");
     with_details(
         Code::InvalidArgument,
         "The page token does not belong to this request.",
@@ -109,7 +109,7 @@ pub(super) fn heist_not_found(heist_id: HeistId) -> Status {
     )
 }
 
-/// A revocation would take a balance below zero.
+/// A revocation would make the balance negative.
 pub(super) fn too_few_to_revoke(balance: i32) -> Status {
     refuse(
         Code::FailedPrecondition,
@@ -128,7 +128,7 @@ pub(super) fn request_id_reused() -> Status {
     )
 }
 
-/// A player has been called for too often.
+/// The player's calls of the last minute have reached the limit.
 pub(super) fn rate_limited(limit_per_minute: NonZeroU32, wait: Duration) -> Status {
     let facts = [("limit_per_minute", limit_per_minute.to_string())];
     with_wait(
@@ -139,7 +139,7 @@ pub(super) fn rate_limited(limit_per_minute: NonZeroU32, wait: Duration) -> Stat
     )
 }
 
-/// A player has too many streams open.
+/// The player has too many open streams.
 pub(super) fn too_many_streams(limit: usize) -> Status {
     refuse(
         Code::ResourceExhausted,
@@ -149,17 +149,17 @@ pub(super) fn too_many_streams(limit: usize) -> Status {
     )
 }
 
-/// The server has as many calls in progress as it takes.
+/// The server has reached its limit of calls in progress or of their memory.
 pub(super) fn overloaded() -> Status {
     with_wait(
         Code::Unavailable,
-        "Too many calls are waiting. Try again, with the same request id.",
+        "Too many calls are in progress. Try again with the same request id.",
         info("OVERLOADED", &[]),
         OVERLOAD_RETRY,
     )
 }
 
-/// The server has as many streams open as it takes.
+/// The server has reached its limit of open streams.
 pub(super) fn overloaded_with_streams() -> Status {
     with_wait(
         Code::Unavailable,
@@ -169,7 +169,7 @@ pub(super) fn overloaded_with_streams() -> Status {
     )
 }
 
-/// Why a heist is not allowed, `now` being the time of the decision.
+/// The refusal of a heist. `now` is the time of the decision.
 pub(super) fn heist_refused(refusal: &Refusal, now: OffsetDateTime) -> Status {
     let message = render::refusal_message(refusal);
     let reason = refusal.reason();
@@ -199,6 +199,18 @@ pub(super) fn heist_refused(refusal: &Refusal, now: OffsetDateTime) -> Status {
         Refusal::TargetProtected { ends_at } => {
             refuse_until(reason, &message, ("protection_end_time", *ends_at), now)
         }
+        Refusal::PointsLimitReached {
+            points,
+            points_at_stake,
+        } => refuse(
+            Code::FailedPrecondition,
+            reason,
+            &message,
+            &[
+                ("attacker_points", points.to_string()),
+                ("points_at_stake", points_at_stake.to_string()),
+            ],
+        ),
     }
 }
 
@@ -215,19 +227,19 @@ pub(super) fn award_refused(refusal: &AwardRefusal) -> Status {
         AwardRefusal::ReferralMismatch => refuse(
             Code::FailedPrecondition,
             reason,
-            "The referred player was referred by somebody else.",
+            "The account of the referred player names another referrer.",
             &[],
         ),
         AwardRefusal::ReferralAlreadyAwarded => refuse(
             Code::AlreadyExists,
             reason,
-            "The token for this player was earned by somebody else.",
+            "Another referrer earned the token for this player.",
             &[],
         ),
     }
 }
 
-/// What a caller learns of a fault: whether to come back, and under which id it was logged.
+/// The status of a fault: whether to retry, and the id under which the fault was logged.
 pub(super) fn fault(error: &Fault) -> Status {
     match error {
         Fault::Overloaded => overloaded(),
@@ -250,7 +262,7 @@ pub(super) fn fault(error: &Fault) -> Status {
     }
 }
 
-/// All that a caller learns of a defect: the id to look for in the log.
+/// The message of a defect: the request id, to find it in the log.
 fn internal_error() -> String {
     let message = |request: &Request| Some(format!("Internal error {}.", request.id()?));
     request::with_current(message)
@@ -258,32 +270,54 @@ fn internal_error() -> String {
         .unwrap_or_else(|| "Internal error.".to_owned())
 }
 
-/// A stream that ends because the server stops.
+/// A stream ends because the server is stopping.
 pub(super) fn shutting_down() -> Status {
     refuse(
         Code::Unavailable,
         "SHUTTING_DOWN",
-        "The server stops. Open the stream again.",
+        "The server is stopping. Open the stream again.",
         &[],
     )
 }
 
-/// A stream that ends because it has been open for long enough.
+/// A stream ends because it has reached its maximum age.
 pub(super) fn stream_too_old() -> Status {
     refuse(
         Code::Unavailable,
         "STREAM_TOO_OLD",
-        "The stream was open for long. Open it again.",
+        "The stream has reached its maximum age. Open it again.",
         &[],
     )
 }
 
-/// A request whose bytes do not come.
+/// The request did not arrive in time.
 pub(super) fn request_too_late() -> Status {
     Status::deadline_exceeded("The request took too long to arrive.")
 }
 
-/// A stream of notifications that ends because its reader does not keep up.
+/// The request announces a message that is larger than the method allows.
+pub(super) fn message_too_large(bytes: usize, limit: usize) -> Status {
+    Status::out_of_range(format!(
+        "The message has {bytes} bytes, and {limit} are allowed."
+    ))
+}
+
+/// The request has more than one message.
+pub(super) fn second_message() -> Status {
+    refuse(
+        Code::InvalidArgument,
+        "INVALID_REQUEST",
+        "The call has more than one message.",
+        &[],
+    )
+}
+
+/// The caller did not read the answer in time.
+pub(super) fn unread_answer() -> Status {
+    Status::aborted("The answer was not read.")
+}
+
+/// A stream of notifications ends because it was not read.
 pub(super) fn slow_reader(last_id: Option<NotificationId>) -> Status {
     let last_id = last_id.map_or(0, NotificationId::get);
     refuse(
@@ -294,7 +328,7 @@ pub(super) fn slow_reader(last_id: Option<NotificationId>) -> Status {
     )
 }
 
-/// A stream of points that ends because its reader does not keep up.
+/// A stream of points ends because it was not read.
 pub(super) fn slow_watcher() -> Status {
     refuse(
         Code::Aborted,
@@ -304,7 +338,7 @@ pub(super) fn slow_watcher() -> Status {
     )
 }
 
-/// A fault of ours that is not one of the database.
+/// A defect outside the database.
 pub(super) fn internal(error: &str, doing: &str) -> Status {
     fault(&Fault::internal(&error, doing))
 }
@@ -313,7 +347,7 @@ fn refuse(code: Code, reason: &str, message: &str, facts: Facts<'_>) -> Status {
     with_details(code, message, info(reason, facts))
 }
 
-/// A refusal that time lifts.
+/// A refusal that ends by itself at a known time.
 fn refuse_until(
     reason: &str,
     message: &str,

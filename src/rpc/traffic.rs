@@ -1,6 +1,6 @@
 //! The calls and streams that the server has taken on, and their limits.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -9,10 +9,16 @@ use super::{layers::call_limit::CallSlots, rate_limiter::RateLimiter, stream_slo
 /// How many connections, calls and streams the server takes on at a time, from all callers.
 #[derive(Clone, Copy, Debug)]
 pub struct TrafficLimits {
-    /// Open connections. The server closes further ones at once.
+    /// Open connections. A further one takes the place of one without an authenticated call, and is
+    /// closed at once if there is none.
     pub connections: usize,
+    /// Open connections from one IP address without an authenticated call. A further one takes the
+    /// place of the oldest.
+    pub address_connections: usize,
     /// Calls in progress. Further calls fail with `OVERLOADED`.
     pub calls: usize,
+    /// The memory of calls in progress, in bytes. Further calls fail with `OVERLOADED`.
+    pub call_memory: usize,
     /// Open streams. Further streams fail with `OVERLOADED`.
     pub streams: usize,
     /// Open streams of one player. Further streams fail with `TOO_MANY_STREAMS`.
@@ -22,19 +28,9 @@ pub struct TrafficLimits {
     pub connection_age: Option<Duration>,
 }
 
-impl TrafficLimits {
-    pub const DEFAULT: Self = Self {
-        connections: 1000,
-        calls: 10_000,
-        streams: 10_000,
-        player_streams: 10,
-        connection_age: Some(Duration::from_hours(1)),
-    };
-}
-
 /// The calls and streams in progress, and the calls counted against the rate limits.
 pub struct Traffic {
-    pub(super) rates: RateLimiter,
+    pub(super) rates: Arc<RateLimiter>,
     pub(super) calls: CallSlots,
     pub(super) streams: StreamSlots,
 }
@@ -43,8 +39,8 @@ impl Traffic {
     #[must_use]
     pub fn new(limits: TrafficLimits) -> Self {
         Self {
-            rates: RateLimiter::new(Instant::now()),
-            calls: CallSlots::new(limits.calls),
+            rates: Arc::new(RateLimiter::new(Instant::now())),
+            calls: CallSlots::new(limits.calls, limits.call_memory),
             streams: StreamSlots::new(limits.streams, limits.player_streams, limits.connection_age),
         }
     }
@@ -58,6 +54,14 @@ impl Traffic {
 
 impl Default for TrafficLimits {
     fn default() -> Self {
-        Self::DEFAULT
+        Self {
+            connections: 1000,
+            address_connections: 250,
+            calls: 10_000,
+            call_memory: 96 * 1024 * 1024,
+            streams: 10_000,
+            player_streams: 10,
+            connection_age: Some(Duration::from_hours(1)),
+        }
     }
 }

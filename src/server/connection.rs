@@ -1,34 +1,41 @@
-//! A connection as the gRPC server sees it, with TLS or without.
+//! A connection that is ready for HTTP/2, with TLS or without.
 
 use std::{
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::SystemTime,
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use super::guard::Guarded;
+use super::connections::LimitedConnection;
 use crate::{auth::ClientCertificate, rpc::ConnectionInfo};
 
-/// A connection, ready for HTTP/2.
+/// A connection that is ready for HTTP/2.
 pub(super) enum Connection {
-    Plain(Guarded),
+    Plain(LimitedConnection),
     Tls {
-        stream: Box<TlsStream<Guarded>>,
+        stream: Box<TlsStream<LimitedConnection>>,
         certificate: Option<Arc<ClientCertificate>>,
     },
 }
 
 impl Connection {
-    pub(super) fn tls(stream: TlsStream<Guarded>) -> Self {
+    /// A connection whose handshake is done. It ends when its client certificate expires.
+    pub(super) fn tls(mut stream: TlsStream<LimitedConnection>) -> Self {
         let certificates = stream.get_ref().1.peer_certificates();
         let certificate = certificates.and_then(|chain| chain.first());
+        let certificate = certificate.map(|der| Arc::new(ClientCertificate::read(der)));
+        if let Some(certificate) = &certificate {
+            let time_left = certificate.time_left(SystemTime::now());
+            stream.get_mut().0.close_after(time_left);
+        }
         Self::Tls {
-            certificate: certificate.map(|der| Arc::new(ClientCertificate::read(der))),
+            certificate,
             stream: Box::new(stream),
         }
     }
@@ -48,11 +55,12 @@ impl Connected for Connection {
         ConnectionInfo {
             tcp: tcp.connect_info(),
             certificate,
+            usage: Arc::clone(tcp.usage()),
         }
     }
 }
 
-/// Does the same to either kind of stream.
+/// Calls the same method of either kind of stream.
 macro_rules! either {
     ($connection:expr, $stream:ident => $action:expr) => {
         match $connection.get_mut() {

@@ -1,12 +1,13 @@
-//! What the health service says, for each service of the contract and for the whole server.
+//! The health service, for each service of the contract and for the whole server.
 //!
-//! Readiness, that is whether to send calls here, follows the database: it has to answer, take
-//! writes, and have every migration. Liveness, that is whether the process should be restarted,
-//! does not: a restart mends no database, and would take away what recovers by itself.
+//! Readiness (whether to send calls here) follows the database: it must answer, accept writes, and
+//! have every migration. Liveness (whether to restart the process) does not follow the database: a
+//! restart would not repair it, and would interrupt a server that recovers by itself.
 
 use std::time::Duration;
 
 use tokio::{
+    sync::watch,
     task::JoinHandle,
     time::{sleep, timeout},
 };
@@ -25,7 +26,7 @@ use crate::{
     },
 };
 
-/// The services whose readiness is reported; the empty name stands for the whole server.
+/// The services whose readiness is reported. The empty name stands for the whole server.
 const SERVICES: [&str; 4] = [
     "",
     heist_service_server::SERVICE_NAME,
@@ -33,44 +34,43 @@ const SERVICES: [&str; 4] = [
     notification_service_server::SERVICE_NAME,
 ];
 
-/// The name under which a liveness probe asks: serving for as long as the process answers.
+/// The service name of liveness probes. It is serving for as long as the process answers.
 const LIVENESS: &str = "liveness";
 
-/// How often the database is looked at, and how long it may take to answer.
+/// The interval of checks of the database, and the time limit of one.
 const INTERVAL: Duration = Duration::from_secs(1);
-const PATIENCE: Duration = Duration::from_secs(2);
-/// So many failures in a row, and the server is not ready any more: one that was a hiccup must
-/// not take every replica out of service at the same moment.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Failed checks in a row after which the server is not ready. A single failure must not take every
+/// replica out of service at the same moment.
 const FALL: u32 = 3;
-/// So many successes in a row, and it is ready again.
+/// Successful checks in a row after which it is ready again.
 const RISE: u32 = 2;
 
 /// Reports health until it is dropped.
 pub struct Health {
-    reporter: HealthReporter,
-    /// Until it is withdrawn.
+    reporter: Reporter,
+    /// `None` after [`Health::withdraw`].
     following: Option<JoinHandle<()>>,
 }
 
 impl Health {
-    /// Begins as ready: to be called when the database has just been found fit. Looks at it on a
-    /// connection of its own, so that a pool which is busy does not look like a database that
-    /// is away.
+    /// Begins as ready, so the caller must have checked the database. Further checks use a connection
+    /// of their own: a busy pool is not an unavailable database.
     #[must_use]
     pub async fn start(
         database: PgConnectOptions,
         engine: EngineHealth,
     ) -> (Self, HealthServer<impl HealthService>) {
         let (reporter, service) = tonic_health::server::health_reporter();
-        report(&reporter, ServingStatus::Serving).await;
         reporter
             .set_service_status(LIVENESS, ServingStatus::Serving)
             .await;
-        let following = tokio::spawn(follow(
-            reporter.clone(),
-            pool::connect_lazy(database, 1),
-            engine,
-        ));
+        let reporter = Reporter {
+            grpc: reporter,
+            ready: watch::channel(true).0,
+        };
+        reporter.report(true).await;
+        let following = tokio::spawn(follow(reporter.clone(), database, engine));
         let health = Self {
             reporter,
             following: Some(following),
@@ -78,13 +78,19 @@ impl Health {
         (health, service)
     }
 
-    /// Reports that this server is not ready, for good.
+    /// Whether the server is ready, now and later.
+    #[must_use]
+    pub fn readiness(&self) -> watch::Receiver<bool> {
+        self.reporter.ready.subscribe()
+    }
+
+    /// Reports this server as not ready until it ends.
     pub async fn withdraw(&mut self) {
         if let Some(following) = self.following.take() {
             following.abort();
-            // It must not have the last word.
+            // The task must not report anything after this.
             let _ = following.await;
-            report(&self.reporter, ServingStatus::NotServing).await;
+            self.reporter.report(false).await;
         }
     }
 }
@@ -97,57 +103,76 @@ impl Drop for Health {
     }
 }
 
-async fn report(reporter: &HealthReporter, status: ServingStatus) {
-    for service in SERVICES {
-        reporter.set_service_status(service, status).await;
+/// Reports readiness to the health service and to other readers in this process.
+#[derive(Clone)]
+struct Reporter {
+    grpc: HealthReporter,
+    ready: watch::Sender<bool>,
+}
+
+impl Reporter {
+    async fn report(&self, ready: bool) {
+        let status = if ready {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
+        for service in SERVICES {
+            self.grpc.set_service_status(service, status).await;
+        }
+        self.ready.send_replace(ready);
     }
 }
 
-async fn follow(reporter: HealthReporter, pool: PgPool, engine: EngineHealth) {
+async fn follow(reporter: Reporter, database: PgConnectOptions, engine: EngineHealth) {
+    let connect = || pool::connect_lazy(database.clone(), 1);
+    let mut pool = connect();
     let mut readiness = Readiness::new();
     loop {
         sleep(INTERVAL).await;
-        let found = look(&pool, &engine).await;
+        let mut found = check(&pool).await.map_err(Unfit::from);
+        if found.is_err() {
+            // The next check uses a new connection: this one may be silent for ever.
+            pool = connect();
+        } else if engine.is_stalled() {
+            found = Err(Unfit::Stalled);
+        }
         if !readiness.note(found.is_ok()) {
             continue;
         }
         match found {
             Ok(()) => {
                 tracing::info!("ready again");
-                report(&reporter, ServingStatus::Serving).await;
+                reporter.report(true).await;
             }
             Err(error) => {
                 tracing::error!(%error, "not ready");
-                report(&reporter, ServingStatus::NotServing).await;
+                reporter.report(false).await;
             }
         }
     }
 }
 
-/// Why calls had better not be sent here.
+/// Why calls should go to other replicas.
 #[derive(Debug, thiserror::Error)]
 enum Unfit {
     #[error(transparent)]
     Schema(#[from] SchemaError),
-    #[error("orders are waiting, and none has got anywhere for 5 s")]
+    #[error("orders have been coming for 5 s, and the database answered none of them")]
     Stalled,
 }
 
-async fn look(pool: &PgPool, engine: &EngineHealth) -> Result<(), Unfit> {
-    match timeout(PATIENCE, schema::check_serviceable(pool)).await {
-        Ok(found) => found?,
-        Err(_elapsed) => return Err(SchemaError::timed_out().into()),
+async fn check(pool: &PgPool) -> Result<(), SchemaError> {
+    match timeout(CHECK_TIMEOUT, schema::check_serviceable(pool)).await {
+        Ok(found) => found,
+        Err(_elapsed) => Err(SchemaError::timed_out()),
     }
-    if engine.is_stalled() {
-        return Err(Unfit::Stalled);
-    }
-    Ok(())
 }
 
-/// Ready or not, with hysteresis.
+/// Whether the server is ready, with hysteresis.
 struct Readiness {
     ready: bool,
-    /// Looks in a row that found otherwise.
+    /// Checks in a row with the other result.
     against: u32,
 }
 
@@ -159,7 +184,7 @@ impl Readiness {
         }
     }
 
-    /// Whether this look changes something.
+    /// Notes the result of a check, and returns whether readiness has changed.
     fn note(&mut self, good: bool) -> bool {
         if good == self.ready {
             self.against = 0;
@@ -181,7 +206,7 @@ impl Readiness {
 mod tests {
     use super::*;
 
-    /// What it is after each look; `x`: a failure.
+    /// The readiness after each check; `x`: a failed check.
     fn after(looks: &str) -> String {
         let mut readiness = Readiness::new();
         let states = looks.chars().map(|look| {
@@ -193,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn three_failures_in_a_row_take_a_server_out_and_two_successes_bring_it_back() {
+    fn readiness_ends_after_three_failures_in_a_row_and_returns_after_two_successes() {
         assert_eq!(after("..x.xx.xxxx"), "+++++++++--");
         assert_eq!(after("xxx.x.x..x"), "++------++");
         assert_eq!(after("xxx..xx.xxx"), "++--++++++-");

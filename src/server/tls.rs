@@ -1,13 +1,16 @@
-//! TLS: the certificate and key that are shown, whose client certificates count, and the
-//! handshakes.
+//! TLS: the server's certificate, the verification of client certificates, and the handshakes.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    server::WebPkiClientVerifier,
+    server::{NoServerSessionStorage, WebPkiClientVerifier},
     version::{TLS12, TLS13},
 };
 use tokio::{
@@ -17,34 +20,37 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 
-use super::{connection::Connection, guard::Guarded};
-use crate::watched::{Watched, WatchedError, WatchedFile};
+use super::{connection::Connection, connections::LimitedConnection};
+use crate::{
+    auth,
+    watched::{Watched, WatchedError, WatchedFile},
+};
 
-/// How long a handshake may take.
+/// The time limit of a handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Handshakes at a time. One more is hung up on, so that connections that say nothing cannot take
-/// all memory.
+/// Handshakes at a time. The server closes further connections, so that silent connections take
+/// bounded memory.
 const MAX_HANDSHAKES: usize = 1024;
-/// Connections that are ready and wait to be served.
-const BACKLOG: usize = 64;
+/// The queue of connections between the handshakes and the server.
+const QUEUE: usize = 64;
 /// The protocol of gRPC (RFC 7301).
 const HTTP_2: &[u8] = b"h2";
 
 /// The files of TLS, in PEM.
 #[derive(Clone, Debug)]
 pub struct TlsOptions {
-    /// The server's certificate, and those between it and the root.
+    /// The server's certificate and its intermediate certificates.
     pub certificate: WatchedFile,
     pub key: WatchedFile,
-    /// The roots of client certificates; `None`: none are asked for.
+    /// The roots of client certificates; `None`: the server does not request any.
     pub client_ca: Option<WatchedFile>,
 }
 
-/// What handshakes go by, followed as the files change.
+/// The configuration of handshakes, which follows changes of the files.
 ///
 /// # Errors
 ///
-/// Files that cannot be read, or do not belong together.
+/// A file cannot be read, or the files do not fit together.
 pub(super) async fn open(options: TlsOptions) -> Result<Watched<ServerConfig>, WatchedError> {
     let TlsOptions {
         certificate,
@@ -60,6 +66,9 @@ pub(super) async fn open(options: TlsOptions) -> Result<Watched<ServerConfig>, W
 
 fn server_config(contents: &[Vec<u8>], names: &[String]) -> Result<ServerConfig, String> {
     let chain = certificates(&contents[0]).map_err(|error| format!("{}: {error}", names[0]))?;
+    if auth::certificate_end(&chain[0]).is_some_and(|end| end <= SystemTime::now()) {
+        tracing::warn!(file = names[0], "the server's certificate has expired");
+    }
     let key = PrivateKeyDer::from_pem_slice(&contents[1])
         .map_err(|error| format!("{}: expected a private key in PEM: {error}", names[1]))?;
     let provider = Arc::new(ring::default_provider());
@@ -78,11 +87,17 @@ fn server_config(contents: &[Vec<u8>], names: &[String]) -> Result<ServerConfig,
         format!("{certificate} and {key} cannot be used together: {error}")
     })?;
     config.alpn_protocols = vec![HTTP_2.to_vec()];
+    if contents.len() > 2 {
+        // A resumed session would not verify the client certificate again, which may have expired
+        // or lost its root since.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     Ok(config)
 }
 
-/// A certificate is verified where there is one. Whether a call needs one is decided where it comes
-/// in, so that probes, which have none, can ask for health.
+/// Verifies client certificates and accepts connections without one. The `Authenticate` layer decides
+/// whether a call needs a certificate: health probes have none.
 fn client_verifier(
     roots: RootCertStore,
     provider: Arc<CryptoProvider>,
@@ -110,13 +125,13 @@ fn roots_of(pem: &[u8]) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-/// Connections whose handshake is done. Each is shaken hands with in a task of its own, by the
-/// certificates of that moment, so that nobody waits for one who is slow.
+/// Connections whose handshake is done. Each handshake runs in a task of its own, so that a slow one
+/// does not delay others, and with the certificates of that moment.
 pub(super) fn handshakes(
-    mut incoming: impl Stream<Item = io::Result<Guarded>> + Send + Unpin + 'static,
+    mut incoming: impl Stream<Item = io::Result<LimitedConnection>> + Send + Unpin + 'static,
     certificates: Watched<ServerConfig>,
 ) -> ReceiverStream<io::Result<Connection>> {
-    let (ready, connections) = mpsc::channel(BACKLOG);
+    let (ready, connections) = mpsc::channel(QUEUE);
     let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
     tokio::spawn(async move {
         loop {
@@ -127,7 +142,7 @@ pub(super) fn handshakes(
             let stream = match accepted {
                 Some(Ok(stream)) => stream,
                 Some(Err(error)) => {
-                    // The server knows which of them it can go on after.
+                    // tonic decides whether it continues after the error.
                     if ready.send(Err(error)).await.is_err() {
                         return;
                     }
@@ -136,7 +151,9 @@ pub(super) fn handshakes(
                 None => return,
             };
             let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
-                tracing::warn!("hung up: {MAX_HANDSHAKES} TLS handshakes are going on");
+                tracing::warn!(
+                    "closing a connection: {MAX_HANDSHAKES} TLS handshakes are in progress"
+                );
                 continue;
             };
             let acceptor = TlsAcceptor::from(certificates.newest());
@@ -146,7 +163,7 @@ pub(super) fn handshakes(
                 drop(permit);
                 match handshake {
                     Ok(Ok(stream)) => {
-                        // Where nobody serves any more, there is nobody to tell.
+                        // An error means that the server has stopped.
                         let _ = ready.send(Ok(Connection::tls(stream))).await;
                     }
                     Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),

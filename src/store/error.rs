@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use sqlx::postgres::PgDatabaseError;
 
+use super::effects::Interference;
 use crate::{domain::ids::InvalidId, telemetry::metrics::METRICS};
 
 /// A fault of the database or on the way to it. Refusals are not among them: those are
@@ -24,6 +25,9 @@ pub enum StoreError {
     /// Anything else: nothing happened, and trying again will not help.
     #[error("the database refused a statement: {0}")]
     Database(sqlx::Error),
+    /// Something in the application's database changed a write. The transaction is rolled back.
+    #[error(transparent)]
+    Interference(#[from] Interference),
 }
 
 /// Keys that two transactions may race for: unique ones, and that of a referred player, who is
@@ -51,6 +55,7 @@ impl StoreError {
             Self::Contention(_) => "contention",
             Self::StalePlan(_) => "stale_plan",
             Self::Database(_) => "statement",
+            Self::Interference(_) => "interference",
         }
     }
 
@@ -66,7 +71,7 @@ impl StoreError {
         match self {
             Self::Unavailable(error) => is_connection_lost(error),
             Self::StalePlan(_) => true,
-            Self::Contention(_) | Self::Database(_) => false,
+            Self::Contention(_) | Self::Database(_) | Self::Interference(_) => false,
         }
     }
 
@@ -103,7 +108,10 @@ impl StoreError {
         let kind = match self {
             Self::Unavailable(sqlx::Error::PoolTimedOut) => "pool_timeout",
             Self::Unavailable(_) => "connection",
-            Self::Contention(_) | Self::StalePlan(_) | Self::Database(_) => self.cause(),
+            Self::Contention(_)
+            | Self::StalePlan(_)
+            | Self::Database(_)
+            | Self::Interference(_) => self.cause(),
         };
         METRICS.database_errors(1, kind);
     }

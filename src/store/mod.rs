@@ -1,14 +1,23 @@
-//! The only folder that knows SQL and the application's tables.
+//! SQL and the application's tables. No other folder contains SQL.
 //!
-//! Plain functions over a connection. Those that write take slices, run inside the
-//! transaction of their caller and leave the commit to it. Statements that do not fit a
-//! line are `.sql` files beside their function, checked against the migrated schema when
-//! the crate is compiled.
+//! The functions take a connection or a pool. Functions that write take slices, run inside the
+//! caller's transaction, verify their effects ([`effects`]) and leave the commit to the caller.
+//! Statements longer than a line are `.sql` files beside their function. The compiler checks all
+//! statements against the migrated schema.
+//!
+//! A function that returns [`StoreError`] can return each of its variants. Its documentation
+//! mentions only errors that mean more than that.
+
+#![expect(
+    clippy::missing_errors_doc,
+    reason = "the module's documentation says it once"
+)]
 
 pub mod adjustments;
 pub mod archive;
 pub mod awards;
 pub mod check;
+pub mod effects;
 pub mod emails;
 pub mod error;
 pub mod heists;
@@ -29,7 +38,7 @@ pub(crate) use observed::ObservedExt;
 pub use pool::PgPool;
 pub use sqlx::{PgConnection, postgres::PgConnectOptions};
 
-/// A number of things, as PostgreSQL takes it.
+/// Converts a length to `bigint`.
 fn count(things: usize) -> i64 {
     i64::try_from(things).unwrap_or(i64::MAX)
 }

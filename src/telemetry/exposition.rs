@@ -1,6 +1,12 @@
-//! `/metrics` for Prometheus, over HTTP/1.1.
+//! The HTTP/1.1 server for Prometheus (`/metrics`) and for load balancers (`/livez`, `/readyz`).
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use http::{Method, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -8,34 +14,43 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::watch,
+    task::JoinHandle,
     time::{sleep, timeout},
 };
 
-/// Maximum number of connections. A Prometheus server keeps one open.
-const MAX_CONNECTIONS: usize = 32;
+/// Maximum number of connections. A further connection closes the oldest one, so that silent
+/// connections cannot block a scrape or a probe.
+const MAX_CONNECTIONS: usize = 128;
 /// How long a client may take to send a request, and between two requests.
-const HEADER_TIMEOUT: Duration = Duration::from_mins(2);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The maximum age of a connection.
 const CONNECTION_TIMEOUT: Duration = Duration::from_hours(1);
 /// The pause after a connection cannot be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `/metrics` in the background until the process ends. Returns the address.
+/// What the server answers from.
+#[derive(Clone)]
+pub(super) struct Exposition {
+    pub(super) registry: Registry,
+    /// Whether the gRPC server is ready. Not set until it has started.
+    pub(super) readiness: Arc<OnceLock<watch::Receiver<bool>>>,
+}
+
+/// Serves in the background until the process ends. Returns the address.
 pub(super) async fn serve(
     address: SocketAddr,
-    registry: Registry,
+    exposition: Exposition,
 ) -> Result<SocketAddr, std::io::Error> {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
-    tokio::spawn(accept(listener, registry));
+    tokio::spawn(accept(listener, exposition));
     Ok(address)
 }
 
-async fn accept(listener: TcpListener, registry: Registry) {
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+async fn accept(listener: TcpListener, exposition: Exposition) {
+    let mut connections: VecDeque<JoinHandle<()>> = VecDeque::new();
     loop {
-        let permit = Arc::clone(&connections).acquire_owned().await;
         let connection = match listener.accept().await {
             Ok((connection, _)) => connection,
             Err(error) => {
@@ -44,18 +59,27 @@ async fn accept(listener: TcpListener, registry: Registry) {
                 continue;
             }
         };
-        let registry = registry.clone();
-        tokio::spawn(async move {
-            let _permit = permit;
+        connections.retain(|connection| !connection.is_finished());
+        if connections.len() >= MAX_CONNECTIONS
+            && let Some(oldest) = connections.pop_front()
+        {
+            oldest.abort();
+        }
+        let exposition = exposition.clone();
+        connections.push_back(tokio::spawn(async move {
             // An error of a client has no consequence for the server.
-            let _ = timeout(CONNECTION_TIMEOUT, serve_connection(connection, registry)).await;
-        });
+            let serving = serve_connection(connection, exposition);
+            let _ = timeout(CONNECTION_TIMEOUT, serving).await;
+        }));
     }
 }
 
-async fn serve_connection(connection: TcpStream, registry: Registry) -> Result<(), hyper::Error> {
-    let answer = service_fn(move |request| {
-        let response = answer(&request, &registry);
+async fn serve_connection(
+    connection: TcpStream,
+    exposition: Exposition,
+) -> Result<(), hyper::Error> {
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let response = exposition.answer(request.method(), request.uri().path());
         async move { Ok::<_, Infallible>(response) }
     });
     http1::Builder::new()
@@ -65,25 +89,44 @@ async fn serve_connection(connection: TcpStream, registry: Registry) -> Result<(
         .await
 }
 
-fn answer(request: &Request<Incoming>, registry: &Registry) -> Response<String> {
-    let (status, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/metrics") => match TextEncoder::new().encode_to_string(&registry.gather())
-        {
+impl Exposition {
+    fn answer(&self, method: &Method, path: &str) -> Response<String> {
+        let (status, body) = match path {
+            "/metrics" | "/livez" | "/readyz"
+                if method != Method::GET && method != Method::HEAD =>
+            {
+                (
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "only GET is supported\n".to_owned(),
+                )
+            }
+            "/metrics" => self.metrics(),
+            "/livez" => (StatusCode::OK, "alive\n".to_owned()),
+            "/readyz" if self.is_ready() => (StatusCode::OK, "ready\n".to_owned()),
+            "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
+            _ => (
+                StatusCode::NOT_FOUND,
+                "the paths are /metrics, /livez and /readyz\n".to_owned(),
+            ),
+        };
+        Response::builder()
+            .status(status)
+            .header(header::CONTENT_TYPE, TEXT_FORMAT)
+            .body(body)
+            .expect("the status and the header are valid")
+    }
+
+    fn metrics(&self) -> (StatusCode, String) {
+        match TextEncoder::new().encode_to_string(&self.registry.gather()) {
             Ok(text) => (StatusCode::OK, text),
             Err(error) => {
                 tracing::error!(%error, "cannot encode the metrics");
                 (StatusCode::INTERNAL_SERVER_ERROR, String::new())
             }
-        },
-        (_, "/metrics") => (
-            StatusCode::METHOD_NOT_ALLOWED,
-            "only GET is answered\n".into(),
-        ),
-        _ => (StatusCode::NOT_FOUND, "metrics are at /metrics\n".into()),
-    };
-    Response::builder()
-        .status(status)
-        .header(header::CONTENT_TYPE, TEXT_FORMAT)
-        .body(body)
-        .expect("a status and a header that are known")
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.readiness.get().is_some_and(|ready| *ready.borrow())
+    }
 }

@@ -30,6 +30,7 @@ pub struct Metrics {
     call_errors: Counter<u64>,
 
     heists: Counter<u64>,
+    outcomes_unknown: Counter<u64>,
     points_stolen: Counter<u64>,
     awards: Counter<u64>,
     tokens_earned: Counter<u64>,
@@ -84,6 +85,11 @@ impl Metrics {
                 "Calls that failed, by status code and reason",
             ),
             heists: counter("heist.heists", "{heist}", "Decided heists, by outcome"),
+            outcomes_unknown: counter(
+                "heist.outcomes.unknown",
+                "{order}",
+                "Orders whose callers were not told whether they were executed",
+            ),
             points_stolen: counter(
                 "heist.points.stolen",
                 "{point}",
@@ -147,6 +153,7 @@ impl Metrics {
     /// `increase()` misses the first event of a series that does not begin at zero.
     fn start_at_zero(&self) {
         for operation in ["heist", "award", "adjustment"] {
+            self.outcome_unknown(0, operation);
             for outcome in ["committed", "empty", "rolled_back"] {
                 self.transactions(0, operation, outcome);
             }
@@ -208,6 +215,11 @@ impl Metrics {
 
     pub fn heists(&self, times: u64, outcome: &'static str) {
         self.heists.add(times, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    /// Orders that ended without a known outcome.
+    pub fn outcome_unknown(&self, times: u64, operation: &'static str) {
+        (self.outcomes_unknown).add(times, &[operation_label(operation)]);
     }
 
     pub fn points_stolen(&self, points: i32) {
@@ -354,6 +366,31 @@ pub fn watch_pool(max: u32, count: impl Fn() -> (u64, u64) + Send + Sync + 'stat
         .with_unit("{connection}")
         .with_description("Maximum number of connections to the database")
         .with_callback(move |gauge| gauge.observe(max.into(), &[]))
+        .build();
+}
+
+/// Observes the dropped lines of the log. `dropped` returns the audit lines and the others.
+pub(super) fn watch_log(dropped: impl Fn() -> (u64, u64) + Send + Sync + 'static) {
+    let kind = |kind| [KeyValue::new("kind", kind)];
+    meter()
+        .u64_observable_counter("heist.log.dropped")
+        .with_unit("{line}")
+        .with_description("Lines of the log that were dropped because it is read too slowly")
+        .with_callback(move |counter| {
+            let (audit, other) = dropped();
+            counter.observe(audit, &kind("audit"));
+            counter.observe(other, &kind("other"));
+        })
+        .build();
+}
+
+/// Observes the age of the identity provider's keys.
+pub fn watch_keys(age: impl Fn() -> Duration + Send + Sync + 'static) {
+    meter()
+        .f64_observable_gauge("heist.auth.keys.age")
+        .with_unit("s")
+        .with_description("Time since the identity provider's keys were last fetched")
+        .with_callback(move |gauge| gauge.observe(age().as_secs_f64(), &[]))
         .build();
 }
 

@@ -5,13 +5,18 @@
 
 mod exposition;
 mod log_limiter;
+mod log_queue;
 mod logs;
 pub mod metrics;
 mod otlp;
 pub mod request;
 pub mod traces;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::{
@@ -21,11 +26,13 @@ use opentelemetry_sdk::{
     trace::{Sampler, SdkTracerProvider},
 };
 use prometheus::{Registry, process_collector::ProcessCollector};
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
+use self::exposition::Exposition;
 pub use self::{
     log_limiter::LogLimiter,
-    logs::{LogFormat, LogOptions, init},
+    log_queue::AUDIT_TARGET,
+    logs::{LogFormat, LogOptions, finish, init},
 };
 
 /// How long the last spans and metrics may take to be sent.
@@ -48,6 +55,7 @@ pub struct TelemetryOptions {
 /// The exporters of metrics and traces.
 pub struct Exporters {
     metrics_address: Option<SocketAddr>,
+    readiness: Arc<OnceLock<watch::Receiver<bool>>>,
     meters: Option<SdkMeterProvider>,
     tracers: Option<SdkTracerProvider>,
 }
@@ -86,6 +94,7 @@ impl Exporters {
             .build();
         let mut exporters = Self {
             metrics_address: None,
+            readiness: Arc::default(),
             meters: None,
             tracers: None,
         };
@@ -100,7 +109,11 @@ impl Exporters {
                 .build()?;
             meters = meters.with_reader(reader);
             has_reader = true;
-            let listening = exposition::serve(address, registry).await;
+            let exposition = Exposition {
+                registry,
+                readiness: Arc::clone(&exporters.readiness),
+            };
+            let listening = exposition::serve(address, exposition).await;
             let listening = listening.map_err(|cause| ExportError::Listen { address, cause })?;
             exporters.metrics_address = Some(listening);
         }
@@ -123,6 +136,7 @@ impl Exporters {
             let meters = meters.build();
             opentelemetry::global::set_meter_provider(meters.clone());
             exporters.meters = Some(meters);
+            metrics::watch_log(logs::dropped_lines);
         }
         Ok(exporters)
     }
@@ -131,6 +145,12 @@ impl Exporters {
     #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address
+    }
+
+    /// Lets `/readyz` report whether the gRPC server is ready.
+    pub fn report_readiness(&self, ready: watch::Receiver<bool>) {
+        // It is set once, when the server has started.
+        let _ = self.readiness.set(ready);
     }
 
     /// Sends the remaining spans and metrics. Takes at most 3 seconds.

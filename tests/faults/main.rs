@@ -5,7 +5,11 @@
 //! cargo test --test faults                              # each fault once
 //! cargo test --release --test faults -- --minutes 30    # round after round
 //! cargo test --test faults -- --rounds 20 postgres      # of the faults with this in their name
+//! cargo test --test faults -- isolation                 # only what other callers notice
+//! cargo test --release --test faults -- isolation --long
 //! ```
+//!
+//! A second table holds what the others notice when one part fails: see [`isolation`].
 //!
 //! `scripts/test-patroni` runs it with a cluster that it starts and breaks, `scripts/test-pgbouncer`
 //! with PgBouncer between the server and the database.
@@ -14,6 +18,7 @@ mod books;
 mod callers;
 mod database;
 mod fault;
+mod isolation;
 #[path = "../common/pgbouncer.rs"]
 mod pgbouncer;
 mod postgres;
@@ -35,6 +40,7 @@ use self::{
     callers::Callers,
     database::{Cluster, Setting},
     fault::Fault,
+    isolation::Bars,
     report::Report,
     stage::Stage,
 };
@@ -65,6 +71,12 @@ struct Options {
     /// Puts this program in transaction mode between the server and the database
     #[arg(long, value_name = "PROGRAM", conflicts_with = "cluster_url")]
     pgbouncer: Option<PathBuf>,
+    /// Longer isolation faults, and a silent connection in every phase
+    #[arg(long)]
+    long: bool,
+    /// Isolation faults fail when they miss a bar by more than this factor
+    #[arg(long, default_value_t = 1.0)]
+    slack: f64,
     /// Of `cargo test`; changes nothing
     #[arg(long, hide = true)]
     nocapture: bool,
@@ -78,9 +90,14 @@ fn main() -> ExitCode {
         .build()
         .expect("a runtime");
     match runtime.block_on(run(options)) {
-        Ok(report) => {
-            println!("\n{report}");
-            if report.is_clean() {
+        Ok((report, bars)) => {
+            if !report.is_empty() {
+                println!("\n{report}");
+            }
+            if !bars.is_empty() {
+                println!("\n{bars}");
+            }
+            if report.is_clean() && bars.is_clean() {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE
@@ -93,7 +110,25 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(options: Options) -> anyhow::Result<Report> {
+async fn run(options: Options) -> anyhow::Result<(Report, Bars)> {
+    let is_chosen = |name: &str| {
+        options.faults.is_empty()
+            || options
+                .faults
+                .iter()
+                .any(|part| name.contains(part.as_str()))
+    };
+    let mut bars = Bars::with_slack(options.slack);
+    if options.cluster_url.is_none() && options.pgbouncer.is_none() {
+        let faults = isolation::Fault::all(options.long).into_iter();
+        let faults: Vec<_> = faults.filter(|fault| is_chosen(&fault.name())).collect();
+        isolation::run(&faults, options.long, &mut bars).await?;
+    }
+    Ok((survival(options).await?, bars))
+}
+
+/// Rounds of faults, after each of which every answered heist must be in the books.
+async fn survival(options: Options) -> anyhow::Result<Report> {
     let setting = match options.cluster_url.zip(options.cluster_program) {
         Some((url, program)) => Setting::Elsewhere(Cluster::new(url, program)),
         None => Setting::Ours {

@@ -46,6 +46,10 @@ impl Report {
         })
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     pub fn is_clean(&self) -> bool {
         (self.rows.values()).all(|row| row.lost + row.doubled + row.wrong == 0)
     }

@@ -1,7 +1,6 @@
 //! The service as a process of its own.
 
 use std::{
-    fs::File,
     net::{SocketAddr, TcpListener},
     path::Path,
     process::{ExitStatus, Stdio},
@@ -30,27 +29,26 @@ impl Server {
         address: SocketAddr,
         database_url: &str,
         settings: &Path,
-        log: &Path,
+        variables: &[(&str, &str)],
+        stderr: Stdio,
     ) -> anyhow::Result<Self> {
-        let log_file = File::options().create(true).append(true).open(log)?;
         let mut child = heist("serve", database_url)
             .env("HEIST_AUTH", "none")
             .env("HEIST_LISTEN", address.to_string())
             .env("HEIST_METRICS_LISTEN", "")
             .env("HEIST_SETTINGS_FILE", settings)
             .env("HEIST_RATE_LIMIT_PER_MINUTE", "0")
+            .env("HEIST_READ_RATE_LIMIT_PER_MINUTE", "0")
             .env("RUST_LOG", "warn")
+            .envs(variables.iter().copied())
             .stdout(Stdio::null())
-            .stderr(log_file)
+            .stderr(stderr)
             .spawn()
             .context("starting the server")?;
         let accepts = async {
             while TcpStream::connect(address).await.is_err() {
                 if let Some(status) = child.try_wait()? {
-                    anyhow::bail!(
-                        "the server ended with {status}; its log is {}",
-                        log.display()
-                    );
+                    anyhow::bail!("the server ended with {status}");
                 }
                 sleep(Duration::from_millis(10)).await;
             }

@@ -1,6 +1,10 @@
 //! Everything that runs: the database, the service, and players.
 
-use std::path::PathBuf;
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use heist::{demo::APPLICATION_SCHEMA, store::schema};
 use sqlx::{Connection as _, PgConnection};
@@ -16,7 +20,7 @@ use super::{
 pub const SETTINGS: &str = "HEIST_COOLDOWN=0s\nHEIST_PROTECTION_WINDOW=0s\n";
 
 /// Rich enough for hours of heists, with tokens that the books know of.
-const PLAYERS_SQL: &str = r#"
+pub const PLAYERS_SQL: &str = r#"
     WITH player AS (
         INSERT INTO "User" ("name", "monthlyPoints")
         SELECT 'Player ' || number, 10000000 FROM generate_series(1, $1) AS number
@@ -61,9 +65,9 @@ impl Stage {
         tokio::fs::create_dir_all(&home).await?;
         let settings = home.join("settings");
         tokio::fs::write(&settings, SETTINGS).await?;
-        let log = home.join("server.log");
-        let server =
-            Server::start(free_address()?, &database.server_url(), &settings, &log).await?;
+        let log = open_log(&home)?;
+        let url = database.server_url();
+        let server = Server::start(free_address()?, &url, &settings, &[], log).await?;
         Ok(Self {
             database,
             server,
@@ -73,9 +77,9 @@ impl Stage {
     }
 
     pub async fn start_server(&mut self) -> anyhow::Result<()> {
-        let (settings, log) = (self.home.join("settings"), self.home.join("server.log"));
+        let settings = self.home.join("settings");
         let (address, url) = (self.server.address, self.database.server_url());
-        self.server = Server::start(address, &url, &settings, &log).await?;
+        self.server = Server::start(address, &url, &settings, &[], open_log(&self.home)?).await?;
         Ok(())
     }
 
@@ -91,4 +95,9 @@ impl Stage {
         }
         Ok(tokio::fs::remove_dir_all(&self.home).await?)
     }
+}
+
+fn open_log(home: &Path) -> anyhow::Result<Stdio> {
+    let log = home.join("server.log");
+    Ok(File::options().create(true).append(true).open(log)?.into())
 }

@@ -26,6 +26,8 @@ export const REPETITION: Readonly<Record<string, "reads" | "idempotent" | "reque
   ListNotifications: "reads",
   GetUnreadCount: "reads",
   MarkNotificationsRead: "idempotent",
+  GetPreferences: "reads",
+  UpdatePreferences: "idempotent",
   StreamNotifications: "reads",
 };
 

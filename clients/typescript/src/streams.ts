@@ -21,7 +21,7 @@ const FINAL: ReadonlySet<Reason> = new Set<Reason>([
 
 /** Where to begin, and when to end. */
 export interface NotificationsOptions {
-  /** The last id that is known. Default: only what is committed from now on. */
+  /** The last id that is known; 0n: none. Default: only what is committed from now on. */
   after?: bigint;
   /** Ends the iteration. */
   signal?: AbortSignal;
@@ -81,7 +81,7 @@ export function notifications(
   signals: AbortSignal[],
 ): AsyncGenerator<Notification, void, undefined> {
   const { listNotifications } = createClient(NotificationService, transport);
-  let lastId = after || undefined;
+  let lastId = after;
 
   return reopening(signals, async function* (signal, begun) {
     // From now on: after the newest one there is.
@@ -89,8 +89,7 @@ export function notifications(
     const stream = await begin(transport, NotificationService.method.streamNotifications, { userId, afterId: lastId }, signal);
     begun();
     if (lastId === 0n) {
-      // To the service 0 means "from now on". The player had no notification when the first stream
-      // was opened, so all that are listed now came since: before this stream, or with it.
+      // To the service 0 means "from now on". What came before the stream began is in the list.
       for (const notification of (await listAll(listNotifications, userId, signal)).reverse()) {
         lastId = notification.id;
         yield notification;

@@ -103,6 +103,17 @@ describe("notifications", () => {
     assert.deepEqual(ids(received), told);
   });
 
+  it("come from the first one on where none is known", async () => {
+    const client = s.client((await s.serve()).address);
+    const [player] = (await s.database.players("Old")) as [number];
+    const told = await tell(client, player, 3);
+    const received = collect(client.notifications(player, { after: 0n }));
+    await eventually("all have arrived", async () => received.length >= 3);
+    told.push(...(await tell(client, player, 1)));
+    await eventually("the next has arrived", async () => received.length >= 4);
+    assert.deepEqual(ids(received), told);
+  });
+
   it("leave a server that neither answers nor closes its connections", async () => {
     const frozen = await s.serve();
     const other = await s.serve();

@@ -16,9 +16,10 @@ use crate::{
     domain::mailing::{EmailMode, Mailing, Window},
     mail::{
         Authorities, Options, Presentation, Provider, Proxy, Rate, Secret, SendGrid, Smtp,
-        SmtpServer, Unsubscribe,
+        SmtpServer, TemplateOptions, Templates, Unsubscribe,
     },
     settings::parse,
+    store::emails::LanguageColumn,
 };
 
 /// How e-mails are sent while they are enabled.
@@ -56,6 +57,13 @@ pub struct EmailConfig {
     /// Key of `{signature}`, which is the HMAC-SHA256 of the player's id in hexadecimal
     #[arg(long, env = "HEIST_EMAIL_UNSUBSCRIBE_KEY", value_name = "KEY", hide_env_values = true, value_parser = secret)]
     email_unsubscribe_key: Option<Secret>,
+
+    #[command(flatten)]
+    templates: TemplateConfig,
+
+    /// Column of the application's "User" that holds a player's language, such as `locale`
+    #[arg(long, env = "HEIST_EMAIL_LANGUAGE_COLUMN", value_name = "COLUMN", value_parser = LanguageColumn::parse)]
+    email_language_column: Option<LanguageColumn>,
 
     /// Maximum number of e-mails per minute, for all replicas together
     #[arg(long, env = "HEIST_EMAIL_RATE_PER_MINUTE", value_name = "EMAILS", default_value = "600", value_parser = rate)]
@@ -100,6 +108,32 @@ pub struct EmailConfig {
     email_smtp_timeout: Duration,
 }
 
+/// The templates of e-mails.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TemplateConfig {
+    /// Folder with templates that replace the built-in ones, with a sub-folder for each language
+    #[arg(long, env = "HEIST_EMAIL_TEMPLATES", value_name = "FOLDER")]
+    email_templates: Option<PathBuf>,
+
+    /// Language of players without a language
+    #[arg(
+        long,
+        env = "HEIST_EMAIL_LANGUAGE",
+        value_name = "LANGUAGE",
+        default_value = "en"
+    )]
+    email_language: String,
+}
+
+impl TemplateConfig {
+    /// # Errors
+    ///
+    /// One line for each problem of a template.
+    pub fn load(&self) -> Result<Templates, String> {
+        Templates::load(self.email_templates.as_deref(), &self.email_language)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Mode {
     Immediate,
@@ -142,6 +176,11 @@ impl EmailConfig {
                 from,
                 link_base: self.email_link_base,
                 unsubscribe,
+            },
+            templates: TemplateOptions {
+                folder: self.templates.email_templates,
+                default_language: self.templates.email_language,
+                language_column: self.email_language_column,
             },
         })
     }

@@ -14,7 +14,7 @@ use std::{
 
 pub use self::{
     archive::ArchiveConfig,
-    email::EmailConfig,
+    email::{EmailConfig, TemplateConfig},
     security::{JwtConfig, SecurityConfig},
     telemetry::TelemetryConfig,
 };
@@ -122,9 +122,20 @@ pub struct EngineConfig {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Traffic")]
 pub struct TrafficConfig {
-    /// Maximum number of connections; further connections are closed
+    /// Maximum number of connections; a further one takes the place of one without an authenticated
+    /// call, and is closed if there is none
     #[arg(long, env = "HEIST_CONNECTION_LIMIT", value_name = "NUMBER", default_value_t = TrafficLimits::default().connections, value_parser = traffic)]
     pub connection_limit: usize,
+
+    /// Maximum number of connections from one IP address without an authenticated call; a further one
+    /// takes the place of the oldest
+    #[arg(long, env = "HEIST_ADDRESS_CONNECTION_LIMIT", value_name = "NUMBER", default_value_t = TrafficLimits::default().address_connections, value_parser = traffic)]
+    pub address_connection_limit: usize,
+
+    /// Memory of all calls in progress in MiB, with their requests and answers; further calls fail
+    /// with `OVERLOADED`
+    #[arg(long, env = "HEIST_CALL_MEMORY_LIMIT", value_name = "MIB", default_value_t = TrafficLimits::default().call_memory / MIB, value_parser = mebibytes)]
+    pub call_memory_limit: usize,
 
     /// Maximum number of calls in progress; further calls fail with `OVERLOADED`
     #[arg(long, env = "HEIST_CALL_LIMIT", value_name = "CALLS", default_value_t = TrafficLimits::default().calls, value_parser = traffic)]
@@ -203,6 +214,7 @@ pub enum Auth {
     Jwt,
 }
 
+const MIB: usize = 1024 * 1024;
 const DEFAULT_LISTEN: &str = "127.0.0.1:50051";
 
 impl From<EngineConfig> for Limits {
@@ -220,6 +232,8 @@ impl From<TrafficConfig> for TrafficLimits {
         let age = config.connection_age;
         Self {
             connections: config.connection_limit,
+            address_connections: config.address_connection_limit,
+            call_memory: config.call_memory_limit * MIB,
             calls: config.call_limit,
             streams: config.stream_limit,
             player_streams: config.player_stream_limit,
@@ -292,6 +306,10 @@ fn batch_limit(value: &str) -> Result<usize, String> {
 
 fn workers(value: &str) -> Result<usize, String> {
     parse::whole_number(value, 1..=100)
+}
+
+fn mebibytes(value: &str) -> Result<usize, String> {
+    parse::whole_number(value, 1..=4096)
 }
 
 fn traffic(value: &str) -> Result<usize, String> {

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use super::Auth;
 use crate::{
-    auth::{self, ClientScopes, JwtOptions, KeyFile},
+    auth::{
+        self, ClaimName, ClaimNames, ClientScopes, JwtOptions, KeyFile, KeySource, Location,
+        Provider, ServiceRule,
+    },
     server::TlsOptions,
     watched::WatchedFile,
 };
@@ -23,6 +26,38 @@ pub struct SecurityConfig {
     /// Public keys that verify bearer tokens, as a JSON Web Key Set
     #[arg(long, env = "HEIST_JWKS_FILE", value_name = "FILE")]
     pub jwks_file: Option<PathBuf>,
+
+    /// The URL of the identity provider's JSON Web Key Set. Default, if no keys are given: found by
+    /// OpenID discovery from the issuer
+    #[arg(long, env = "HEIST_JWKS_URL", value_name = "URL", hide_env_values = true, value_parser = Location::key_set)]
+    pub jwks_url: Option<Location>,
+
+    /// Root certificates that are trusted besides the public ones for the identity provider, in PEM
+    #[arg(long, env = "HEIST_JWKS_CA_FILE", value_name = "FILE")]
+    pub jwks_ca_file: Option<PathBuf>,
+
+    /// The claim of the player's id; with a leading `/`, a JSON pointer
+    #[arg(long, env = "HEIST_JWT_PLAYER_CLAIM", value_name = "CLAIM", default_value = "sub", value_parser = ClaimName::parse)]
+    pub jwt_player_claim: ClaimName,
+
+    /// The claim of a service's scopes, an array or a string with spaces; with a leading `/`, a JSON
+    /// pointer
+    #[arg(long, env = "HEIST_JWT_SCOPE_CLAIM", value_name = "CLAIM", default_value = "scope", value_parser = ClaimName::parse)]
+    pub jwt_scope_claim: ClaimName,
+
+    /// The prefix of this service's scopes, such as `heist/`
+    #[arg(
+        long,
+        env = "HEIST_JWT_SCOPE_PREFIX",
+        value_name = "PREFIX",
+        default_value = ""
+    )]
+    pub jwt_scope_prefix: String,
+
+    /// The condition for tokens of services: `CLAIM`, `CLAIM=VALUE` or `CLAIM==CLAIM`. Required for
+    /// services if the player claim is not `sub`
+    #[arg(long, env = "HEIST_JWT_SERVICE_CLAIM", value_name = "RULE", value_parser = ServiceRule::parse)]
+    pub jwt_service_claim: Option<ServiceRule>,
 
     /// The server's certificate chain in PEM, without the root
     #[arg(long, env = "HEIST_TLS_CERT_FILE", value_name = "FILE")]
@@ -92,6 +127,9 @@ impl SecurityConfig {
                 self.jwt_public_key_file.is_some(),
             ),
             ("HEIST_JWKS_FILE", self.jwks_file.is_some()),
+            ("HEIST_JWKS_URL", self.jwks_url.is_some()),
+            ("HEIST_JWKS_CA_FILE", self.jwks_ca_file.is_some()),
+            ("HEIST_JWT_SERVICE_CLAIM", self.jwt_service_claim.is_some()),
             ("HEIST_JWT_ISSUER", self.jwt.jwt_issuer.is_some()),
             ("HEIST_JWT_AUDIENCE", self.jwt.jwt_audience.is_some()),
             ("HEIST_TLS_CLIENT_SCOPES", self.tls_client_scopes.is_some()),
@@ -103,34 +141,59 @@ impl SecurityConfig {
     }
 
     fn jwt_options(&self) -> Result<JwtOptions, String> {
-        let files = [
-            file("HEIST_JWT_SECRET_FILE", self.jwt.jwt_secret_file.as_ref()).map(KeyFile::Secret),
-            file(
-                "HEIST_JWT_PUBLIC_KEY_FILE",
-                self.jwt_public_key_file.as_ref(),
-            )
-            .map(KeyFile::Public),
-            file("HEIST_JWKS_FILE", self.jwks_file.as_ref()).map(KeyFile::Jwks),
-        ];
-        let mut files = files.into_iter().flatten();
-        let (Some(keys), None) = (files.next(), files.next()) else {
-            return Err(
-                "HEIST_AUTH=jwt needs exactly one of HEIST_JWT_SECRET_FILE, HEIST_JWT_PUBLIC_KEY_FILE \
-                 and HEIST_JWKS_FILE"
-                    .to_owned(),
-            );
-        };
         let needed = |value: &Option<String>, name| {
             value
                 .clone()
                 .ok_or_else(|| format!("HEIST_AUTH=jwt needs {name}"))
         };
+        let issuer = needed(&self.jwt.jwt_issuer, "HEIST_JWT_ISSUER")?;
         Ok(JwtOptions {
-            keys,
-            issuer: needed(&self.jwt.jwt_issuer, "HEIST_JWT_ISSUER")?,
+            keys: self.keys(&issuer)?,
+            issuer,
             audience: needed(&self.jwt.jwt_audience, "HEIST_JWT_AUDIENCE")?,
+            claims: ClaimNames {
+                player: self.jwt_player_claim.clone(),
+                scope: self.jwt_scope_claim.clone(),
+                scope_prefix: self.jwt_scope_prefix.clone(),
+                service: self.jwt_service_claim.clone(),
+            },
             client_scopes: self.tls_client_scopes.clone().unwrap_or_default(),
         })
+    }
+
+    fn keys(&self, issuer: &str) -> Result<KeySource, String> {
+        let roots = file("HEIST_JWKS_CA_FILE", self.jwks_ca_file.as_ref());
+        let provider = |location| {
+            let roots = roots.clone();
+            KeySource::Provider(Provider { location, roots })
+        };
+        let secrets = file("HEIST_JWT_SECRET_FILE", self.jwt.jwt_secret_file.as_ref());
+        let public = file(
+            "HEIST_JWT_PUBLIC_KEY_FILE",
+            self.jwt_public_key_file.as_ref(),
+        );
+        let jwks = file("HEIST_JWKS_FILE", self.jwks_file.as_ref());
+        let given = [
+            secrets.map(|file| KeyFile::Secret(file).into()),
+            public.map(|file| KeyFile::Public(file).into()),
+            jwks.map(|file| KeyFile::Jwks(file).into()),
+            self.jwks_url.clone().map(provider),
+        ];
+        let expected = || {
+            "HEIST_AUTH=jwt needs exactly one of HEIST_JWT_SECRET_FILE, HEIST_JWT_PUBLIC_KEY_FILE, \
+             HEIST_JWKS_FILE and HEIST_JWKS_URL, or an https:// URL as HEIST_JWT_ISSUER, whose keys \
+             are found by OpenID discovery"
+                .to_owned()
+        };
+        let mut given = given.into_iter().flatten();
+        match (given.next(), given.next()) {
+            (Some(KeySource::File(_)), None) if roots.is_some() => {
+                Err("HEIST_JWKS_CA_FILE has no effect on keys in a file".to_owned())
+            }
+            (Some(keys), None) => Ok(keys),
+            (None, _) => Location::issuer(issuer).map(provider).ok_or_else(expected),
+            (Some(_), Some(_)) => Err(expected()),
+        }
     }
 
     fn tls(&self) -> Result<Option<TlsOptions>, String> {

@@ -66,7 +66,6 @@ impl Operation for Heists {
             HeistOutcome::Replayed(_) => "REPLAYED",
             HeistOutcome::Refused { refusal, .. } => refusal.reason(),
             HeistOutcome::RequestIdReused => "REQUEST_ID_REUSED",
-            HeistOutcome::PointsOutOfRange => "OUT_OF_RANGE",
         };
         METRICS.heists(1, label);
         let (attacker, victim) = (order.attacker.get(), order.victim.get());

@@ -25,8 +25,8 @@ pub(super) async fn handle(
     fields.check()?;
 
     let rules = api.settings.now().rules;
-    let everybody = [&victims[..], &[attacker]].concat();
-    let read = players::snapshot(&api.pool, &everybody, rules.robberies_to_know());
+    let all = [&victims[..], &[attacker]].concat();
+    let read = players::snapshot(&api.pool, &all, rules.robberies_to_know());
     let snapshot = read_within(deadline, "checking eligibility", read).await?;
     let eligibilities = victims.into_iter().map(|victim| {
         let eligibility = snapshot.assess(&rules, attacker, victim);

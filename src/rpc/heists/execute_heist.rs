@@ -17,30 +17,25 @@ pub(super) async fn handle(
     request: Request<ExecuteHeistRequest>,
 ) -> Result<Response<ExecuteHeistResponse>, Status> {
     let attempt = Attempt::of(&request);
-    let result = execute(api, &request).await;
+    let result = execute(api, &attempt, &request).await;
     attempt.ended(&result);
     result.map(Response::new)
 }
 
 async fn execute(
     api: &Api,
+    attempt: &Attempt,
     request: &Request<ExecuteHeistRequest>,
 ) -> Result<ExecuteHeistResponse, Status> {
     let deadline = api.accept(request)?;
     let order = parse(api, request)?;
-    let outcome = (api.engine)
-        .execute_heist(order.clone(), deadline)
-        .await
-        .map_err(|error| status::fault(&error))?;
+    let executed = api.engine.execute_heist(order.clone(), deadline);
+    let outcome = attempt.in_engine(executed).await?;
     match outcome {
         HeistOutcome::Executed { heist, .. } => Ok(respond(&heist, &order.rules, false)),
         HeistOutcome::Replayed(heist) => Ok(respond(&heist, &order.rules, true)),
         HeistOutcome::Refused { refusal, at } => Err(status::heist_refused(&refusal, at)),
         HeistOutcome::RequestIdReused => Err(status::request_id_reused()),
-        HeistOutcome::PointsOutOfRange => Err(status::internal(
-            "the attacker's points would be out of range",
-            "executing a heist",
-        )),
     }
 }
 
@@ -55,7 +50,7 @@ fn parse(api: &Api, request: &Request<ExecuteHeistRequest>) -> Result<HeistOrder
     Ok(HeistOrder {
         attacker,
         victim,
-        // An id of our own lets the engine find the heist again, should the commit be lost.
+        // With a generated id the engine can look the heist up after a lost commit.
         request_id: request_id.unwrap_or_else(|| RequestId::new(uuid::Uuid::now_v7())),
         caller_address,
         rules: api.settings.now().rules,

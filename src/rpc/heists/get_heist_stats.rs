@@ -19,7 +19,7 @@ pub(super) async fn handle(
 
     let read = (api.reads).run(|pool| async move {
         let stats = heists::stats(&pool, user_id).await?;
-        // Last: whoever still exists now was not being deleted while the rest was read.
+        // Read last: a player who exists now was not deleted during the other reads.
         let exists = players::exists(&pool, user_id).await?;
         Ok((exists, stats))
     });

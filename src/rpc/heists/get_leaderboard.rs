@@ -1,7 +1,7 @@
 //! `HeistService.GetLeaderboard`
 //!
-//! Three statements at the most, however long the page: the page, the viewer's own place, and
-//! what the rules have to know of everybody on it.
+//! Reads at most three statements for a page of any length: the page, the viewer's own place, and
+//! the facts that the rules need about the players on the page.
 
 use tonic::{Request, Response, Status};
 
@@ -69,7 +69,7 @@ struct View {
 }
 
 impl View {
-    /// `None` where there is no such viewer.
+    /// `None` if the viewer does not exist.
     async fn read(
         api: &Api,
         pool: &PgPool,
@@ -80,11 +80,11 @@ impl View {
         let Some(own) = api.ranks.place(pool, viewer).await? else {
             return Ok(None);
         };
-        let mut everybody: Vec<UserId> =
+        let mut players_and_viewer: Vec<UserId> =
             places.iter().map(|place| place.standing.user_id).collect();
-        everybody.push(viewer);
+        players_and_viewer.push(viewer);
         let robberies_to_know = rules.robberies_to_know();
-        let snapshot = players::snapshot(pool, &everybody, robberies_to_know).await?;
+        let snapshot = players::snapshot(pool, &players_and_viewer, robberies_to_know).await?;
         Ok(Some(Self { own, snapshot }))
     }
 
@@ -94,7 +94,7 @@ impl View {
     }
 }
 
-/// The end of a page as a page token keeps it.
+/// The end of a page in the form of a page token.
 fn pack(end: PageEnd) -> Position {
     [
         join(end.monthly_points, end.user_id.get()),

@@ -28,9 +28,9 @@ pub(super) fn handle(
     Ok(Response::new(items))
 }
 
-/// Sends until it has to end, and returns why.
+/// Sends changes until the stream must end, and returns its status.
 async fn feed(mut points: Receiver<Points>, writer: Writer<WatchPointsResponse>) -> Status {
-    // Whoever begins to watch knows nothing yet.
+    // The caller has no data yet.
     let mut next = vec![resync()];
     loop {
         for item in next {
@@ -85,7 +85,7 @@ mod tests {
         settings::{LiveSettings, Settings},
     };
 
-    /// More commits than wait for a watcher.
+    /// More commits than a watcher's queue holds.
     const FLOOD: i64 = 5000;
 
     fn watch(events: &Events) -> Items<WatchPointsResponse> {
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_watcher_who_fell_behind_is_told_and_goes_on_with_the_newest() {
+    async fn a_watcher_that_fell_behind_gets_a_resync_and_the_newest_changes() {
         let (events, _from_engine) = Events::without_tasks();
         let mut items = watch(&events);
         assert!(next(&mut items).await.resync);
@@ -136,7 +136,7 @@ mod tests {
             assert!(item.heist_id > last);
             assert!(
                 resyncs == 1 || item.heist_id == last + 1,
-                "something was left out without a word"
+                "a change is missing without a resync"
             );
             last = item.heist_id;
         }
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_knows_what_a_commit_in_doubt_changed() {
+    async fn a_commit_in_doubt_causes_a_resync() {
         let (events, mut from_engine) = Events::without_tasks();
         let mut items = watch(&events);
         assert!(next(&mut items).await.resync);

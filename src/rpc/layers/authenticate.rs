@@ -88,8 +88,13 @@ where
                 Denied::NotForPlayers => status::not_for_players(),
             });
         }
-        // `tonic::Request::remote_addr` reads the address from here.
         if let Some(connection) = request.extensions().get::<ConnectionInfo>() {
+            if connection.usage.is_for_probes_only() {
+                connection.usage.close();
+                return answer(status::overloaded());
+            }
+            connection.usage.set_authenticated();
+            // `tonic::Request::remote_addr` reads the address from here.
             let tcp = connection.tcp.clone();
             request.extensions_mut().insert(tcp);
         }

@@ -1,54 +1,75 @@
-//! Limits the calls in progress, and the time in which a request must arrive.
+//! Limits the calls in progress and the memory that they take.
 //!
-//! A call counts from its headers to the beginning of its answer. The limit covers calls that wait
-//! for the database and calls whose request does not arrive. It does not cover open streams, which
-//! have a limit of their own, nor health and reflection: a busy server must answer its probes.
+//! A call takes its slot and its memory from its headers until the caller has read the answer. The
+//! memory of a call is [`CALL_BYTES`], its headers, the request while it arrives, and the answer. A
+//! stream gives its slot back when it begins: streams have a limit of their own.
+//!
+//! Calls of health and reflection have small requests and a limit per connection instead. A busy
+//! server answers its probes.
 
 use std::{
     convert::Infallible,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use http_body::Frame;
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use tokio::{
-    sync::Semaphore,
-    time::{Instant, Sleep, sleep_until},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
 };
-use tonic::{
-    Status,
-    body::Body,
-    codegen::{Bytes, Service},
-};
+use tonic::{body::Body, codegen::Service};
 
-use super::{HttpFuture, HttpRequest, HttpResponse, answer};
-use crate::rpc::{methods::Method, status};
+use super::{
+    HttpFuture, HttpRequest, HttpResponse, answer,
+    memory::CallMemory,
+    request_body::RequestBody,
+    response_body::{Resources, UnreadAnswers},
+};
+use crate::rpc::{
+    connection_info::{ConnectionInfo, ConnectionUsage},
+    methods::Method,
+    status,
+};
 
 /// The time in which a request must arrive, from its headers to the end of its message.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The memory of a call without its headers, request and answer: its task, its HTTP/2 stream and
+/// the state of its method.
+const CALL_BYTES: usize = 8 * 1024;
 
-/// The slots for calls in progress. Cheap to clone.
+/// The slots and the memory for calls in progress. Cheap to clone.
 #[derive(Clone)]
 pub(in crate::rpc) struct CallSlots {
     free: Arc<Semaphore>,
     limit: usize,
+    memory: CallMemory,
+    unread: UnreadAnswers,
 }
 
 impl CallSlots {
-    pub(in crate::rpc) fn new(limit: usize) -> Self {
-        let free = Arc::new(Semaphore::new(limit));
-        Self { free, limit }
+    pub(in crate::rpc) fn new(limit: usize, memory: usize) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(limit)),
+            limit,
+            memory: CallMemory::new(memory),
+            unread: UnreadAnswers::default(),
+        }
     }
 
     pub(in crate::rpc) fn are_all_free(&self) -> bool {
         self.free.available_permits() == self.limit
     }
+
+    fn take(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).try_acquire_owned().ok()
+    }
 }
 
-/// A service that takes on no more calls than there are slots. Further calls fail with
-/// `OVERLOADED`.
+/// A service that takes on no more calls than there are slots and memory for. Further calls fail
+/// with `OVERLOADED`.
 #[derive(Clone)]
 pub struct CallLimit<S> {
     service: S,
@@ -57,6 +78,7 @@ pub struct CallLimit<S> {
 
 impl<S> CallLimit<S> {
     pub(super) fn new(service: S, slots: CallSlots) -> Self {
+        slots.unread.start_sweeping();
         Self { service, slots }
     }
 }
@@ -75,97 +97,103 @@ where
     }
 
     fn call(&mut self, request: HttpRequest) -> HttpFuture {
-        if Method::at(request.uri().path()).is_some_and(Method::is_open) {
-            return Box::pin(self.service.call(request));
+        let method = Method::at(request.uri().path()).expect("Authenticate refuses other paths");
+        let connection: Option<&ConnectionInfo> = request.extensions().get();
+        let connection = connection.map(|connection| Arc::clone(&connection.usage));
+        if method.is_open() {
+            self.call_open(method, request, connection)
+        } else {
+            self.call_limited(method, request, connection)
         }
-        let Ok(slot) = Arc::clone(&self.slots.free).try_acquire_owned() else {
+    }
+}
+
+impl<S> CallLimit<S>
+where
+    S: Service<HttpRequest, Response = HttpResponse, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    fn call_open(
+        &mut self,
+        method: &Method,
+        request: HttpRequest,
+        connection: Option<Arc<ConnectionUsage>>,
+    ) -> HttpFuture {
+        let slot = match &connection {
+            Some(connection) => match connection.open_call() {
+                Some(slot) => Some(slot),
+                None => return answer(status::overloaded()),
+            },
+            None => None,
+        };
+        let due = Instant::now() + ARRIVAL_TIMEOUT;
+        let request =
+            request.map(|body| Body::new(RequestBody::new(body, due, method.messages, None)));
+        let answer = self.service.call(request);
+        let unread = self.slots.unread.clone();
+        Box::pin(async move {
+            let response = answer.await?;
+            Ok(response.map(|body| Body::new(unread.watch(body, Box::new(slot), connection))))
+        })
+    }
+
+    fn call_limited(
+        &mut self,
+        method: &'static Method,
+        request: HttpRequest,
+        connection: Option<Arc<ConnectionUsage>>,
+    ) -> HttpFuture {
+        let memory = &self.slots.memory;
+        let headers = request.headers().iter();
+        let header_bytes: usize = headers
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum();
+        let (Some(slot), Some(share)) =
+            (self.slots.take(), memory.reserve(CALL_BYTES + header_bytes))
+        else {
             return answer(status::overloaded());
         };
         let due = Instant::now() + ARRIVAL_TIMEOUT;
-        let answer = (self.service).call(request.map(|body| Body::new(Arriving::new(body, due))));
+        let request = request.map(|body| {
+            Body::new(RequestBody::new(
+                body,
+                due,
+                method.messages,
+                Some(memory.clone()),
+            ))
+        });
+        let answer = self.service.call(request);
+        let slots = self.slots.clone();
         Box::pin(async move {
-            let answer = answer.await;
-            drop(slot);
-            answer
+            let response = answer.await?;
+            if response.body().is_end_stream() {
+                // A refusal, which is all headers.
+                return Ok(response);
+            }
+            if method.streams {
+                drop(slot);
+                let watched =
+                    |body| Body::new(slots.unread.watch(body, Box::new(share), connection));
+                return Ok(response.map(watched));
+            }
+            // The answer is encoded here, so that its size is known before the caller reads it.
+            let (parts, body) = response.into_parts();
+            let body = match body.collect().await {
+                Ok(body) => body,
+                Err(status) => return Ok(status.into_http()),
+            };
+            let trailers = body.trailers().cloned();
+            let bytes = body.to_bytes();
+            // Small answers, such as those of all changes, are part of `CALL_BYTES`.
+            let more = bytes.len().saturating_sub(CALL_BYTES);
+            let Some(answer_share) = slots.memory.reserve(more) else {
+                return Ok(status::overloaded().into_http());
+            };
+            let resources: Resources = Box::new((slot, share, answer_share));
+            let body = http_body_util::Full::new(bytes)
+                .with_trailers(std::future::ready(trailers.map(Ok)));
+            let body = slots.unread.watch(Body::new(body), resources, connection);
+            Ok(HttpResponse::from_parts(parts, Body::new(body)))
         })
-    }
-}
-
-/// The body of a request that must arrive in time.
-struct Arriving {
-    body: Body,
-    due: Instant,
-    /// Created when the body is first awaited.
-    late: Option<Pin<Box<Sleep>>>,
-}
-
-impl Arriving {
-    fn new(body: Body, due: Instant) -> Self {
-        Self {
-            body,
-            due,
-            late: None,
-        }
-    }
-}
-
-impl http_body::Body for Arriving {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
-            return Poll::Ready(frame);
-        }
-        let due = self.due;
-        let late = (self.late).get_or_insert_with(|| Box::pin(sleep_until(due)));
-        late.as_mut()
-            .poll(context)
-            .map(|()| Some(Err(status::request_too_late())))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-
-    use http_body::Body as _;
-
-    use super::*;
-
-    /// A body that never arrives.
-    struct Nothing;
-
-    impl http_body::Body for Nothing {
-        type Data = Bytes;
-        type Error = Status;
-
-        fn poll_frame(
-            self: Pin<&mut Self>,
-            _context: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-            Poll::Pending
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_request_that_does_not_arrive_times_out() {
-        let begun = Instant::now();
-        let mut body = Arriving::new(Body::new(Nothing), begun + ARRIVAL_TIMEOUT);
-        let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
-        let status = frame.unwrap().unwrap_err();
-        assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
-        assert_eq!(begun.elapsed(), ARRIVAL_TIMEOUT);
     }
 }

@@ -4,8 +4,14 @@ pub(super) mod call_limit;
 
 mod audit;
 mod authenticate;
+mod deadline;
 mod feature_switch;
+mod grpc_only;
+mod memory;
 mod observe;
+mod rate_limit;
+mod request_body;
+mod response_body;
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -17,8 +23,8 @@ use tonic::{
 };
 
 use self::{
-    audit::Audit, authenticate::Authenticate, call_limit::CallLimit, feature_switch::FeatureSwitch,
-    observe::Observe,
+    audit::Audit, authenticate::Authenticate, call_limit::CallLimit, deadline::EndInTime,
+    feature_switch::FeatureSwitch, grpc_only::GrpcOnly, observe::Observe, rate_limit::RateLimit,
 };
 use super::{methods, traffic::Traffic};
 use crate::{auth::Authenticator, settings::LiveSettings};
@@ -28,7 +34,8 @@ type HttpResponse = http::Response<Body>;
 type HttpFuture = BoxFuture<HttpResponse, Infallible>;
 
 /// The services with their middleware.
-pub type Layered = Observe<Audit<Authenticate<FeatureSwitch<CallLimit<Routes>>>>>;
+pub type Layered =
+    GrpcOnly<Observe<Audit<EndInTime<Authenticate<FeatureSwitch<RateLimit<CallLimit<Routes>>>>>>>>;
 
 /// Wraps the services into their middleware. A call passes the layers from the last line to the
 /// first.
@@ -45,10 +52,13 @@ pub fn wrap(
 ) -> Layered {
     methods::verify();
     let services = CallLimit::new(routes, traffic.calls.clone());
+    let services = RateLimit::new(services, Arc::clone(&traffic.rates), settings.clone());
     let services = FeatureSwitch::new(services, settings);
     let services = Authenticate::new(services, Arc::new(authenticator));
+    let services = EndInTime::new(services);
     let services = Audit::new(services);
-    Observe::new(services)
+    let services = Observe::new(services);
+    GrpcOnly::new(services)
 }
 
 /// Answers a call without passing it on.

@@ -37,7 +37,7 @@ pub(super) async fn handle(
         };
         let rows = page.rows_to_read();
         let notifications = notifications::page(&pool, user_id, unread_only, range, rows).await?;
-        // Last: whoever still exists now was not being deleted while the rest was read.
+        // Read last: a player who exists now was not deleted during the other reads.
         let unread_count = notifications::unread_count(&pool, user_id).await?;
         Ok((unread_count, notifications))
     });

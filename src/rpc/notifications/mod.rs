@@ -1,9 +1,12 @@
 //! `heist.v1.NotificationService`: one file per method.
 
+mod email_preference;
+mod get_preferences;
 mod get_unread_count;
 mod list_notifications;
 mod mark_notifications_read;
 mod stream_notifications;
+mod update_preferences;
 
 use tonic::{Request, Response, Status, async_trait};
 
@@ -36,6 +39,20 @@ impl NotificationService for Api {
         request: Request<pb::MarkNotificationsReadRequest>,
     ) -> Answer<pb::MarkNotificationsReadResponse> {
         mark_notifications_read::handle(self, request).await
+    }
+
+    async fn get_preferences(
+        &self,
+        request: Request<pb::GetPreferencesRequest>,
+    ) -> Answer<pb::GetPreferencesResponse> {
+        get_preferences::handle(self, request).await
+    }
+
+    async fn update_preferences(
+        &self,
+        request: Request<pb::UpdatePreferencesRequest>,
+    ) -> Answer<pb::UpdatePreferencesResponse> {
+        update_preferences::handle(self, request).await
     }
 
     type StreamNotificationsStream = Items<pb::StreamNotificationsResponse>;

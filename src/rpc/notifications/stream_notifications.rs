@@ -1,8 +1,7 @@
 //! `NotificationService.StreamNotifications`
 //!
-//! A stream is a cursor: it reads what is in the table after the last notification that it
-//! sent, whenever somebody says that there may be something. So none is skipped, whichever
-//! signals are lost.
+//! A stream is a cursor: after each signal it reads the notifications after the last one that it
+//! sent. A lost signal delays notifications and skips none.
 
 use std::{sync::Arc, time::Duration};
 
@@ -34,22 +33,22 @@ use crate::{
     },
 };
 
-/// Rows read at a time.
+/// Rows of one read.
 const ROWS: u8 = 100;
-/// How long a read may take before the database counts as away.
+/// The time limit of a read, after which the database counts as unavailable.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// Before the next attempt where the database is away.
+/// The pause between reads while the database is unavailable.
 const PAUSE: Duration = Duration::from_secs(1);
 
 type Item = StreamNotificationsResponse;
 
-/// Keeps streams from taking the connections that calls wait for: thousands of them may be woken
-/// at the same moment. Cheap to clone.
+/// Limits the concurrent reads of all streams, so that streams that wake at the same moment do not
+/// take the connections of the calls. Cheap to clone.
 #[derive(Clone)]
 pub struct StreamReads(Arc<Semaphore>);
 
 impl StreamReads {
-    /// Leaves most of so many connections to the calls.
+    /// A limit of a quarter of the connections of the pool.
     #[must_use]
     pub fn with_connections(connections: u32) -> Self {
         let at_a_time = usize::try_from(connections / 4).unwrap_or(usize::MAX);
@@ -70,7 +69,7 @@ pub(super) async fn handle(
     fields.check()?;
 
     let slot = api.traffic.streams.take(Some(user_id))?;
-    // Listens before it looks, so that nothing falls in between.
+    // Listens before it reads, so that a notification in between causes a signal.
     let mailbox = api.events.mailbox(user_id);
     let read = async {
         let exists = players::exists(&api.pool, user_id).await?;
@@ -99,16 +98,16 @@ pub(super) async fn handle(
     Ok(Response::new(items))
 }
 
-/// The newest notification that a player has.
+/// The player's newest notification.
 async fn newest(pool: &PgPool, user_id: UserId) -> Result<Option<NotificationId>, StoreError> {
     let page = notifications::page(pool, user_id, false, Range::Newest, 1).await?;
     Ok(page.first().map(|newest| newest.id))
 }
 
-/// What keeps one stream supplied.
+/// Writes one stream.
 struct Feed {
     user_id: UserId,
-    /// The last notification that was sent, or after which the caller asked to begin.
+    /// The last notification that was sent, or the one after which the stream begins.
     cursor: Option<NotificationId>,
     mailbox: Mailbox,
     pool: PgPool,
@@ -116,17 +115,17 @@ struct Feed {
 }
 
 impl Feed {
-    /// Sends until it has to end, and returns why.
+    /// Sends notifications until the stream must end, and returns its status.
     async fn run(mut self, writer: Writer<Item>) -> Status {
         loop {
-            match self.send_what_is_there(&writer).await {
+            match self.send_new(&writer).await {
                 Ok(()) => self.mailbox.woken().await,
                 Err(status) => return status,
             }
         }
     }
 
-    async fn send_what_is_there(&mut self, writer: &Writer<Item>) -> Result<(), Status> {
+    async fn send_new(&mut self, writer: &Writer<Item>) -> Result<(), Status> {
         loop {
             let page = match self.read().await {
                 Ok(page) => page,
@@ -167,16 +166,16 @@ impl Feed {
             }
             Ok(Err(error)) => Err(ReadError::Other(error)),
             Err(_elapsed) => {
-                tracing::warn!("streams wait for the database, which does not answer");
+                tracing::warn!("streams wait for the database: a read timed out");
                 Err(ReadError::DatabaseAway)
             }
         }
     }
 }
 
-/// Why nothing could be read.
+/// Why a read failed.
 enum ReadError {
-    /// Nothing is wrong that time does not put right.
+    /// The read can be repeated later.
     DatabaseAway,
     Other(StoreError),
 }

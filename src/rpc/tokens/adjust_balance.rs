@@ -16,22 +16,21 @@ pub(super) async fn handle(
     request: Request<AdjustBalanceRequest>,
 ) -> Result<Response<AdjustBalanceResponse>, Status> {
     let attempt = Attempt::of(&request);
-    let result = adjust(api, &request).await;
+    let result = adjust(api, &attempt, &request).await;
     attempt.ended(&result);
     result.map(Response::new)
 }
 
 async fn adjust(
     api: &Api,
+    attempt: &Attempt,
     request: &Request<AdjustBalanceRequest>,
 ) -> Result<AdjustBalanceResponse, Status> {
     let deadline = api.accept(request)?;
     let order = parse(request)?;
     let user_id = order.user_id;
-    let outcome = (api.engine)
-        .adjust_balance(order, deadline)
-        .await
-        .map_err(|error| status::fault(&error))?;
+    let executed = api.engine.adjust_balance(order, deadline);
+    let outcome = attempt.in_engine(executed).await?;
     let (account, replayed) = match outcome {
         AdjustmentOutcome::Adjusted { account, .. } => (account, false),
         AdjustmentOutcome::Replayed(account) => (account, true),

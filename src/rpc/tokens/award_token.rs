@@ -8,7 +8,7 @@ use crate::{
     rpc::{Api, audit::Attempt, fields::Fields, render, status},
 };
 
-/// The longest name that a signup may give, in characters.
+/// The longest name of a signup, in characters.
 const MAX_NAME_CHARS: usize = 200;
 
 pub(super) async fn handle(
@@ -16,22 +16,21 @@ pub(super) async fn handle(
     request: Request<AwardTokenRequest>,
 ) -> Result<Response<AwardTokenResponse>, Status> {
     let attempt = Attempt::of(&request);
-    let result = award(api, &request).await;
+    let result = award(api, &attempt, &request).await;
     attempt.ended(&result);
     result.map(Response::new)
 }
 
 async fn award(
     api: &Api,
+    attempt: &Attempt,
     request: &Request<AwardTokenRequest>,
 ) -> Result<AwardTokenResponse, Status> {
     let deadline = api.accept(request)?;
     let order = parse(request.get_ref())?;
     let referrer = order.referrer;
-    let outcome = (api.engine)
-        .award_token(order, deadline)
-        .await
-        .map_err(|error| status::fault(&error))?;
+    let executed = api.engine.award_token(order, deadline);
+    let outcome = attempt.in_engine(executed).await?;
     let (account, already_awarded) = match outcome {
         AwardOutcome::Awarded { account, .. } => (account, false),
         AwardOutcome::AlreadyAwarded(account) => (account, true),

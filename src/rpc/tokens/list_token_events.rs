@@ -27,7 +27,7 @@ pub(super) async fn handle(
     let read = (api.reads).run(|pool| async move {
         let before = page.after().map(|[id, _]| id);
         let events = tokens::statement(&pool, user_id, before, page.rows_to_read()).await?;
-        // Last: whoever still exists now was not being deleted while the rest was read.
+        // Read last: a player who exists now was not deleted during the other reads.
         let exists = players::exists(&pool, user_id).await?;
         Ok((exists, events))
     });

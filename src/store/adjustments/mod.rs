@@ -1,4 +1,4 @@
-//! Tokens granted or revoked by hand: load what a batch has to know, save what it decided.
+//! Adjustments: reads the facts that a batch needs, and saves its decisions.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,11 @@ use sqlx::{PgConnection, query_file};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{ObservedExt as _, StoreError, count, tokens};
+use super::{
+    ObservedExt as _, StoreError, count,
+    effects::{Effects, Written},
+    tokens,
+};
 use crate::domain::{
     adjustment::{Adjustment, AdjustmentFacts, AdjustmentOrder, AdjustmentOutcome},
     ids::{AdjustmentId, RequestId, UserId},
@@ -15,10 +19,6 @@ use crate::domain::{
 
 /// Reads what [`crate::domain::adjustment::decide`] needs. The transaction of `connection` has
 /// locked the players' rows.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
 pub async fn load(
     connection: &mut PgConnection,
     orders: &[AdjustmentOrder],
@@ -44,17 +44,17 @@ pub async fn load(
     })
 }
 
-/// Writes the adjustments among `outcomes` that are to happen, and the accounts.
+/// Writes the new adjustments among `outcomes`, and the accounts.
 ///
 /// # Errors
 ///
-/// Any [`StoreError`].
+/// [`StoreError::Interference`] if the tables do not hold what was decided.
 pub async fn save(
     connection: &mut PgConnection,
     now: OffsetDateTime,
     outcomes: &[AdjustmentOutcome],
 ) -> Result<(), StoreError> {
-    // Of each account as it is after the last adjustment of the batch.
+    // Each account after the last adjustment of the batch.
     let mut accounts: HashMap<UserId, &TokenAccount> = HashMap::new();
     let mut adjustments: Vec<&Adjustment> = Vec::new();
     for outcome in outcomes {
@@ -67,9 +67,16 @@ pub async fn save(
             adjustments.push(adjustment);
         }
     }
+    let effects = Effects {
+        balances: (accounts.iter())
+            .map(|(user_id, account)| (*user_id, account.balance))
+            .collect(),
+        adjustments: adjustments.len(),
+        ..Effects::default()
+    };
     let (account_ids, accounts): (Vec<UserId>, Vec<&TokenAccount>) = accounts.into_iter().unzip();
 
-    query_file!(
+    let saved = query_file!(
         "src/store/adjustments/save.sql",
         now,
         &column(&account_ids, |user_id| user_id.get()),
@@ -84,10 +91,18 @@ pub async fn save(
         &column(&adjustments, |adjustment| adjustment.reason.clone()),
         &column(&adjustments, |adjustment| adjustment.request_id.get()),
     )
-    .execute(connection)
+    .fetch_one(&mut *connection)
     .observed("adjustments.save")
     .await?;
-    Ok(())
+    let written = Written {
+        balances: (saved.account_user_ids.into_iter())
+            .zip(saved.account_balances)
+            .collect(),
+        adjustments: saved.adjustments,
+        has_foreign_triggers: saved.has_foreign_triggers,
+        ..Written::default()
+    };
+    effects.verify(connection, &written).await
 }
 
 async fn find(

@@ -1,5 +1,6 @@
--- Writes everything that a batch of adjustments changes, in one statement. The accounts are
--- given as they end up: they were read and decided about under the players' locks.
+-- Writes all changes of a batch of adjustments in one statement. The given accounts hold the values
+-- after the last adjustment of the batch: they were read and decided under the players' locks.
+-- Returns what was written, so that the caller can compare it with what was decided.
 WITH account AS (
     INSERT INTO "HeistToken" ("userId", "balance", "totalEarned", "totalSpent")
     SELECT
@@ -18,33 +19,82 @@ WITH account AS (
         "balance" = excluded."balance",
         "totalEarned" = excluded."totalEarned",
         "totalSpent" = excluded."totalSpent"
+    RETURNING "userId", "balance"
+),
+
+adjustment AS (
+    SELECT
+        given.id,
+        given.user_id,
+        given.delta,
+        given.balance_after,
+        given.actor,
+        given.reason,
+        given.request_id
+    FROM unnest(
+        $6::bigint[],
+        $7::integer[],
+        $8::integer[],
+        $9::integer[],
+        $10::text[],
+        $11::text[],
+        $12::uuid[]
+    ) AS given (id, user_id, delta, balance_after, actor, reason, request_id)
+),
+
+recorded_adjustments AS (
+    INSERT INTO "HeistTokenAdjustment" (
+        "id",
+        "userId",
+        "delta",
+        "balanceAfter",
+        "actor",
+        "reason",
+        "requestId",
+        "createdAt"
+    )
+    SELECT
+        adjustment.id,
+        adjustment.user_id,
+        adjustment.delta,
+        adjustment.balance_after,
+        adjustment.actor,
+        adjustment.reason,
+        adjustment.request_id,
+        $1
+    FROM adjustment
+    RETURNING "id", "userId", "delta", "balanceAfter", ctid
 )
 
-INSERT INTO "HeistTokenAdjustment" (
-    "id",
-    "userId",
-    "delta",
-    "balanceAfter",
-    "actor",
-    "reason",
-    "requestId",
-    "createdAt"
-)
 SELECT
-    given.id,
-    given.user_id,
-    given.delta,
-    given.balance_after,
-    given.actor,
-    given.reason,
-    given.request_id,
-    $1
-FROM unnest(
-    $6::bigint[],
-    $7::integer[],
-    $8::integer[],
-    $9::integer[],
-    $10::text[],
-    $11::text[],
-    $12::uuid[]
-) AS given (id, user_id, delta, balance_after, actor, reason, request_id)
+    written.user_ids AS "account_user_ids!",
+    written.balances AS "account_balances!",
+    -- A row is returned only if its contents are those that were given.
+    ARRAY(
+        SELECT recorded.ctid::text
+        FROM recorded_adjustments AS recorded
+        INNER JOIN adjustment
+            ON
+                adjustment.id = recorded."id"
+                AND adjustment.user_id = recorded."userId"
+                AND adjustment.delta = recorded."delta"
+                AND adjustment.balance_after = recorded."balanceAfter"
+    ) AS "adjustments!",
+    -- A trigger can change rows after this statement has returned them.
+    EXISTS (
+        SELECT 1
+        FROM pg_trigger AS foreign_trigger
+        WHERE
+            foreign_trigger.tgrelid IN (
+                '"HeistToken"'::regclass,
+                '"HeistTokenAdjustment"'::regclass
+            )
+            AND NOT foreign_trigger.tgisinternal
+            AND foreign_trigger.tgenabled <> 'D'
+    ) AS "has_foreign_triggers!"
+FROM (
+    SELECT
+        COALESCE(array_agg(account."userId"), '{}') AS user_ids,
+        COALESCE(array_agg(account."balance"), '{}') AS balances
+    FROM account
+) AS written

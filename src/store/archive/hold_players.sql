@@ -1,5 +1,5 @@
--- Keeps players from being deleted until the end of the transaction, always in the order of their
--- ids. Heists on them go on: this lock does not conflict with theirs.
+-- Locks players against deletion until the end of the transaction, in the order of their ids. This
+-- lock does not conflict with the locks of heists.
 SELECT "id" AS "id!"
 FROM "User"
 WHERE "id" = ANY($1)

@@ -1,7 +1,8 @@
-//! What `heist archive` reads and removes.
+//! The statements of `heist archive`.
 //!
-//! Every file has a row in `"HeistArchiveFile"`, which says how far it has come. All that a run
-//! writes is bound to its own claim on that row: two runs cannot both believe that it is theirs.
+//! Each file has a row in `"HeistArchiveFile"`, which holds its progress. A run claims the row with
+//! its run id, and each of its writes requires that the claim still holds. So a file never belongs
+//! to two runs.
 
 use std::time::Duration;
 
@@ -11,17 +12,18 @@ use uuid::Uuid;
 
 use super::{
     PgPool, StoreError,
+    effects::Interference,
     pool::{self, Transaction},
 };
 
-/// The lock of all runs on one database.
+/// The key of the advisory lock that excludes parallel runs on one database.
 const LOCK_KEY: i64 = 0x6865_6973_745f_6172;
 
-/// What is archived.
+/// The kinds of rows that are archived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Heists,
-    /// Those that were read.
+    /// Only notifications that were read.
     Notifications,
 }
 
@@ -41,59 +43,58 @@ impl Kind {
     }
 }
 
-/// A row as it goes to a file.
+/// A row to be written to a file.
 #[derive(Debug)]
 pub struct OldRow {
     pub id: i64,
     pub created_at: OffsetDateTime,
-    /// A JSON object on one line, with the names of the columns.
+    /// The row as a JSON object on one line. Its keys are the names of the columns.
     pub line: String,
 }
 
-/// What is known of a file that was read back.
+/// A summary of a file that was read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contents {
     pub rows: i64,
-    /// Of all that comes before it in the file, in hexadecimal digits.
+    /// The checksum of all lines before the last one, in hexadecimal digits.
     pub sha256: String,
     pub first_row_id: i64,
     pub last_row_id: i64,
 }
 
-/// A run's right to work on a file.
+/// The right of a run to work on a file.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim {
     pub file_id: i64,
     run_id: Uuid,
 }
 
-/// A file that a run left behind.
+/// An unfinished file of an interrupted run.
 #[derive(Debug)]
 pub struct Interrupted {
     pub claim: Claim,
     pub kind: Kind,
-    /// `None` where it was not verified: nothing of it was removed.
+    /// `None` if the file was not verified. Then none of its rows was removed.
     pub verified_sha256: Option<String>,
 }
 
-/// What became of the lines of a file.
+/// The result of removing the rows of a file.
 #[derive(Debug)]
 pub struct Removal {
     pub removed: i64,
-    /// Rows that are not as the file says, and were left alone.
+    /// Rows that differ from the file. They were not removed.
     pub differing_ids: Vec<i64>,
+    /// Whether the totals have grown by the removed rows.
+    totals_agree: bool,
 }
 
-/// Keeps all other runs out for as long as it lives. It is a transaction of its own, because only
-/// a transaction keeps its session behind a pooler; between statements it holds back no `VACUUM`.
+/// Excludes other runs while it exists. The lock belongs to an open transaction, because a pooler
+/// keeps a session only for the length of a transaction. The transaction holds no snapshot between
+/// statements, so it does not hold back `VACUUM`.
 pub struct RunLock(Transaction);
 
 impl RunLock {
-    /// `None` where another run has it.
-    ///
-    /// # Errors
-    ///
-    /// Any [`StoreError`].
+    /// Returns `None` if another run holds the lock.
     pub async fn acquire(pool: &PgPool) -> Result<Option<Self>, StoreError> {
         let mut transaction = pool::begin(pool).await?;
         query!("SET LOCAL idle_in_transaction_session_timeout = 0")
@@ -108,19 +109,12 @@ impl RunLock {
         Ok(acquired.then_some(Self(transaction)))
     }
 
-    /// # Errors
-    ///
-    /// Any [`StoreError`].
     pub async fn release(self) -> Result<(), StoreError> {
         Ok(self.0.rollback().await?)
     }
 }
 
-/// So long ago, by the database's clock.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
+/// The time `ago` before now, by the database's clock.
 pub async fn time_ago(pool: &PgPool, ago: Duration) -> Result<OffsetDateTime, StoreError> {
     let now = query_scalar!(r#"SELECT clock_timestamp() AS "now!""#)
         .fetch_one(pool)
@@ -128,11 +122,7 @@ pub async fn time_ago(pool: &PgPool, ago: Duration) -> Result<OffsetDateTime, St
     Ok(now - ago)
 }
 
-/// Rows with an id above `after`, oldest first, `limit` at the most.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
+/// Up to `limit` rows with an id above `after`, oldest first.
 pub async fn page(
     pool: &PgPool,
     kind: Kind,
@@ -159,11 +149,7 @@ pub async fn page(
     Ok(rows)
 }
 
-/// Takes over the file that a run before left unfinished. Call it under the [`RunLock`].
-///
-/// # Errors
-///
-/// Any [`StoreError`].
+/// Takes over the file that an earlier run left unfinished. The caller holds the [`RunLock`].
 pub async fn take_over(pool: &PgPool, run_id: Uuid) -> Result<Option<Interrupted>, StoreError> {
     let file = query!(
         r#"UPDATE "HeistArchiveFile" SET "runId" = $1 WHERE "finishedAt" IS NULL
@@ -184,11 +170,11 @@ pub async fn take_over(pool: &PgPool, run_id: Uuid) -> Result<Option<Interrupted
     }))
 }
 
-/// Claims a new file. Call it under the [`RunLock`].
+/// Claims a new file. The caller holds the [`RunLock`].
 ///
 /// # Errors
 ///
-/// Any [`StoreError`]; among them that another run works on one.
+/// [`StoreError::Database`] if another run has an unfinished file.
 pub async fn claim(
     pool: &PgPool,
     run_id: Uuid,
@@ -207,11 +193,7 @@ pub async fn claim(
     Ok(Claim { file_id, run_id })
 }
 
-/// Gives up a file that was not verified. `false` where the claim is lost.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
+/// Gives up a file that was not verified. Returns `false` if the claim is lost.
 pub async fn discard(pool: &PgPool, claim: Claim) -> Result<bool, StoreError> {
     let done = query!(
         r#"DELETE FROM "HeistArchiveFile" WHERE "id" = $1 AND "runId" = $2 AND "sha256" IS NULL"#,
@@ -223,11 +205,7 @@ pub async fn discard(pool: &PgPool, claim: Claim) -> Result<bool, StoreError> {
     Ok(done.rows_affected() == 1)
 }
 
-/// Notes that a file is on disk and was read back. `false` where the claim is lost.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
+/// Records that a file is on disk and was read back. Returns `false` if the claim is lost.
 pub async fn verified(
     pool: &PgPool,
     claim: Claim,
@@ -250,11 +228,12 @@ pub async fn verified(
 }
 
 /// Removes rows that are in a verified file, in one transaction, and adds them to the totals of
-/// their `players`. `None` where the claim is lost, and where a row differs nothing is removed.
+/// their `players`. Returns `None` if the claim is lost. Removes nothing if a row differs from the
+/// file.
 ///
 /// # Errors
 ///
-/// Any [`StoreError`].
+/// [`StoreError::Interference`] if the totals do not grow by the removed rows.
 pub async fn remove(
     pool: &PgPool,
     claim: Claim,
@@ -291,6 +270,10 @@ pub async fn remove(
                 .await?
         }
     };
+    if !removal.totals_agree {
+        let difference = "does not hold the removed rows";
+        return Err(Interference::new("HeistArchiveTotal", difference).into());
+    }
     if removal.differing_ids.is_empty() {
         transaction.commit().await?;
     } else {
@@ -299,11 +282,7 @@ pub async fn remove(
     Ok(Some(removal))
 }
 
-/// Notes that the rows of a file are removed. `false` where the claim is lost.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
+/// Records that the rows of a file are removed. Returns `false` if the claim is lost.
 pub async fn finished(pool: &PgPool, claim: Claim) -> Result<bool, StoreError> {
     let done = query!(
         r#"UPDATE "HeistArchiveFile" SET "finishedAt" = clock_timestamp()

@@ -1,5 +1,5 @@
--- Read notifications with an id above $1, oldest first, each as the line of a file. Not those whose
--- mail is queued, or waits for an operator.
+-- Read notifications with an id above $1, oldest first, each as the line of a file. Notifications
+-- whose mail is queued or parked for an operator are omitted.
 SELECT
     note."id" AS "id!",
     note."createdAt" AS "created_at!",

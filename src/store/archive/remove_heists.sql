@@ -1,5 +1,6 @@
--- Removes heists that are in a file, and adds them to their players' totals. $1 are lines of the
--- file. Only what is as the file says is removed; a player may have been deleted since.
+-- Removes heists that are in a file, and adds them to their players' totals. $1 holds lines of the
+-- file. A row is removed only if it equals its line, except for players who have been deleted since.
+-- Returns whether the totals have grown by the removed heists.
 WITH filed AS (
     SELECT
         (given.line ->> 'id')::bigint AS id,
@@ -88,6 +89,19 @@ summed_up AS (
         "lastSpendId" = COALESCE(excluded."lastSpendId", total."lastSpendId"),
         "lastSpendTokensAfter" = COALESCE(excluded."lastSpendTokensAfter", total."lastSpendTokensAfter"),
         "lastSpendAt" = COALESCE(excluded."lastSpendAt", total."lastSpendAt")
+    RETURNING total."heistsAsAttacker" + total."heistsAsVictim" AS heists
+),
+
+entry AS (
+    SELECT
+        robber.user_id,
+        robber.heists
+    FROM robber
+    UNION ALL
+    SELECT
+        robbed.user_id,
+        robbed.heists
+    FROM robbed
 )
 
 SELECT
@@ -97,4 +111,12 @@ SELECT
         FROM filed
         INNER JOIN "Heist" AS heist ON heist."id" = filed.id
         WHERE heist."id" NOT IN (SELECT removed.id FROM removed)
-    ) AS "differing_ids!"
+    ) AS "differing_ids!",
+    -- The old totals are those of the statement's snapshot.
+    (SELECT COALESCE(sum(summed_up.heists), 0) FROM summed_up)
+    = (SELECT COALESCE(sum(entry.heists), 0) FROM entry)
+    + (
+        SELECT COALESCE(sum(total."heistsAsAttacker" + total."heistsAsVictim"), 0)
+        FROM "HeistArchiveTotal" AS total
+        WHERE total."userId" = ANY(ARRAY(SELECT entry.user_id FROM entry))
+    ) AS "totals_agree!"

@@ -1,5 +1,6 @@
--- Removes notifications that are in a file, and adds them to their players' totals. $1 are lines
--- of the file. Only what is as the file says is removed.
+-- Removes notifications that are in a file, and adds them to their players' totals. $1 holds lines
+-- of the file. A row is removed only if it equals its line. Returns whether the totals have grown by
+-- the removed notifications.
 WITH filed AS (
     SELECT
         (given.line ->> 'userId')::integer AS user_id,
@@ -53,6 +54,9 @@ summed_up AS (
         "successNotifications" = total."successNotifications" + excluded."successNotifications",
         "victimNotifications" = total."victimNotifications" + excluded."victimNotifications",
         "earnedNotifications" = total."earnedNotifications" + excluded."earnedNotifications"
+    RETURNING
+        total."successNotifications" + total."victimNotifications" + total."earnedNotifications"
+            AS notifications
 )
 
 SELECT
@@ -63,4 +67,20 @@ SELECT
         INNER JOIN "HeistNotification" AS note
             ON note."userId" = filed.user_id AND note."id" = filed.id
         WHERE note."id" NOT IN (SELECT removed.id FROM removed)
-    ) AS "differing_ids!"
+    ) AS "differing_ids!",
+    -- The old totals are those of the statement's snapshot.
+    (SELECT COALESCE(sum(summed_up.notifications), 0) FROM summed_up)
+    = (SELECT count(*) FROM removed)
+    + (
+        SELECT
+            COALESCE(
+                sum(
+                    total."successNotifications"
+                    + total."victimNotifications"
+                    + total."earnedNotifications"
+                ),
+                0
+            )
+        FROM "HeistArchiveTotal" AS total
+        WHERE total."userId" = ANY(ARRAY(SELECT removed.user_id FROM removed))
+    ) AS "totals_agree!"

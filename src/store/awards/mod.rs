@@ -1,11 +1,16 @@
-//! Tokens for referrals: load what a batch has to know, save what it decided.
+//! Awards: reads the facts that a batch needs, and saves its decisions.
 
 use std::collections::HashMap;
 
 use sqlx::{PgConnection, query_file};
 use time::OffsetDateTime;
 
-use super::{ObservedExt as _, StoreError, count, emails::EmailSchedule, tokens};
+use super::{
+    ObservedExt as _, StoreError, count,
+    effects::{Effects, Written},
+    emails::EmailSchedule,
+    tokens,
+};
 use crate::domain::{
     award::{AwardFacts, AwardOrder, AwardOutcome, TOKENS_PER_REFERRAL},
     ids::{AwardId, InvalidId, UserId},
@@ -13,10 +18,6 @@ use crate::domain::{
 
 /// Reads what [`crate::domain::award::decide`] needs. The transaction of `connection` has locked
 /// the referrers' rows.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
 pub async fn load(
     connection: &mut PgConnection,
     orders: &[AwardOrder],
@@ -47,12 +48,12 @@ pub async fn load(
     })
 }
 
-/// Writes the awards among `outcomes` that are to happen: tokens, the awards themselves and
-/// the referrers' notifications. Where there is a `mail`, these are queued to be mailed.
+/// Writes the new awards among `outcomes`: tokens, the awards themselves and the referrers'
+/// notifications. With a `mail`, the notifications are queued to be mailed.
 ///
 /// # Errors
 ///
-/// Any [`StoreError`].
+/// [`StoreError::Interference`] if the tables do not hold what was decided.
 pub async fn save(
     connection: &mut PgConnection,
     now: OffsetDateTime,
@@ -64,8 +65,10 @@ pub async fn save(
     let mut referred_ids = Vec::new();
     let mut referred_names = Vec::new();
     let mut balances_after = Vec::new();
+    let mut effects = Effects::default();
     for outcome in outcomes {
-        if let AwardOutcome::Awarded { award, .. } = outcome {
+        if let AwardOutcome::Awarded { award, account } = outcome {
+            effects.balances.insert(award.referrer, account.balance);
             ids.push(award.id.get());
             referrer_ids.push(award.referrer.get());
             referred_ids.push(award.referred.get());
@@ -74,7 +77,10 @@ pub async fn save(
         }
     }
 
-    query_file!(
+    effects.awards = ids.len();
+    effects.notifications = ids.len();
+
+    let saved = query_file!(
         "src/store/awards/save.sql",
         now,
         &ids,
@@ -86,10 +92,19 @@ pub async fn save(
         mail.as_ref().map(|mail| mail.due_at),
         mail.and_then(|mail| mail.trace_parent),
     )
-    .execute(connection)
+    .fetch_one(&mut *connection)
     .observed("awards.save")
     .await?;
-    Ok(())
+    let written = Written {
+        balances: (saved.account_user_ids.into_iter())
+            .zip(saved.account_balances)
+            .collect(),
+        awards: saved.awards,
+        notifications: saved.notifications,
+        has_foreign_triggers: saved.has_foreign_triggers,
+        ..Written::default()
+    };
+    effects.verify(connection, &written).await
 }
 
 fn pairs(

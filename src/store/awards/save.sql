@@ -1,4 +1,5 @@
--- Writes everything that a batch of awards changes, in one statement.
+-- Writes all changes of a batch of awards in one statement. Returns what was written, so that the
+-- caller can compare it with what was decided.
 WITH award AS (
     SELECT
         given.id,
@@ -29,6 +30,7 @@ earned_tokens AS (
         "balance" = token."balance" + excluded."balance",
         "totalEarned" = token."totalEarned" + excluded."totalEarned",
         "lastEarnedAt" = excluded."lastEarnedAt"
+    RETURNING "userId", "balance"
 ),
 
 recorded_awards AS (
@@ -48,29 +50,79 @@ recorded_awards AS (
         award.balance_after,
         $1
     FROM award
+    RETURNING "id", "referrerId", "referredId", "balanceAfter", ctid
+),
+
+notifications AS (
+    -- In the order of the awards, so that the ids of each player's notifications have this order.
+    INSERT INTO "HeistNotification" (
+        "userId",
+        "type",
+        "ledgerId",
+        "otherUserId",
+        "after",
+        "createdAt",
+        "emailState",
+        "emailAt",
+        "emailTrace"
+    )
+    SELECT
+        award.referrer_id,
+        'TOKEN_EARNED',
+        award.id,
+        award.referred_id,
+        award.balance_after,
+        $1,
+        CASE WHEN $8::timestamptz IS NOT NULL THEN 'QUEUED'::"HeistEmailState" END,
+        $8,
+        $9
+    FROM award
+    ORDER BY award.id
+    RETURNING "userId", "type", "ledgerId", "otherUserId", "after", ctid
 )
 
--- In the order of the awards, so that each player's notifications are numbered in it.
-INSERT INTO "HeistNotification" (
-    "userId",
-    "type",
-    "ledgerId",
-    "otherUserId",
-    "after",
-    "createdAt",
-    "emailState",
-    "emailAt",
-    "emailTrace"
-)
 SELECT
-    award.referrer_id,
-    'TOKEN_EARNED',
-    award.id,
-    award.referred_id,
-    award.balance_after,
-    $1,
-    CASE WHEN $8::timestamptz IS NOT NULL THEN 'QUEUED'::"HeistEmailState" END,
-    $8,
-    $9
-FROM award
-ORDER BY award.id
+    account.user_ids AS "account_user_ids!",
+    account.balances AS "account_balances!",
+    -- The rows below are returned only if their contents are those that were given.
+    ARRAY(
+        SELECT recorded.ctid::text
+        FROM recorded_awards AS recorded
+        INNER JOIN award
+            ON
+                award.id = recorded."id"
+                AND award.referrer_id = recorded."referrerId"
+                AND award.referred_id = recorded."referredId"
+                AND award.balance_after = recorded."balanceAfter"
+    ) AS "awards!",
+    ARRAY(
+        SELECT note.ctid::text
+        FROM notifications AS note
+        INNER JOIN award
+            ON
+                award.id = note."ledgerId"
+                AND award.referrer_id = note."userId"
+                AND award.referred_id = note."otherUserId"
+                AND award.balance_after = note."after"
+        WHERE note."type" = 'TOKEN_EARNED'
+    ) AS "notifications!",
+    -- A trigger can change rows after this statement has returned them.
+    EXISTS (
+        SELECT 1
+        FROM pg_trigger AS foreign_trigger
+        WHERE
+            foreign_trigger.tgrelid IN (
+                '"HeistToken"'::regclass,
+                '"HeistTokenAward"'::regclass,
+                '"HeistNotification"'::regclass
+            )
+            AND NOT foreign_trigger.tgisinternal
+            AND foreign_trigger.tgenabled <> 'D'
+            AND foreign_trigger.tgname <> 'HeistTokenAward_forget_referred'
+    ) AS "has_foreign_triggers!"
+FROM (
+    SELECT
+        COALESCE(array_agg(earned_tokens."userId"), '{}') AS user_ids,
+        COALESCE(array_agg(earned_tokens."balance"), '{}') AS balances
+    FROM earned_tokens
+) AS account

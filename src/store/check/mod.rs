@@ -12,10 +12,6 @@ use crate::domain::award::TOKENS_PER_REFERRAL;
 /// the statement says; every line of a statement follows from the one before; the points
 /// before and after every heist; every heist's two notifications and every award's one; the
 /// point events of every player's heists.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
 pub async fn books(executor: impl PgExecutor<'_>) -> Result<Vec<String>, StoreError> {
     let findings = query_file_scalar!("src/store/check/books.sql", TOKENS_PER_REFERRAL)
         .fetch_all(executor)

@@ -6,8 +6,10 @@ SELECT
     note."emailState" AS "state!: EmailState",
     note."emailAt" AS "at!",
     COALESCE(note."emailAttempts", 0) AS "attempts!",
+    choice."email"::text AS preference,
     note."emailError" AS error
 FROM "HeistNotification" AS note
+LEFT JOIN "HeistNotificationPreference" AS choice ON choice."userId" = note."userId"
 WHERE
     note."emailState" IN ('QUEUED', 'SENDING', 'FAILED', 'UNKNOWN')
     AND note."emailState" = ANY($1::text[]::"HeistEmailState"[])

@@ -4,6 +4,7 @@
 //! before the e-mail is sent, so that no two replicas send the same e-mail, also after a crash.
 
 mod due;
+mod languages;
 mod operators;
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use sqlx::{PgConnection, PgExecutor, query, query_file, query_file_as};
 use time::OffsetDateTime;
 
 pub use self::due::{DueEmail, SetAside, due, reschedule, set_aside};
+pub use self::languages::{LanguageColumn, add_languages, check_language_column};
 pub use self::operators::{
     Entry, QueueCounts, Selection, drop, failing_providers, list, queue_counts, resend,
 };
@@ -63,6 +65,8 @@ pub struct ClaimRequest {
 pub struct ClaimedEmail {
     pub user_id: UserId,
     pub user_name: String,
+    /// The player's language, where [`add_languages`] found one.
+    pub language: Option<String>,
     /// The address in the application's table at the time of the claim.
     pub address: Option<String>,
     /// At least one. Oldest first.
@@ -205,6 +209,7 @@ pub async fn claim(
             _ => emails.push(ClaimedEmail {
                 user_id,
                 user_name: row.user_name,
+                language: None,
                 address: row.email,
                 notifications: vec![notification],
                 attempts,

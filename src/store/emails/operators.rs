@@ -37,6 +37,8 @@ pub struct Entry {
     /// parking of a failed one.
     pub at: OffsetDateTime,
     pub attempts: i32,
+    /// The player's preference, by its name in the database. `None`: the mode of the service.
+    pub preference: Option<String>,
     /// Why the last attempt failed. Never an address.
     pub error: Option<String>,
 }

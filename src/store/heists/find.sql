@@ -1,11 +1,11 @@
 SELECT
     heist."id" AS "id!",
     heist."attackerId" AS "attacker_id?",
-    attacker."name" AS "attacker_name?",
+    left(COALESCE(attacker."name", 'Player ' || attacker."id"), 200) AS "attacker_name?",
     heist."attackerPointsBefore" AS "attacker_points_before!",
     heist."attackerPointsAfter" AS "attacker_points_after!",
     heist."victimId" AS "victim_id?",
-    victim."name" AS "victim_name?",
+    left(COALESCE(victim."name", 'Player ' || victim."id"), 200) AS "victim_name?",
     heist."victimPointsBefore" AS "victim_points_before!",
     heist."victimPointsAfter" AS "victim_points_after!",
     heist."pointsStolen" AS "points_stolen!",

@@ -1,4 +1,4 @@
-//! Heists: load what a batch has to know, save what it decided.
+//! Heists: reads the facts that a batch needs, and saves its decisions.
 
 use std::{
     cmp::Reverse,
@@ -9,7 +9,11 @@ use sqlx::{PgConnection, PgExecutor, query_file, query_file_as, query_file_scala
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{ObservedExt as _, PgPool, StoreError, count, emails::EmailSchedule};
+use super::{
+    ObservedExt as _, PgPool, StoreError, count,
+    effects::{Effects, Interference, Written},
+    emails::EmailSchedule,
+};
 use crate::domain::{
     heist::{Heist, HeistFacts, HeistOrder, HeistOutcome, HeistStats, Party},
     ids::{HeistId, InvalidId, RequestId, UserId},
@@ -18,10 +22,6 @@ use crate::domain::{
 
 /// Reads what [`crate::domain::heist::decide`] needs besides the `players`, whose rows the
 /// transaction of `connection` has locked.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
 pub async fn load(
     connection: &mut PgConnection,
     orders: &[HeistOrder],
@@ -88,13 +88,13 @@ pub async fn load(
     })
 }
 
-/// Writes the heists among `outcomes` that are to happen: points, tokens, the heists
-/// themselves, point events and notifications. `orders` and `outcomes` run in parallel. Where
-/// there is a `mail`, the notifications are queued to be mailed.
+/// Writes the executed heists among `outcomes`: points, tokens, the heists themselves, point events
+/// and notifications. `orders` and `outcomes` are parallel. With a `mail`, the notifications are
+/// queued to be mailed.
 ///
 /// # Errors
 ///
-/// Any [`StoreError`].
+/// [`StoreError::Interference`] if the tables do not hold what was decided.
 pub async fn save(
     connection: &mut PgConnection,
     now: OffsetDateTime,
@@ -103,6 +103,7 @@ pub async fn save(
     mail: Option<EmailSchedule>,
 ) -> Result<(), StoreError> {
     let mut columns = Columns::default();
+    let mut effects = Effects::default();
     for (order, outcome) in orders.iter().zip(outcomes) {
         if let HeistOutcome::Executed {
             heist,
@@ -110,10 +111,17 @@ pub async fn save(
         } = outcome
         {
             columns.push(order, heist, *protection_ends_at);
+            // A later heist of the batch replaces the values of an earlier one.
+            (effects.points).insert(order.attacker, heist.attacker.points_after);
+            (effects.points).insert(order.victim, heist.victim.points_after);
+            (effects.balances).insert(order.attacker, heist.tokens_remaining);
         }
     }
+    effects.heists = columns.ids.len();
+    effects.point_events = 2 * effects.heists;
+    effects.notifications = 2 * effects.heists;
 
-    query_file!(
+    let saved = query_file!(
         "src/store/heists/save.sql",
         now,
         &columns.ids,
@@ -131,27 +139,41 @@ pub async fn save(
         mail.as_ref().map(|mail| mail.due_at),
         mail.and_then(|mail| mail.trace_parent),
     )
-    .execute(connection)
+    .fetch_one(&mut *connection)
     .observed("heists.save")
     .await?;
-    Ok(())
+    if saved.event_types != 2 {
+        let difference = format!(
+            "has {} rows named HEIST_GAIN or HEIST_LOSS instead of one each",
+            saved.event_types
+        );
+        return Err(Interference::new("PointEventTypeMaster", difference).into());
+    }
+    let written = Written {
+        points: saved
+            .player_ids
+            .into_iter()
+            .zip(saved.player_points)
+            .collect(),
+        balances: (saved.account_user_ids.into_iter())
+            .zip(saved.account_balances)
+            .collect(),
+        heists: saved.heists,
+        point_events: saved.point_events,
+        notifications: saved.notifications,
+        has_foreign_triggers: saved.has_foreign_triggers,
+        ..Written::default()
+    };
+    effects.verify(connection, &written).await
 }
 
-/// One heist; `None` where there is none with this id.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
+/// One heist. `None` if no heist has this id.
 pub async fn get(executor: impl PgExecutor<'_>, id: HeistId) -> Result<Option<Heist>, StoreError> {
     Ok(find(executor, &[id.get()], &[]).await?.pop())
 }
 
-/// A player's heists on the given sides, newest first, `limit` at the most, all of them older
-/// than `before`.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
+/// Up to `limit` of a player's heists on the given sides, newest first, all with an id below
+/// `before`.
 pub async fn page(
     pool: &PgPool,
     user_id: UserId,
@@ -162,7 +184,7 @@ pub async fn page(
     let ids = query_file_scalar!(
         "src/store/heists/page_ids.sql",
         user_id.get(),
-        before.map_or(i64::MAX, super::super::domain::ids::HeistId::get),
+        before.map_or(i64::MAX, HeistId::get),
         limit,
         sides.attacker,
         sides.victim,
@@ -175,18 +197,14 @@ pub async fn page(
     Ok(heists)
 }
 
-/// Which sides of a player's heists are meant.
+/// Selects heists by the side that the player was on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sides {
     pub attacker: bool,
     pub victim: bool,
 }
 
-/// A player's heists on both sides, summed up.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
+/// Counts and sums of a player's heists on both sides.
 pub async fn stats(
     executor: impl PgExecutor<'_>,
     user_id: UserId,
@@ -198,8 +216,8 @@ pub async fn stats(
     Ok(stats)
 }
 
-/// Heists with one of the `ids` or `request_ids`, in no order. Those that do not exist are
-/// missing from the answer.
+/// The heists that have one of the `ids` or `request_ids`, in no particular order. Unknown ids are
+/// ignored.
 async fn find(
     executor: impl PgExecutor<'_>,
     ids: &[i64],
@@ -212,7 +230,7 @@ async fn find(
     rows.into_iter().map(|row| Ok(row.into_heist()?)).collect()
 }
 
-/// A batch of heists as the arrays that `save.sql` takes.
+/// A batch of heists as the array parameters of `save.sql`.
 #[derive(Default)]
 struct Columns {
     ids: Vec<i64>,

@@ -1,5 +1,6 @@
--- Writes everything that a batch of heists changes, in one statement. Each player's row and
--- each account is written once, however many heists of the batch it is part of.
+-- Writes all changes of a batch of heists in one statement. Each player's row and each account is
+-- written once, however many heists of the batch it takes part in. Returns what was written, so
+-- that the caller can compare it with what was decided.
 WITH heist AS (
     SELECT
         given.id,
@@ -43,7 +44,7 @@ WITH heist AS (
     )
 ),
 
--- Every heist from both sides.
+-- Two rows for each heist: the attacker's side and the victim's side.
 side AS (
     SELECT
         heist.id AS heist_id,
@@ -81,6 +82,7 @@ moved_points AS (
         GROUP BY side.user_id
     ) AS movement
     WHERE player."id" = movement.user_id
+    RETURNING player."id", player."monthlyPoints"
 ),
 
 spent_tokens AS (
@@ -97,6 +99,7 @@ spent_tokens AS (
         GROUP BY heist.attacker_id
     ) AS spend
     WHERE token."userId" = spend.attacker_id
+    RETURNING token."userId", token."balance"
 ),
 
 recorded_heists AS (
@@ -128,44 +131,148 @@ recorded_heists AS (
         heist.ip_address::inet,
         $1
     FROM heist
+    RETURNING
+        "id",
+        "attackerId",
+        "victimId",
+        "pointsStolen",
+        "attackerPointsBefore",
+        "victimPointsBefore",
+        "attackerTokensAfter",
+        "requestId",
+        ctid
 ),
 
 point_events AS (
-    INSERT INTO "UserPointEvent" ("userId", "points", "pointEventTypeId", "description")
+    -- The description is cut to the length of the application's column.
+    INSERT INTO "UserPointEvent" ("userId", "points", "pointEventTypeId", "description", "createdAt")
     SELECT
         side.user_id,
         side.delta,
         event_type."id",
-        side.description
+        left(
+            side.description,
+            COALESCE(
+                (
+                    SELECT attribute.atttypmod - 4
+                    FROM pg_attribute AS attribute
+                    WHERE
+                        attribute.attrelid = '"UserPointEvent"'::regclass
+                        AND attribute.attname = 'description'
+                        AND attribute.atttypmod > 4
+                ),
+                1000
+            )
+        ),
+        $1
     FROM side
     INNER JOIN "PointEventTypeMaster" AS event_type ON event_type."name" = side.event_type
+    RETURNING "userId", "points", ctid
+),
+
+notifications AS (
+    -- In the order of the heists, so that the ids of each player's notifications have this order.
+    INSERT INTO "HeistNotification" (
+        "userId",
+        "type",
+        "ledgerId",
+        "otherUserId",
+        "points",
+        "after",
+        "protectionEndsAt",
+        "createdAt",
+        "emailState",
+        "emailAt",
+        "emailTrace"
+    )
+    SELECT
+        side.user_id,
+        side.notification_type,
+        side.heist_id,
+        side.other_user_id,
+        abs(side.delta),
+        side.points_after,
+        side.protection_ends_at,
+        $1,
+        CASE WHEN $14::timestamptz IS NOT NULL THEN 'QUEUED'::"HeistEmailState" END,
+        $14,
+        $15
+    FROM side
+    ORDER BY side.heist_id
+    RETURNING "userId", "type", "ledgerId", "otherUserId", "points", "after", ctid
 )
 
--- In the order of the heists, so that each player's notifications are numbered in it.
-INSERT INTO "HeistNotification" (
-    "userId",
-    "type",
-    "ledgerId",
-    "otherUserId",
-    "points",
-    "after",
-    "protectionEndsAt",
-    "createdAt",
-    "emailState",
-    "emailAt",
-    "emailTrace"
-)
 SELECT
-    side.user_id,
-    side.notification_type,
-    side.heist_id,
-    side.other_user_id,
-    abs(side.delta),
-    side.points_after,
-    side.protection_ends_at,
-    $1,
-    CASE WHEN $14::timestamptz IS NOT NULL THEN 'QUEUED'::"HeistEmailState" END,
-    $14,
-    $15
-FROM side
-ORDER BY side.heist_id
+    player.ids AS "player_ids!",
+    player.points AS "player_points!",
+    account.user_ids AS "account_user_ids!",
+    account.balances AS "account_balances!",
+    -- The rows below are returned only if their contents are those that were given.
+    ARRAY(
+        SELECT recorded.ctid::text
+        FROM recorded_heists AS recorded
+        INNER JOIN heist
+            ON
+                heist.id = recorded."id"
+                AND heist.attacker_id = recorded."attackerId"
+                AND heist.victim_id = recorded."victimId"
+                AND heist.points_stolen = recorded."pointsStolen"
+                AND heist.attacker_points_before = recorded."attackerPointsBefore"
+                AND heist.victim_points_before = recorded."victimPointsBefore"
+                AND heist.tokens_remaining = recorded."attackerTokensAfter"
+                AND heist.request_id = recorded."requestId"
+    ) AS "heists!",
+    ARRAY(
+        SELECT event.ctid::text
+        FROM point_events AS event
+        WHERE EXISTS (
+            SELECT 1
+            FROM side
+            WHERE side.user_id = event."userId" AND side.delta = event."points"
+        )
+    ) AS "point_events!",
+    ARRAY(
+        SELECT note.ctid::text
+        FROM notifications AS note
+        INNER JOIN side
+            ON
+                side.heist_id = note."ledgerId"
+                AND side.user_id = note."userId"
+                AND side.notification_type = note."type"
+                AND side.other_user_id = note."otherUserId"
+                AND abs(side.delta) = note."points"
+                AND side.points_after = note."after"
+    ) AS "notifications!",
+    (
+        SELECT count(*)
+        FROM "PointEventTypeMaster" AS event_type
+        WHERE event_type."name" = ANY(ARRAY['HEIST_GAIN', 'HEIST_LOSS'])
+    ) AS "event_types!",
+    -- A trigger can change rows after this statement has returned them.
+    EXISTS (
+        SELECT 1
+        FROM pg_trigger AS foreign_trigger
+        WHERE
+            foreign_trigger.tgrelid IN (
+                '"User"'::regclass,
+                '"UserPointEvent"'::regclass,
+                '"HeistToken"'::regclass,
+                '"Heist"'::regclass,
+                '"HeistNotification"'::regclass
+            )
+            AND NOT foreign_trigger.tgisinternal
+            AND foreign_trigger.tgenabled <> 'D'
+            AND foreign_trigger.tgname <> 'Heist_forget_attacker'
+    ) AS "has_foreign_triggers!"
+FROM (
+    SELECT
+        COALESCE(array_agg(moved_points."id"), '{}') AS ids,
+        COALESCE(array_agg(moved_points."monthlyPoints"), '{}') AS points
+    FROM moved_points
+) AS player
+CROSS JOIN (
+    SELECT
+        COALESCE(array_agg(spent_tokens."userId"), '{}') AS user_ids,
+        COALESCE(array_agg(spent_tokens."balance"), '{}') AS balances
+    FROM spent_tokens
+) AS account

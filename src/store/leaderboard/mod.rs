@@ -11,12 +11,8 @@ use crate::domain::{
     leaderboard::{PageEnd, Place, Standing, rank},
 };
 
-/// A page of the board, best first, `limit` players at the most, each with where the page
-/// would end after them.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
+/// A page of the board with up to `limit` players. Each player comes with the cursor of a page that
+/// would end there. `behind` is the cursor of the page before.
 pub async fn page(
     executor: impl PgExecutor<'_>,
     behind: Option<PageEnd>,

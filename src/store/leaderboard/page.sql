@@ -1,8 +1,8 @@
--- A page of the board, best first, of those who stand behind the player with $2 points and
--- the id $3. Among equals the higher id stands first: the index gives this order for free.
+-- A page of the board in its order, beginning after the player with $2 points and the id $3. Among
+-- players with equal points the higher id comes first, because the index has this order.
 SELECT
     player."id" AS "user_id!",
-    player."name" AS "name!",
+    left(COALESCE(player."name", 'Player ' || player."id"), 200) AS "name!",
     player."monthlyPoints" AS "monthly_points!",
     COALESCE(token."balance", 0) AS "token_balance!"
 FROM "User" AS player

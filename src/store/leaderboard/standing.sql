@@ -1,8 +1,8 @@
--- A player's standing, and how many have more points, counted up to $2: beyond, counting would
--- cost more the lower the player stands. From the top down, so that it is read from the index
--- whatever share of the table seems to have more points.
+-- A player's row of the board, and the number of players with more points, counted up to $2. The
+-- limit bounds the cost for players at the lower end. The count reads the index from the top, whatever
+-- share of the table the planner expects to have more points.
 SELECT
-    player."name" AS "name!",
+    left(COALESCE(player."name", 'Player ' || player."id"), 200) AS "name!",
     player."monthlyPoints" AS "monthly_points!",
     COALESCE(token."balance", 0) AS "token_balance!",
     (

@@ -4,3 +4,4 @@ WHERE
     note."userId" = $1
     AND NOT note."read"
     AND (note."id" = ANY($2) OR note."id" <= $3)
+RETURNING note."read" AS "read!"

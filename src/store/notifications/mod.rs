@@ -1,30 +1,26 @@
-//! What players were told.
+//! Notifications: reads them, and marks them as read.
 
 use sqlx::{PgConnection, PgExecutor, query_file, query_file_as, query_file_scalar};
 use time::OffsetDateTime;
 
-use super::{ObservedExt as _, StoreError};
+use super::{ObservedExt as _, StoreError, effects::Interference};
 use crate::domain::{
     ids::{HeistId, InvalidId, NotificationId, UserId},
     notification::{Details, Notification},
 };
 
-/// Which of a player's notifications are meant.
+/// Selects notifications by their position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Range {
-    /// The newest.
+    /// The newest ones.
     Newest,
-    /// The newest of those before this one.
+    /// The newest ones with a lower id.
     Before(NotificationId),
-    /// The oldest of those after this one; `None`: from the first.
+    /// The oldest ones with a higher id. `None` begins with the first notification.
     After(Option<NotificationId>),
 }
 
-/// A player's notifications within a range, newest first, `limit` at the most.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
+/// Up to `limit` of a player's notifications within a range, newest first.
 pub async fn page(
     executor: impl PgExecutor<'_>,
     user_id: UserId,
@@ -54,12 +50,8 @@ pub async fn page(
         .collect()
 }
 
-/// Of players whose newest notification is `known` (`None`: none of theirs is), those with a newer
-/// notification, and its id.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
+/// Players who have a newer notification than the `known` one, with the id of their newest
+/// notification. `None` in `known` means that no notification of the player is known.
 pub async fn newer(
     executor: impl PgExecutor<'_>,
     known: &[(UserId, Option<NotificationId>)],
@@ -77,11 +69,7 @@ pub async fn newer(
         .collect()
 }
 
-/// How many notifications a player has not read; `None` where there is no such player.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
+/// The number of a player's unread notifications. `None` if the player does not exist.
 pub async fn unread_count(
     executor: impl PgExecutor<'_>,
     user_id: UserId,
@@ -93,29 +81,34 @@ pub async fn unread_count(
     Ok(count)
 }
 
-/// Marks as read those with one of the `ids` and those up to and including `up_to`, and says
-/// how many were unread until now. Ids of other players' notifications are passed over.
+/// Marks a player's notifications as read: those with one of the `ids`, and those up to and
+/// including `up_to`. Returns the number of notifications that were unread. Ids of other players'
+/// notifications are ignored.
 ///
 /// # Errors
 ///
-/// Any [`StoreError`].
+/// [`StoreError::Interference`] if a notification is still unread afterwards.
 pub async fn mark_read(
     connection: &mut PgConnection,
     user_id: UserId,
     ids: &[NotificationId],
     up_to: Option<NotificationId>,
-) -> Result<u64, StoreError> {
+) -> Result<usize, StoreError> {
     let ids: Vec<i64> = ids.iter().map(|id| id.get()).collect();
-    let done = query_file!(
+    let marked = query_file_scalar!(
         "src/store/notifications/mark_read.sql",
         user_id.get(),
         &ids,
-        up_to.map_or(0, super::super::domain::ids::NotificationId::get),
+        up_to.map_or(0, NotificationId::get),
     )
-    .execute(connection)
+    .fetch_all(connection)
     .observed("notifications.mark_read")
     .await?;
-    Ok(done.rows_affected())
+    if marked.iter().any(|read| !read) {
+        let difference = format!("keeps notifications of player {user_id} unread");
+        return Err(Interference::new("HeistNotification", difference).into());
+    }
+    Ok(marked.len())
 }
 
 #[derive(Clone, Copy, Debug, sqlx::Type)]

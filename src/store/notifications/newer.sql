@@ -1,4 +1,4 @@
--- Of players whose newest notification is known, those who have a newer one, and it.
+-- For each player with the given newest known id: the id of the newest notification, if it is newer.
 SELECT
     known.user_id AS "user_id!",
     newest."id" AS "id!"

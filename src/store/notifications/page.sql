@@ -1,5 +1,5 @@
--- Up to $4 of a player's notifications, newest first: either the newest with an id below $3, or
--- where $5, the oldest with an id above it. Names are looked up as they are today.
+-- Up to $4 of a player's notifications, newest first: the oldest ones with an id above $3 if $5 is
+-- true, otherwise the newest ones with an id below $3. Names are the current ones.
 WITH note AS (
     (
         SELECT
@@ -50,7 +50,7 @@ SELECT
     note."read" AS "read!",
     note."ledgerId" AS "ledger_id!",
     note."otherUserId" AS "other_user_id!",
-    COALESCE(award."referredName", other."name") AS "other_name?",
+    left(COALESCE(award."referredName", other."name", 'Player ' || other."id"), 200) AS "other_name?",
     note."points" AS "points!",
     note."after" AS "after!",
     note."protectionEndsAt" AS "protection_ends_at?",

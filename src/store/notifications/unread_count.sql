@@ -1,4 +1,4 @@
--- No row where there is no such player.
+-- The result is empty if the player does not exist.
 SELECT (
     SELECT count(*)
     FROM "HeistNotification" AS note

@@ -3,7 +3,7 @@
 -- of other tables that refer to a player need not wait. What is read is what was last committed.
 SELECT
     "id" AS "id!",
-    "name" AS "name!",
+    left(COALESCE("name", 'Player ' || "id"), 200) AS "name!",
     "monthlyPoints" AS "monthly_points!"
 FROM "User"
 WHERE "id" = ANY($1)

@@ -1,4 +1,4 @@
-//! The application's players.
+//! Players: rows of the application's table `"User"`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,10 +19,6 @@ pub struct Locked {
 
 /// Locks the players whose rows are free, and never waits for the others. Players who do not exist
 /// are missing from the answer.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
 pub async fn lock(
     connection: &mut PgConnection,
     user_ids: &[UserId],
@@ -91,11 +87,7 @@ async fn existing(
     ids.into_iter().map(|id| Ok(UserId::new(id)?)).collect()
 }
 
-/// Whether there is such a player.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
+/// Whether the player exists.
 pub async fn exists(executor: impl PgExecutor<'_>, user_id: UserId) -> Result<bool, StoreError> {
     let exists = query_scalar!(
         r#"SELECT EXISTS (SELECT FROM "User" WHERE "id" = $1) AS "exists!""#,
@@ -107,12 +99,8 @@ pub async fn exists(executor: impl PgExecutor<'_>, user_id: UserId) -> Result<bo
     Ok(exists)
 }
 
-/// What the rules have to know of players, as of one moment, without locks. Of their robberies
-/// only the newest `robberies_to_know`.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
+/// Reads the facts about players that the rules use, in one statement and without locks. Reads only
+/// the newest `robberies_to_know` heists on each player.
 pub async fn snapshot(
     executor: impl PgExecutor<'_>,
     user_ids: &[UserId],
@@ -127,7 +115,7 @@ pub async fn snapshot(
     .fetch_all(executor)
     .observed("players.snapshot")
     .await?;
-    // There is always a row, if only to tell the time.
+    // The result always has a row, because it holds the time.
     let now = rows.first().ok_or(sqlx::Error::RowNotFound)?.now;
     let players = rows.into_iter().filter_map(|row| {
         let id = UserId::new(row.id?).ok()?;

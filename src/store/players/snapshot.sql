@@ -1,9 +1,10 @@
--- What the rules have to know of players, and the time; one row without a player where none
--- of them exists. Robberies are a range of their index, as in ../heists/load_facts.sql.
+-- The facts about players that the rules use, and the time. If none of the players exists, the
+-- result is one row without a player. The last heists on each player are read as an index range, as
+-- in ../heists/load_facts.sql.
 SELECT
     clock.now AS "now!",
     player."id" AS "id?",
-    player."name" AS "name?",
+    left(COALESCE(player."name", 'Player ' || player."id"), 200) AS "name?",
     player."monthlyPoints" AS "monthly_points?",
     COALESCE(token."balance", 0) AS "tokens!",
     token."lastSpentAt" AS "last_heist_at?",

@@ -1,4 +1,4 @@
--- A player who never had a token has no row, and an empty account.
+-- A player who never had a token has no row in "HeistToken". The account is then empty.
 SELECT
     player."id" AS "user_id!",
     COALESCE(token."balance", 0) AS "balance!",

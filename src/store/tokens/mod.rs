@@ -1,4 +1,4 @@
-//! Reading token accounts and their statements.
+//! Reads token accounts and their statements.
 
 use std::collections::HashMap;
 
@@ -12,11 +12,7 @@ use crate::domain::{
     tokens::{TokenAccount, TokenEvent, TokenSource},
 };
 
-/// The accounts of those of the players who exist.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
+/// The accounts of the players who exist.
 pub async fn accounts(
     executor: impl PgExecutor<'_>,
     user_ids: &[UserId],
@@ -39,12 +35,7 @@ pub async fn accounts(
     accounts.collect()
 }
 
-/// A player's statement, newest first, `limit` lines at the most, all of them older than the
-/// one with the ledger id `before`.
-///
-/// # Errors
-///
-/// Any [`StoreError`].
+/// Up to `limit` lines of a player's statement, newest first, all with a ledger id below `before`.
 pub async fn statement(
     executor: impl PgExecutor<'_>,
     user_id: UserId,

@@ -1,7 +1,7 @@
--- A page of a player's statement, newest first, of what has a ledger id below $2. Each of the
--- three kinds contributes at most a page from its own index, as a range of it: see
--- ../heists/load_facts.sql. Where heists of the player were archived, the statement begins
--- behind the newest of them, with the balance carried forward.
+-- A page of a player's statement, newest first, with ledger ids below $2. Each of the three kinds of
+-- events contributes at most one page, read as a range of its own index: see ../heists/load_facts.sql.
+-- If heists of the player were archived, the statement begins after the newest archived one, with a
+-- line that carries the balance forward.
 WITH carried_forward AS (
     SELECT
         total."lastSpendId" AS ledger_id,

@@ -10,10 +10,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::harness::{
-    World, connect,
-    process::{Heist, Serving},
-};
+use crate::harness::{World, connect, process::Heist};
 
 /// In a quiet test an answer takes some milliseconds.
 const WHILE_FLOODED: Duration = Duration::from_secs(20);
@@ -50,20 +47,12 @@ where
     }
     assert!(slowest < WHILE_FLOODED, "{slowest:?}");
     assert!(!floods.is_empty());
-    if let Some(memory) = memory_kib(&server).await {
+    if let Some(memory) = server.memory_kib().await {
         assert!(memory < MOST_MEMORY_KIB, "{memory} KiB");
     }
     floods.shutdown().await;
     drop((ada, there));
     assert_eq!(server.stopped_by("TERM").await.code, Some(0));
-}
-
-/// What the process has in memory, where the system tells.
-async fn memory_kib(server: &Serving) -> Option<u64> {
-    let status = tokio::fs::read_to_string(format!("/proc/{}/status", server.pid())).await;
-    let status = status.ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 #[test]
@@ -175,7 +164,10 @@ fn calls_without_a_request_body() {
                 };
                 client = ready;
                 let path = format!("http://{address}/heist.v1.TokenService/GetBalance");
-                let request = http::Request::post(path).body(()).expect("a request");
+                let request = http::Request::post(path)
+                    .header("content-type", "application/grpc")
+                    .body(())
+                    .expect("a request");
                 half.push(client.send_request(request, false));
             }
             std::future::pending::<()>().await;

@@ -8,7 +8,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use heist::{
-    auth::{self, ClientScopes, JwtOptions, KeyFile},
+    auth::{self, ClaimNames, ClientScopes, JwtOptions, KeyFile, KeySource},
     server::{Options, Server},
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -98,12 +98,13 @@ impl Issuer {
 }
 
 /// Options of a server with keys in a file.
-pub fn jwt(keys: KeyFile) -> auth::Options {
+pub fn jwt(keys: impl Into<KeySource>) -> auth::Options {
     auth::Options {
         jwt: Some(JwtOptions {
-            keys,
+            keys: keys.into(),
             issuer: ISSUER.to_owned(),
             audience: AUDIENCE.to_owned(),
+            claims: ClaimNames::default(),
             client_scopes: ClientScopes::default(),
         }),
         certificate_needed: false,

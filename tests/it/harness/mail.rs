@@ -8,8 +8,8 @@ use std::{
 };
 
 use heist::{
-    domain::mailing::Mailing,
-    mail::{self, Authorities, Presentation, Rate, Secret, SendGrid},
+    domain::mailing::{Mailing, Window},
+    mail::{self, Authorities, Presentation, Rate, Secret, SendGrid, TemplateOptions},
     server::{Options, Server},
     settings::{LiveSettings, Settings},
 };
@@ -24,6 +24,7 @@ use tokio::{
     time::sleep,
 };
 
+use time::{OffsetDateTime, Time};
 use tokio_rustls::TlsAcceptor;
 
 use super::{World, connect, pki::Identity, process::Heist, until};
@@ -171,6 +172,7 @@ impl Provider {
             provider: mail::Provider::SendGrid(sendgrid),
             rate: Rate::per_minute(100_000),
             presentation: presentation(),
+            templates: TemplateOptions::default(),
         }
     }
 }
@@ -181,6 +183,21 @@ pub fn presentation() -> Presentation {
         link_base: Some("https://app.example.com/play".parse().unwrap()),
         unsubscribe: None,
     }
+}
+
+/// A window that opened ten minutes ago.
+pub async fn open_window(world: &World) -> Mailing {
+    let now: OffsetDateTime = world.database_time().await;
+    let opens = now.time() - Duration::from_mins(10);
+    let closes = now.time() + Duration::from_mins(30);
+    Mailing::digest(Window::new(opens, closes).unwrap())
+}
+
+/// A window that opens in 12 hours.
+pub async fn closed_window(world: &World) -> Mailing {
+    let now: OffsetDateTime = world.database_time().await;
+    let opens: Time = now.time() + Duration::from_hours(12);
+    Mailing::digest(Window::new(opens, opens + Duration::from_hours(1)).unwrap())
 }
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<Mutex<State>>) {
@@ -449,7 +466,7 @@ impl World {
     /// How long the provider pauses, in seconds.
     pub async fn pause_s(&self, provider: &str) -> i64 {
         sqlx::query_scalar(
-            r#"SELECT COALESCE(EXTRACT(EPOCH FROM "pausedUntil" - now())::bigint, 0)
+            r#"SELECT GREATEST(EXTRACT(EPOCH FROM "pausedUntil" - now())::bigint, 0)
             FROM "HeistEmailProvider" WHERE "name" = $1"#,
         )
         .bind(provider)

@@ -1,14 +1,15 @@
 //! Certificates, and clients that speak TLS.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    ClientConfig, DEFAULT_VERSIONS, RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
+use time::OffsetDateTime;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::{
@@ -45,6 +46,15 @@ impl Authority {
 
     /// For these DNS names, or URIs where they look like such.
     pub fn issue(&self, names: &[&str]) -> Identity {
+        self.issue_until(names, None)
+    }
+
+    /// A certificate that expires after this time.
+    pub fn issue_for(&self, names: &[&str], time: Duration) -> Identity {
+        self.issue_until(names, Some(OffsetDateTime::now_utc() + time))
+    }
+
+    fn issue_until(&self, names: &[&str], end: Option<OffsetDateTime>) -> Identity {
         let (uris, dns): (Vec<&str>, Vec<&str>) =
             names.iter().partition(|name| name.contains("://"));
         let dns: Vec<String> = dns.into_iter().map(str::to_owned).collect();
@@ -52,6 +62,9 @@ impl Authority {
         for uri in uris {
             let uri = uri.try_into().unwrap();
             params.subject_alt_names.push(SanType::URI(uri));
+        }
+        if let Some(end) = end {
+            params.not_after = end;
         }
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -63,11 +76,28 @@ impl Authority {
 
     /// How a client trusts this authority, with a certificate or without.
     pub fn client(&self, identity: Option<&Identity>) -> Client {
+        self.client_of(identity, DEFAULT_VERSIONS)
+    }
+
+    /// A client that speaks this version of TLS.
+    pub fn client_with(
+        &self,
+        identity: Option<&Identity>,
+        version: &'static SupportedProtocolVersion,
+    ) -> Client {
+        self.client_of(identity, &[version])
+    }
+
+    fn client_of(
+        &self,
+        identity: Option<&Identity>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Client {
         let mut roots = RootCertStore::empty();
         let root = CertificateDer::from_pem_slice(self.root.as_bytes()).unwrap();
         roots.add(root).unwrap();
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots);
         let mut config = match identity {

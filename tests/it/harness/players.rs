@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use heist::pb;
+use heist::pb::{self, EmailPreference};
 use sqlx::{FromRow, PgPool};
 use time::OffsetDateTime;
 use tonic::{Response, Status};
@@ -133,6 +133,34 @@ impl World {
     ) -> impl Future<Output = Answer<pb::MarkNotificationsReadResponse>> + Send + use<> {
         let mut client = self.notifications.clone();
         async move { (client.mark_notifications_read(request).await).map(Response::into_inner) }
+    }
+
+    pub fn get_preferences(
+        &self,
+        user_id: i32,
+    ) -> impl Future<Output = Answer<EmailPreference>> + Send + use<> {
+        let mut client = self.notifications.clone();
+        async move {
+            let request = pb::GetPreferencesRequest { user_id };
+            Ok(client.get_preferences(request).await?.into_inner().email())
+        }
+    }
+
+    pub fn update_preferences(
+        &self,
+        user_id: i32,
+        email: EmailPreference,
+    ) -> impl Future<Output = Answer<EmailPreference>> + Send + use<> {
+        let mut client = self.notifications.clone();
+        async move {
+            let email = email.into();
+            let request = pb::UpdatePreferencesRequest { user_id, email };
+            Ok(client
+                .update_preferences(request)
+                .await?
+                .into_inner()
+                .email())
+        }
     }
 
     /// Moves every heist so far to so long ago, as the protection of victims counts it.

@@ -151,6 +151,14 @@ impl Running {
         self.child.id().expect("it still runs")
     }
 
+    /// The memory of the process in KiB; `None` on a system without `/proc`.
+    pub async fn memory_kib(&self) -> Option<u64> {
+        let status = tokio::fs::read_to_string(format!("/proc/{}/status", self.pid())).await;
+        let status = status.ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
+
     pub async fn signal(&self, signal: &str) {
         let pid = self.pid().to_string();
         let sent = Command::new("sh")

@@ -55,7 +55,7 @@ fn list_shows_parked_emails_without_addresses() {
             ] {
                 let words: Vec<&str> = line.split_whitespace().collect();
                 assert_eq!(words[..4], [mail, tells, "failed", "1"], "{list}");
-                assert_eq!(words[5..], ["HTTP", "400"], "{list}");
+                assert_eq!(words[5..], ["default", "HTTP", "400"], "{list}");
             }
             assert!(!list.contains('@'), "{list}");
             let one = succeeds(world, &["list", "--player", ada.split('/').next().unwrap()]).await;
@@ -214,10 +214,6 @@ fn contradicting_settings_stop_the_start_with_one_line() {
                 "needs SENDGRID_API_KEY",
             ),
             (
-                &[from, key, ("HEIST_EMAIL_DIGEST_WINDOW", "18:00-20:00")],
-                "needs HEIST_EMAIL_MODE=digest",
-            ),
-            (
                 &[from, key, ("HEIST_EMAIL_UNSUBSCRIBE_KEY", "hunter2")],
                 "needs HEIST_EMAIL_UNSUBSCRIBE_URL",
             ),
@@ -230,7 +226,11 @@ fn contradicting_settings_stop_the_start_with_one_line() {
                 "HEIST_EMAIL_CA_FILE=Cargo.toml: expected certificates in PEM",
             ),
             (
-                &[from, key, unsubscribe("https://a.example/{signature}")],
+                &[
+                    from,
+                    key,
+                    unsubscribe("https://a.example/{user_id}/{signature}"),
+                ],
                 "needs HEIST_EMAIL_UNSUBSCRIBE_KEY",
             ),
         ] {

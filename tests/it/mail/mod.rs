@@ -1,6 +1,10 @@
-//! E-mail to players: delivery, providers that fail, and `heist emails`.
+//! E-mail to players: delivery, answers of providers, preferences, and `heist emails`.
 
+mod answers;
 mod command;
 mod emails;
 mod faults;
+mod preferences;
+mod queue;
 mod smtp;
+mod templates;

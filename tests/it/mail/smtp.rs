@@ -10,7 +10,7 @@ use std::{
 
 use heist::{
     domain::mailing::Mailing,
-    mail::{self, Authorities, Rate, Secret, Smtp, SmtpServer, Unsubscribe},
+    mail::{self, Authorities, Rate, Secret, Smtp, SmtpServer, TemplateOptions, Unsubscribe},
 };
 use mailin::{
     Action, AuthMechanism, Handler, Response, Session, SessionBuilder,
@@ -181,6 +181,7 @@ fn options(url: &str) -> mail::Options {
         }),
         rate: Rate::per_minute(100_000),
         presentation: presentation(),
+        templates: TemplateOptions::default(),
     }
 }
 

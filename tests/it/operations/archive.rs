@@ -428,7 +428,7 @@ fn a_second_run_is_refused() {
         assert_eq!(second.code, Some(1));
         assert_eq!(
             second.complaint(),
-            "cannot archive: another run is at work on this database"
+            "cannot archive: another run works on this database"
         );
         deletion.rollback().await;
         let ended = first.ended().await;

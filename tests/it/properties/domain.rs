@@ -306,6 +306,11 @@ proptest! {
             (Some(robber), _) if in_cooldown(robber) => "cooldown",
             (_, Some(robbed)) if robbed.points < rules.min_target_points || at_stake(robbed) < 1 => "points",
             (_, Some(robbed)) if recent(robbed) => "protected",
+            (Some(robber), Some(robbed))
+                if !(0..=i64::from(i32::MAX)).contains(&(i64::from(robber.points) + at_stake(robbed))) =>
+            {
+                "limit"
+            }
             _ => "allowed",
         };
         let told = match judgement {
@@ -328,6 +333,11 @@ proptest! {
             Err(Refusal::TargetProtected { ends_at }) => {
                 prop_assert!(ends_at > NOW);
                 "protected"
+            }
+            Err(Refusal::PointsLimitReached { points, points_at_stake }) => {
+                prop_assert_eq!(points, robber.unwrap().points);
+                prop_assert_eq!(i64::from(points_at_stake), at_stake(robbed.unwrap()));
+                "limit"
             }
         };
         prop_assert_eq!(told, expected);
@@ -573,13 +583,12 @@ proptest! {
                 if let Refusal::TargetProtected { ends_at } = refusal {
                     prop_assert_eq!(assessed.protection_ends_at, Some(ends_at));
                 }
+                if let Refusal::PointsLimitReached { points, points_at_stake } = refusal {
+                    prop_assert_eq!(points, facts.players[&attacker].points);
+                    let after = i64::from(points) + i64::from(points_at_stake);
+                    prop_assert!(!(0..=i64::from(i32::MAX)).contains(&after));
+                }
                 prop_assert_eq!(assessed.verdict, Err(refusal));
-            }
-            HeistOutcome::PointsOutOfRange => {
-                // Allowed by the rules; only the attacker's column cannot hold it.
-                let points = facts.players[&attacker].points;
-                let after = i64::from(points) + i64::from(assessed.verdict.unwrap());
-                prop_assert!(!(0..=i64::from(i32::MAX)).contains(&after));
             }
             other => prop_assert!(false, "{other:?}"),
         }

@@ -187,6 +187,11 @@ fn good_request(rpc: &str, (ada, ben): (&Player, &Player)) -> Vec<u8> {
             up_to_id: 0,
         }
         .encode_to_vec(),
+        "UpdatePreferences" => pb::UpdatePreferencesRequest {
+            user_id: ada.id,
+            email: pb::EmailPreference::Digest.into(),
+        }
+        .encode_to_vec(),
         // A player, and nothing else that is needed.
         _ => pb::GetBalanceRequest { user_id: ada.id }.encode_to_vec(),
     }

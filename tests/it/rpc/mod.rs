@@ -6,6 +6,7 @@ mod feature_switch;
 pub mod health_and_reflection;
 mod heists;
 mod impatient_callers;
+mod not_grpc;
 mod notifications;
 mod rate_limits;
 pub mod tokens;

@@ -7,9 +7,10 @@ use tonic::Code;
 
 use crate::harness::{
     PATIENCE, Refusal, Setup, World, all_at_once, connect, contract,
+    identity::{Issuer, call_as},
     process::Heist,
     until,
-    wire::{self, methods_of_the_contract},
+    wire::{self, Method, methods_of_the_contract},
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -119,6 +120,44 @@ fn every_call_that_names_a_player_counts_for_them() {
         }
         for_unknown.sort();
         assert_eq!(for_unknown, ["BatchGetBalances", "GetHeist", "WatchPoints"]);
+    });
+}
+
+#[test]
+fn every_call_of_a_player_counts_for_them_whatever_it_names() {
+    let issuer = Issuer::new();
+    World::setup().rates(once_a_minute()).run(async |world| {
+        let (server, channel) = world.guarded(issuer.options()).await;
+        for (id, path) in [
+            "GetHeist",
+            "GetLeaderboard",
+            "GetBalance",
+            "BatchGetBalances",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let token = issuer.player(i32::try_from(id).unwrap() + 1);
+            let service = if path.contains("Balance") {
+                "TokenService"
+            } else {
+                "HeistService"
+            };
+            let method = Method::named(&format!("/heist.v1.{service}/{path}"));
+            // The request names no player, and some are malformed.
+            let ask = || call_as(&channel, Some(&token), &method, Vec::new());
+            let _ = ask().await;
+            is_rate_limited(ask().await.unwrap_err());
+        }
+        // A service that names no player is not limited.
+        let token = issuer.service("heist.read");
+        let method = Method::named("/heist.v1.HeistService/GetLeaderboard");
+        for _ in 0..3 {
+            call_as(&channel, Some(&token), &method, Vec::new())
+                .await
+                .unwrap();
+        }
+        server.stop(PATIENCE).await;
     });
 }
 

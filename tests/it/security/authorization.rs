@@ -122,6 +122,22 @@ fn table(heist_id: i64) -> Vec<Row> {
             Themselves,
         ),
         row(
+            "GetPreferences",
+            "notification.read",
+            about(ADA),
+            Themselves,
+        ),
+        row(
+            "UpdatePreferences",
+            "notification.write",
+            pb::UpdatePreferencesRequest {
+                user_id: ADA,
+                email: pb::EmailPreference::Never.into(),
+            }
+            .encode_to_vec(),
+            Themselves,
+        ),
+        row(
             "StreamNotifications",
             "notification.read",
             about(ADA),

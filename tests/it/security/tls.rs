@@ -1,12 +1,17 @@
 //! TLS with real clients: server certificates, client certificates, and their replacement.
 
+use std::time::Duration;
+
 use heist::{
     auth::{self, ClientScopes},
     pb,
     server::{Options, Server, TlsOptions},
 };
 use prost::Message as _;
-use rustls::ProtocolVersion;
+use rustls::{
+    ProtocolVersion,
+    version::{TLS12, TLS13},
+};
 use tokio::{io::AsyncReadExt as _, net::TcpStream};
 use tonic::{
     Code::{PermissionDenied, Unauthenticated},
@@ -17,7 +22,7 @@ use tonic::{
 use crate::harness::{
     PATIENCE, Refusal, World, connect,
     identity::{Folder, Issuer, call_as},
-    pki::{Authority, SERVER_NAME},
+    pki::{Authority, Client, SERVER_NAME},
     process::Heist,
     until,
     wire::Method,
@@ -255,6 +260,42 @@ fn a_client_authority_alone_asks_for_its_certificates() {
             .unwrap();
         let refused = read_board(&without_certificate, None).await.unwrap_err();
         Refusal::from(refused).is(Unauthenticated, "UNAUTHENTICATED");
+        server.stop(PATIENCE).await;
+    });
+}
+
+#[test]
+fn an_expired_client_certificate_ends_its_connections_and_is_not_resumed() {
+    World::run(async |world| {
+        let (authority, folder) = (Authority::new(), Folder::new());
+        let auth = auth::Options {
+            jwt: None,
+            certificate_needed: true,
+        };
+        let server = world
+            .with_tls(with_client_ca(&authority, &folder), auth)
+            .await;
+        for version in [&TLS12, &TLS13] {
+            let identity = authority.issue_for(&["any.internal"], Duration::from_secs(3));
+            let client = authority.client_with(Some(&identity), version);
+            // Both use one cache of sessions.
+            let again = Client(client.0.clone());
+            let channel = client.connect(server.address()).await.unwrap();
+            read_board(&channel, None).await.unwrap();
+            until(
+                "the connection ends, and no session is resumed",
+                async || {
+                    let again = Client(again.0.clone()).connect(server.address()).await;
+                    let resumed = match again {
+                        Ok(channel) => read_board(&channel, None).await.is_ok(),
+                        Err(_) => false,
+                    };
+                    let stands = read_board(&channel, None).await.is_ok();
+                    (!resumed && !stands).then_some(())
+                },
+            )
+            .await;
+        }
         server.stop(PATIENCE).await;
     });
 }

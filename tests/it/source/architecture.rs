@@ -28,6 +28,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "settings",
             "store",
             "telemetry",
+            "watched",
         ],
     ),
     (
@@ -42,6 +43,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "settings",
             "store",
             "telemetry",
+            "watched",
         ],
     ),
     ("demo", &["domain", "engine", "fault", "store"]),
@@ -49,7 +51,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("engine", &["domain", "fault", "store", "telemetry"]),
     ("events", &["domain", "store"]),
     ("fault", &["store", "telemetry"]),
-    ("mail", &["domain", "store", "telemetry"]),
+    ("mail", &["domain", "store", "telemetry", "watched"]),
     (
         "rpc",
         &[

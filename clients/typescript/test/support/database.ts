@@ -32,7 +32,7 @@ export class TestDatabase {
 
     const database = new this(url.href);
     cleanup.add(() => database.pool.end());
-    await database.pool.query(readFileSync(new URL("src/embedded/application.sql", repository), "utf8"));
+    await database.pool.query(readFileSync(new URL("src/demo/application.sql", repository), "utf8"));
     await runHeist(["migrate", "up"], { DATABASE_URL: url.href });
     return database;
   }

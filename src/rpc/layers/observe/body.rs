@@ -25,7 +25,7 @@ impl ObservedBody {
         }
     }
 
-    pub(super) fn unobserved(body: Body) -> Self {
+    pub(in crate::rpc::layers) fn unobserved(body: Body) -> Self {
         Self { body, call: None }
     }
 }

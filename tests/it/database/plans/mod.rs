@@ -97,6 +97,12 @@ fn parameters(statement: &str) -> Vec<String> {
             .iter()
             .map(|count| save_adjustments(*count))
             .collect(),
+        "effects/reread.sql" => (batches.iter())
+            .map(|count| {
+                let (players, rows) = (players(*count), row_positions(*count));
+                format!("{players}, {players}, {rows}, {rows}, {rows}, {rows}, {rows}")
+            })
+            .collect(),
         "tokens/statement.sql" => positions.map(|id| format!("42, {id}, 101, 1")).to_vec(),
         "leaderboard/page.sql" => ["2147483647, 2147483647", "4990, 50", "2500, 50", "3, 50"]
             .iter()
@@ -111,12 +117,17 @@ fn parameters(statement: &str) -> Vec<String> {
         }
         "emails/turn.sql" => vec!["'sendgrid'".to_owned()],
         "emails/claim.sql" => [
-            "1, false, 60, 86400",
-            "8, false, 60, 86400",
-            "8, true, 60, 90000",
+            "1, 60, false, false, now(), now(), 86400, 93600",
+            "8, 60, false, true, now(), now(), 86400, 93600",
+            "8, 60, true, true, now(), now(), 86400, 93600",
         ]
         .map(str::to_owned)
         .to_vec(),
+        "emails/due.sql" => vec!["200".to_owned()],
+        "emails/reschedule.sql" => vec!["100".to_owned()],
+        "emails/set_aside.sql" => [1, 200].map(set_emails_aside).to_vec(),
+        "preferences/find.sql" => vec!["42".to_owned()],
+        "preferences/save.sql" => vec!["42, 'DIGEST'".to_owned()],
         "emails/settle.sql" => (batches.iter())
             .map(|count| settle_emails(*count))
             .collect(),
@@ -139,6 +150,12 @@ fn array(elements: impl Iterator<Item = i32>, kind: &str) -> String {
 /// So many players from all over the table.
 fn players(count: i32) -> String {
     array((0..count).map(|it| 1 + it * 7919 % 100_000), "integer")
+}
+
+/// The `ctid`s of so many rows.
+fn row_positions(count: i32) -> String {
+    let positions: Vec<String> = (0..count).map(|it| format!("\"({it},1)\"")).collect();
+    format!("'{{{}}}'::text[]", positions.join(","))
 }
 
 fn uuids(count: i32) -> String {
@@ -183,6 +200,17 @@ fn save_awards(count: i32) -> String {
     let ids = array((0..count).map(|it| 2_000_000 + it), "bigint");
     let (players, texts) = (players(count), texts(count));
     format!("now(), {ids}, {players}, {players}, {texts}, {players}, 1, now(), NULL")
+}
+
+fn set_emails_aside(count: i32) -> String {
+    let ids = array((0..count).map(|it| 1_600_042 + it * 100_000), "bigint");
+    let (players, texts) = (players(count), texts(count));
+    let all = |value| vec![value; usize::try_from(count).unwrap()].join(",");
+    let (times, states) = (all("2026-11-23"), all("QUEUED"));
+    format!(
+        "{players}, {ids}, '{{{times}}}'::timestamptz[], '{{{states}}}'::text[], \
+         '{{{times}}}'::timestamptz[], {texts}, 93600"
+    )
 }
 
 fn settle_emails(count: i32) -> String {

@@ -1,0 +1,489 @@
+//! Accepts connections, limits their number and their time, and keeps places for probes.
+//!
+//! HTTP/2 and tonic have no such limits: tonic waits without end for the first bytes of a
+//! connection, and accepts any number of connections. At its maximum age it asks a connection to
+//! close and does not enforce it.
+//!
+//! A connection counts as a stranger's until one of its calls has been authenticated. When there is
+//! no place for a new connection, it takes the place of the oldest stranger's, so that strangers
+//! cannot keep probes and callers out.
+
+use std::{
+    io,
+    net::IpAddr,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Instant, Sleep, sleep},
+};
+use tokio_stream::Stream;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
+
+use crate::rpc::{ConnectionUsage, TrafficLimits};
+
+/// The length of the HTTP/2 connection preface (RFC 9113).
+const PREFACE_BYTES: usize = 24;
+/// The time in which the preface must arrive.
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time in which a call on the connection must have been authenticated.
+const STRANGER_TIMEOUT: Duration = Duration::from_mins(1);
+/// Connections beyond the limit that are accepted for probes while all others are authenticated.
+/// Calls of the contract are refused on them.
+const PROBE_CONNECTIONS: usize = 16;
+/// The pause after a failed accept. The process or the machine may be out of file descriptors, and
+/// the next attempt would fail at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The accepted connections.
+pub(super) struct Connections {
+    listener: TcpIncoming,
+    open: Arc<Mutex<Open>>,
+    limits: TrafficLimits,
+    close_all: CancellationToken,
+    /// Whether the last connection was refused. One line is logged for each run of refusals.
+    refusing: bool,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+/// The open connections, oldest first.
+#[derive(Default)]
+struct Open {
+    next: u64,
+    all: Vec<Entry>,
+}
+
+struct Entry {
+    number: u64,
+    address: Option<IpAddr>,
+    usage: Arc<ConnectionUsage>,
+}
+
+/// The place of a connection, which is free when it is dropped.
+struct Place {
+    number: u64,
+    open: Arc<Mutex<Open>>,
+}
+
+impl Connections {
+    /// Accepts from `listener` until it ends. Cancelling `close_all` closes every connection at
+    /// once.
+    pub(super) fn new(
+        listener: TcpIncoming,
+        limits: TrafficLimits,
+        close_all: CancellationToken,
+    ) -> Self {
+        Self {
+            listener,
+            open: Arc::default(),
+            limits,
+            close_all,
+            refusing: false,
+            pause: None,
+        }
+    }
+
+    /// The connection with its limits; `None` if there is no place, so that it is closed.
+    fn limit(&mut self, io: TcpStream) -> Option<LimitedConnection> {
+        let address = io.peer_addr().ok().map(|address| address.ip());
+        let closed = self.close_all.child_token();
+        let place = lock(&self.open).take(address, &self.limits, &closed);
+        if place.is_none() && !self.refusing {
+            tracing::warn!("refusing connections: HEIST_CONNECTION_LIMIT callers are connected");
+        }
+        self.refusing = place.is_none();
+        let (number, usage) = place?;
+        Some(LimitedConnection {
+            io,
+            usage,
+            _place: Place {
+                number,
+                open: Arc::clone(&self.open),
+            },
+            accepted: Instant::now(),
+            // Streams that open just before a connection is asked to close may last as long again.
+            lifetime: self.limits.connection_age.map(|age| age * 2),
+            preface_left: PREFACE_BYTES,
+            stage: Stage::Preface,
+            timer: Some(Box::pin(sleep(PREFACE_TIMEOUT))),
+            closed: Box::pin(closed.cancelled_owned()),
+        })
+    }
+}
+
+impl Open {
+    fn take(
+        &mut self,
+        address: Option<IpAddr>,
+        limits: &TrafficLimits,
+        closed: &CancellationToken,
+    ) -> Option<(u64, Arc<ConnectionUsage>)> {
+        let strangers = |entry: &&Entry| !entry.usage.is_authenticated();
+        let from_there = |entry: &&Entry| entry.address == address;
+        let mut others = self.all.iter().filter(strangers).filter(from_there);
+        let oldest = others.next().map(|entry| entry.number);
+        if oldest.is_some() && others.count() + 1 >= limits.address_connections {
+            self.close(oldest);
+        }
+        if self.all.len() >= limits.connections {
+            let oldest = self.all.iter().find(strangers);
+            self.close(oldest.map(|entry| entry.number));
+        }
+        let is_full = self.all.len() >= limits.connections;
+        if is_full && self.all.len() >= limits.connections + PROBE_CONNECTIONS {
+            return None;
+        }
+        let usage = Arc::new(ConnectionUsage::new(is_full, closed.clone()));
+        let number = self.next;
+        self.next += 1;
+        self.all.push(Entry {
+            number,
+            address,
+            usage: Arc::clone(&usage),
+        });
+        Some((number, usage))
+    }
+
+    /// Closes a connection, whose place is free at once.
+    fn close(&mut self, number: Option<u64>) {
+        if let Some(entry) = number.and_then(|number| self.remove(number)) {
+            entry.usage.close();
+        }
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Entry> {
+        let place = (self.all.binary_search_by_key(&number, |entry| entry.number)).ok()?;
+        Some(self.all.remove(place))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.open).remove(self.number);
+    }
+}
+
+fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Stream for Connections {
+    type Item = io::Result<LimitedConnection>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(context));
+                self.pause = None;
+            }
+            match ready!(Pin::new(&mut self.listener).poll_next(context)) {
+                Some(Ok(io)) => {
+                    if let Some(connection) = self.limit(io) {
+                        return Poll::Ready(Some(Ok(connection)));
+                    }
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
+                }
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+/// A connection that is closed when its time is over.
+pub(super) struct LimitedConnection {
+    io: TcpStream,
+    usage: Arc<ConnectionUsage>,
+    _place: Place,
+    accepted: Instant,
+    /// The longest time for which the connection is open; `None`: no limit.
+    lifetime: Option<Duration>,
+    preface_left: usize,
+    stage: Stage,
+    /// Ends the stage.
+    timer: Option<Pin<Box<Sleep>>>,
+    closed: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+/// What a connection must do next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Send the preface.
+    Preface,
+    /// Make an authenticated call.
+    Stranger,
+    /// Close at the end of its lifetime.
+    Caller,
+}
+
+impl LimitedConnection {
+    pub(super) fn usage(&self) -> &Arc<ConnectionUsage> {
+        &self.usage
+    }
+
+    /// Limits the lifetime to this time from now.
+    pub(super) fn close_after(&mut self, time: Duration) {
+        let lifetime = self.accepted.elapsed() + time;
+        self.lifetime = Some(self.lifetime.map_or(lifetime, |other| other.min(lifetime)));
+    }
+
+    fn note_read(&mut self, bytes: usize) {
+        self.preface_left = self.preface_left.saturating_sub(bytes);
+        if self.stage == Stage::Preface && self.preface_left == 0 {
+            self.enter(Stage::Stranger);
+        }
+    }
+
+    fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        let limit = match stage {
+            Stage::Preface => Some(PREFACE_TIMEOUT),
+            Stage::Stranger => {
+                Some((self.lifetime).map_or(STRANGER_TIMEOUT, |it| it.min(STRANGER_TIMEOUT)))
+            }
+            Stage::Caller => self.lifetime,
+        };
+        let left = limit.map(|limit| limit.saturating_sub(self.accepted.elapsed()));
+        self.timer = left.map(|left| Box::pin(sleep(left)));
+    }
+
+    fn must_close(&mut self, context: &mut Context<'_>) -> bool {
+        if self.closed.as_mut().poll(context).is_ready() {
+            return true;
+        }
+        while let Some(timer) = &mut self.timer {
+            if timer.as_mut().poll(context).is_pending() {
+                return false;
+            }
+            let is_over = (self.lifetime).is_some_and(|limit| self.accepted.elapsed() >= limit);
+            if is_over || self.stage != Stage::Stranger || !self.usage.is_authenticated() {
+                return true;
+            }
+            self.enter(Stage::Caller);
+        }
+        false
+    }
+}
+
+impl AsyncRead for LimitedConnection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        if Pin::new(&mut self.io)
+            .poll_read(context, buffer)?
+            .is_ready()
+        {
+            self.note_read(buffer.filled().len() - before);
+            return Poll::Ready(Ok(()));
+        }
+        // HTTP/2 reads all the time, so the timer is polled here.
+        if self.must_close(context) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for LimitedConnection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}
+
+impl Connected for LimitedConnection {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        self.io.connect_info()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio_stream::StreamExt as _;
+
+    use super::*;
+
+    const AGE: Duration = Duration::from_hours(1);
+
+    fn limits(connections: usize) -> TrafficLimits {
+        TrafficLimits {
+            connections,
+            connection_age: Some(AGE),
+            ..TrafficLimits::default()
+        }
+    }
+
+    /// Both ends of a connection, with the token that closes it.
+    async fn connection() -> (LimitedConnection, TcpStream, CancellationToken) {
+        let listener = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let close_all = CancellationToken::new();
+        let mut incoming = Connections::new(listener, limits(1), close_all.clone());
+        let caller = TcpStream::connect(address).await.unwrap();
+        (incoming.next().await.unwrap().unwrap(), caller, close_all)
+    }
+
+    /// Reads until the connection ends, and returns its time and the number of bytes.
+    async fn end_of(mut connection: LimitedConnection) -> (Duration, usize) {
+        let begun = connection.accepted;
+        let mut read = Vec::new();
+        let error = connection.read_to_end(&mut read).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        (begun.elapsed(), read.len())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_preface_is_closed() {
+        for bytes in [0, 1, PREFACE_BYTES - 1] {
+            let (connection, mut caller, _close_all) = connection().await;
+            caller.write_all(&vec![b'x'; bytes]).await.unwrap();
+            assert_eq!(end_of(connection).await.1, bytes);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_an_authenticated_call_is_closed_after_a_minute() {
+        let (connection, mut caller, _close_all) = connection().await;
+        caller.write_all(&[b'x'; PREFACE_BYTES]).await.unwrap();
+        let (open, _) = end_of(connection).await;
+        assert!(
+            open >= STRANGER_TIMEOUT && open < STRANGER_TIMEOUT * 2,
+            "{open:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_of_a_caller_is_open_for_twice_the_age() {
+        let (mut connection, mut caller, _close_all) = connection().await;
+        connection.usage = authenticated();
+        caller.write_all(&[b'x'; PREFACE_BYTES]).await.unwrap();
+        let (open, read) = end_of(connection).await;
+        assert_eq!(read, PREFACE_BYTES);
+        assert!(
+            open >= AGE * 2 && open < AGE * 2 + PREFACE_TIMEOUT,
+            "{open:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_ends_with_its_certificate() {
+        let (mut connection, mut caller, _close_all) = connection().await;
+        connection.usage = authenticated();
+        connection.close_after(AGE / 2);
+        caller.write_all(&[b'x'; PREFACE_BYTES]).await.unwrap();
+        let (open, _) = end_of(connection).await;
+        assert!(
+            open >= AGE / 2 && open < AGE / 2 + PREFACE_TIMEOUT,
+            "{open:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn all_connections_close_at_once() {
+        let (connection, _caller, close_all) = connection().await;
+        close_all.cancel();
+        assert!(end_of(connection).await.0 < PREFACE_TIMEOUT);
+    }
+
+    fn authenticated() -> Arc<ConnectionUsage> {
+        let usage = ConnectionUsage::new(false, CancellationToken::new());
+        usage.set_authenticated();
+        Arc::new(usage)
+    }
+
+    fn address(last: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([10, 0, 0, last]))
+    }
+
+    /// Takes a place and returns the connection, with the token of its end.
+    fn take(
+        open: &mut Open,
+        from: u8,
+        limits: &TrafficLimits,
+    ) -> Option<(Arc<ConnectionUsage>, CancellationToken)> {
+        let closed = CancellationToken::new();
+        let (_, usage) = open.take(address(from), limits, &closed)?;
+        Some((usage, closed))
+    }
+
+    #[test]
+    fn a_new_connection_takes_the_place_of_the_oldest_strangers() {
+        let mut open = Open::default();
+        let (caller, of_caller) = take(&mut open, 1, &limits(3)).unwrap();
+        caller.set_authenticated();
+        let (_, first) = take(&mut open, 2, &limits(3)).unwrap();
+        let (_, second) = take(&mut open, 3, &limits(3)).unwrap();
+        let (newest, _) = take(&mut open, 4, &limits(3)).unwrap();
+        assert!(first.is_cancelled() && !second.is_cancelled() && !of_caller.is_cancelled());
+        assert!(!newest.is_for_probes_only());
+    }
+
+    #[test]
+    fn probes_have_places_beside_callers_that_take_all_others() {
+        let mut open = Open::default();
+        for _ in 0..3 {
+            take(&mut open, 1, &limits(3))
+                .unwrap()
+                .0
+                .set_authenticated();
+        }
+        for _ in 0..100 {
+            let (probe, _) = take(&mut open, 2, &limits(3)).unwrap();
+            assert!(probe.is_for_probes_only());
+        }
+        assert!(open.all.len() <= 3 + PROBE_CONNECTIONS);
+    }
+
+    #[test]
+    fn strangers_of_one_address_have_so_many_places() {
+        let limits = TrafficLimits {
+            address_connections: 2,
+            ..limits(100)
+        };
+        let mut open = Open::default();
+        let (_, elsewhere) = take(&mut open, 1, &limits).unwrap();
+        let closed: Vec<CancellationToken> = (0..5)
+            .map(|_| take(&mut open, 2, &limits).unwrap().1)
+            .collect();
+        let closed: Vec<bool> = closed.iter().map(CancellationToken::is_cancelled).collect();
+        assert_eq!(closed, [true, true, true, false, false]);
+        assert!(!elsewhere.is_cancelled());
+    }
+}

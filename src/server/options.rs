@@ -1,0 +1,68 @@
+//! What a server needs to run, and why it could not.
+
+use std::net::SocketAddr;
+
+use super::tls::TlsOptions;
+use crate::{
+    auth,
+    engine::Limits,
+    mail,
+    rpc::TrafficLimits,
+    settings::LiveSettings,
+    store::{StoreError, pool::DatabaseUrl, schema::SchemaError, signals::ListenOptions},
+    watched::WatchedError,
+};
+
+/// What a server needs to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub database: DatabaseUrl,
+    /// The same database without a pooler in between, for `LISTEN`; `None`: there is no pooler.
+    pub direct_database: Option<DatabaseUrl>,
+    /// A replica for reads; `None`: reads go to the primary.
+    pub read_database: Option<DatabaseUrl>,
+    /// The limit of connections to each of the databases.
+    pub max_connections: u32,
+    /// The address of the gRPC listener; port 0: any free port.
+    pub listen: SocketAddr,
+    pub reflection: bool,
+    /// How callers are authenticated.
+    pub auth: auth::Options,
+    /// `None`: plaintext.
+    pub tls: Option<TlsOptions>,
+    pub settings: LiveSettings,
+    pub limits: Limits,
+    pub traffic: TrafficLimits,
+    /// How e-mail is sent while the settings enable it; `None`: never.
+    pub mail: Option<mail::Options>,
+}
+
+impl Options {
+    pub(super) fn listen_options(&self) -> ListenOptions {
+        let direct = self.direct_database.as_ref();
+        ListenOptions {
+            database: (direct.unwrap_or(&self.database)).connect_options().clone(),
+            is_direct: direct.is_some(),
+        }
+    }
+}
+
+/// Why a server could not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    #[error(transparent)]
+    Keys(#[from] WatchedError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("cannot listen on {address}: {cause}")]
+    Listen {
+        address: SocketAddr,
+        cause: std::io::Error,
+    },
+    #[error("the gRPC server failed: {0}")]
+    Serve(#[from] tonic::transport::Error),
+    #[error("the gRPC server ended unexpectedly: {0}")]
+    Panic(#[from] tokio::task::JoinError),
+}

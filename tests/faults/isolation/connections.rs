@@ -1,0 +1,194 @@
+//! Connections to the database that fall silent or end, while new ones work.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use tokio::time::{sleep, timeout};
+
+use super::{
+    arena::{Arena, PLAYERS},
+    bars::{Bar, Bars, Limit},
+    load::{Call, Group, Load, Samples},
+    tap::{Phase, Silence, Tap},
+};
+
+const GROUP: &str = "others";
+/// Until which time after the fault the others may notice it.
+const RECOVERY: Duration = Duration::from_secs(3);
+const RESUMES_WITHIN: Duration = Duration::from_secs(10);
+const STRIKE_LIMIT: Duration = Duration::from_secs(5);
+
+/// 16 callers that leave players of failed calls to a caller that repeats those calls.
+fn callers() -> Group {
+    let players = 1..=PLAYERS;
+    let call = Call::Heist {
+        attackers: players.clone(),
+        victims: players,
+    };
+    Group {
+        avoids_failures: true,
+        ..Group::new(GROUP, 16, call)
+    }
+}
+
+/// One connection falls silent in a phase of a batch.
+pub async fn one_silent(
+    arena: &mut Arena,
+    bars: &mut Bars,
+    phase: Phase,
+    silence: Silence,
+) -> anyhow::Result<()> {
+    let tap = Tap::start(arena.postgres.socket()?).await?;
+    let running = arena.serve(&Arena::url_through(tap.address)).await?;
+    let load = Load::start(running.address(), &[callers()]);
+    sleep(Duration::from_secs(1)).await;
+    let control = Instant::now();
+    sleep(arena.control()).await;
+
+    tap.arm(phase, silence);
+    let armed = timeout(STRIKE_LIMIT, async {
+        while !tap.has_struck() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    });
+    ensure!(armed.await.is_ok(), "no batch reached the phase");
+    let fault = Instant::now();
+    sleep(arena.lasting(13, 15)).await;
+    let is_ready = running.is_ready().await?;
+    let end = Instant::now();
+    let samples = load.stop().await?;
+    running.kill().await?;
+
+    let before = samples.rate(GROUP, control, fault);
+    let after = samples.rate(GROUP, fault + RECOVERY, end);
+    bars.add(
+        Bar::new(
+            "others' success ÷ control, from 3 s on",
+            after / before,
+            "",
+            Limit::AtLeast(0.95),
+        )
+        .noting(format!("control {before:.0}/s")),
+    );
+    answered_in_time(bars, &samples, fault, end);
+    let blocked = longest_block(&samples, fault, end).as_secs_f64();
+    bars.add(Bar::new(
+        "longest block of a player",
+        blocked,
+        "s",
+        Limit::AtMost(10.0),
+    ));
+    let truth = f64::from(u8::from(is_ready == (after > 0.0)));
+    bars.add(
+        Bar::new("readiness tells the truth", truth, "", Limit::AtLeast(1.0))
+            .noting(format!("ready: {is_ready}")),
+    );
+    arena.check_books(&samples).await
+}
+
+fn answered_in_time(bars: &mut Bars, samples: &Samples, fault: Instant, end: Instant) {
+    let around = fault - Duration::from_secs(3);
+    let slowest = samples.slowest_ms(GROUP, around, end);
+    let failures = samples.failures(GROUP, around, end);
+    bars.add(
+        Bar::new("slowest answer", slowest, "ms", Limit::AtMost(2100.0))
+            .noting(format!("deadline 2 s; {failures:?}")),
+    );
+    #[expect(clippy::cast_precision_loss, reason = "there are not 2^52 calls")]
+    let internal = (failures.iter())
+        .filter(|(outcome, _)| outcome.contains("INTERNAL") || outcome.contains("Internal"))
+        .map(|(_, count)| *count)
+        .sum::<usize>() as f64;
+    bars.add(Bar::new(
+        "answers INTERNAL",
+        internal,
+        "",
+        Limit::AtMost(0.0),
+    ));
+}
+
+/// The longest time from the fault until a heist of the players of a failed call succeeded.
+fn longest_block(samples: &Samples, fault: Instant, end: Instant) -> Duration {
+    let failed =
+        (samples.0.iter()).filter(|sample| sample.answered > fault && !sample.outcome.is_done());
+    let blocks = failed.map(|sample| {
+        let success = (samples.0.iter()).find(|later| {
+            later.players == sample.players
+                && later.answered > sample.answered
+                && later.outcome.is_done()
+        });
+        success.map_or(end, |success| success.answered) - fault
+    });
+    blocks.max().unwrap_or_default()
+}
+
+/// Every open connection falls silent at once; the address still leads to a live primary.
+pub async fn old_ones_silent(arena: &mut Arena, bars: &mut Bars) -> anyhow::Result<()> {
+    let tap = Tap::start(arena.postgres.socket()?).await?;
+    let running = arena.serve(&Arena::url_through(tap.address)).await?;
+    let balances = Group::new("reads", 2, Call::Balance(1..=PLAYERS));
+    let heists = Group {
+        avoids_failures: false,
+        ..callers()
+    };
+    let load = Load::start(running.address(), &[heists, balances]);
+    sleep(Duration::from_secs(1)).await;
+    let control = Instant::now();
+    sleep(arena.control()).await;
+
+    let silenced = tap.silence_all(Silence::SessionLost);
+    ensure!(silenced > 0, "there were no connections");
+    let fault = Instant::now();
+    sleep(RESUMES_WITHIN + arena.lasting(4, 10)).await;
+    let is_ready = running.is_ready().await?;
+    let end = Instant::now();
+    let samples = load.stop().await?;
+    running.kill().await?;
+
+    for group in [GROUP, "reads"] {
+        let before = samples.rate(group, control, fault);
+        let after = samples.rate(group, fault + RESUMES_WITHIN, end);
+        let resumed = samples.first_success(group, fault);
+        let resumed = resumed.map_or(f64::NAN, |time| time.as_secs_f64());
+        let what = format!("{group}: first success");
+        bars.add(Bar::new(what, resumed, "s", Limit::AtMost(10.0)));
+        let what = format!("{group}: success ÷ control, from 10 s on");
+        bars.add(
+            Bar::new(what, after / before, "", Limit::AtLeast(0.9))
+                .noting(format!("control {before:.0}/s, {silenced} connections")),
+        );
+    }
+    let ready = f64::from(u8::from(is_ready));
+    bars.add(Bar::new("ready at the end", ready, "", Limit::AtLeast(1.0)));
+    arena.check_books(&samples).await
+}
+
+/// PostgreSQL ends all sessions, ten times.
+pub async fn sessions_ended(arena: &mut Arena, bars: &mut Bars) -> anyhow::Result<()> {
+    let tap = Tap::start(arena.postgres.socket()?).await?;
+    let running = arena.serve(&Arena::url_through(tap.address)).await?;
+    let heists = Group {
+        avoids_failures: false,
+        ..callers()
+    };
+    let load = Load::start(running.address(), &[heists]);
+    sleep(arena.control()).await;
+    let fault = Instant::now();
+    for _ in 0..10 {
+        let end_sessions = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE application_name = 'heist'";
+        arena.execute(end_sessions).await?;
+        sleep(arena.lasting(1, 2) / 2).await;
+    }
+    let end = Instant::now();
+    let samples = load.stop().await?;
+    running.stop().await?;
+    let failures = samples.failures(GROUP, fault - Duration::from_secs(1), end);
+    #[expect(clippy::cast_precision_loss, reason = "there are not 2^52 calls")]
+    let count = failures.values().sum::<usize>() as f64;
+    bars.add(
+        Bar::new("failed calls of ten moments", count, "", Limit::AtMost(0.0))
+            .noting(format!("{failures:?}")),
+    );
+    arena.check_books(&samples).await
+}
