@@ -27,12 +27,12 @@ use crate::{
 /// Attempts at an order while the database seems to be away. The second one gets a new connection,
 /// should the first have been given a dead one.
 const UNAVAILABLE_ATTEMPTS: u32 = 3;
-/// The pause before an order that is in another transaction's way is tried again is random up to
-/// this, and doubles from there.
+/// The pause before an order that another transaction is in the way of is tried again is random
+/// between half of this and all of it, and doubles from there.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// The longest pause while another transaction holds a row: as long as callers may have to wait
 /// after it is free.
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// An order is tried again without a line so many times before a line is opened anew.
 const TRIALS_BETWEEN_LINES: u32 = 8;
 /// The pause before a commit that was not confirmed is looked for again.
@@ -122,7 +122,9 @@ async fn settle<O: Operation>(
             let is_split = jobs.len() > 1
                 && matches!(
                     error,
-                    StoreError::Database(_) | StoreError::Interference(_) | StoreError::Contention(_)
+                    StoreError::Database(_)
+                        | StoreError::Interference(_)
+                        | StoreError::Contention(_)
                 );
             let is_away = batch.desk.context.pool.is_away();
             let retrying = is_split
@@ -264,7 +266,7 @@ fn pause_before(trials: u32) -> Duration {
     let longest = FIRST_PAUSE
         .saturating_mul(1 << trials.min(10))
         .min(LONGEST_PAUSE);
-    longest.mul_f64(rand::random())
+    longest.mul_f64(f64::midpoint(1.0, rand::random()))
 }
 
 fn rolled_back<O: Operation>(error: &StoreError, batch_size: usize, retrying: bool) {
