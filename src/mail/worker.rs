@@ -139,7 +139,7 @@ impl Worker {
         match timeout(DATABASE_TIMEOUT, self.work(&mut connection)).await {
             Ok(result) => result,
             Err(_elapsed) => {
-                drop(connection.detach());
+                connection.distrust();
                 Err(StoreError::timed_out())
             }
         }

@@ -32,11 +32,11 @@ pub mod schema;
 pub mod secrets;
 pub mod signals;
 pub mod tokens;
-mod url;
 
 pub use error::StoreError;
 pub(crate) use observed::ObservedExt;
-pub use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
+pub use pool::PgPool;
+pub use sqlx::{PgConnection, postgres::PgConnectOptions};
 
 /// Converts a length to `bigint`.
 fn count(things: usize) -> i64 {

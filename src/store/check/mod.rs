@@ -1,8 +1,8 @@
 //! Checks the books: whether the rows of all tables agree with each other.
 
-use sqlx::{PgExecutor, PgPool, query_file_scalar};
+use sqlx::{Executor as _, PgExecutor, query_file_scalar};
 
-use super::{ObservedExt as _, StoreError};
+use super::{ObservedExt as _, PgPool, StoreError};
 use crate::domain::award::TOKENS_PER_REFERRAL;
 
 /// The statement reads all tables, so it may take longer than a role's time-outs allow.
@@ -27,8 +27,9 @@ pub async fn books(executor: impl PgExecutor<'_>) -> Result<Vec<String>, StoreEr
 
 /// Runs [`books`] without the time-outs that the role may have.
 pub async fn books_without_timeouts(pool: &PgPool) -> Result<Vec<String>, StoreError> {
-    let mut transaction = pool.begin_with(BEGIN).observed("begin").await?;
-    let findings = books(&mut *transaction).await?;
-    transaction.rollback().await?;
+    let mut connection = pool.acquire().await?;
+    connection.execute(BEGIN).observed("begin").await?;
+    let findings = books(&mut *connection).await?;
+    connection.execute("ROLLBACK").await?;
     Ok(findings)
 }

@@ -7,14 +7,14 @@ mod sequences;
 use std::{collections::HashSet, fmt::Write as _, io, time::Duration};
 
 use sqlx::{
-    Connection as _, PgConnection, PgPool,
+    Connection as _, PgConnection,
     migrate::{Migrate as _, MigrateError, Migrator},
     postgres::PgConnectOptions,
 };
 use tokio::time::{Instant, sleep, timeout};
 
 pub use self::preflight::Finding;
-use super::{StoreError, pool};
+use super::{PgPool, StoreError, pool};
 
 /// Our own table of what was applied: the application may use sqlx, too.
 const MIGRATIONS_TABLE: &str = "_heist_migrations";

@@ -1,5 +1,7 @@
 //! Parses database URLs, including the parameters that Prisma writes.
 
+use std::fmt;
+
 use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
@@ -48,24 +50,54 @@ const IGNORED: [(&str, &str); 8] = [
     ),
 ];
 
-pub(super) const EXPECTED: &str =
+const EXPECTED: &str =
     "expected a URL such as postgres://user:password@host:5432/database";
 
-/// A parsed URL.
+/// The address of a database, and the credentials for it.
 #[derive(Clone)]
-pub(super) struct Parsed {
-    pub(super) options: PgConnectOptions,
+pub struct DatabaseUrl {
+    options: PgConnectOptions,
     /// A line for each parameter that is ignored.
-    pub(super) ignored: Vec<String>,
+    ignored: Vec<String>,
 }
 
-/// Parses a `postgres://` URL. `schema` becomes the search path.
-///
-/// # Errors
-///
-/// Names an unknown parameter, or says what is expected. Repeats no other part of the URL, because it
-/// may hold a password.
-pub(super) fn parse(text: &str) -> Result<Parsed, String> {
+impl DatabaseUrl {
+    /// Parses a `postgres://` URL, including the parameters that Prisma writes.
+    ///
+    /// # Errors
+    ///
+    /// Names an unknown parameter, or says what is expected. Repeats no other part of the URL, because
+    /// it may hold a password.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        parse(text)
+    }
+
+    #[must_use]
+    pub fn connect_options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
+    /// Logs the parameters that are ignored.
+    pub fn warn_of_ignored_parameters(&self) {
+        for line in &self.ignored {
+            tracing::warn!("{line}");
+        }
+    }
+}
+
+/// Without the password.
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseUrl")
+            .field("host", &self.options.get_host())
+            .field("port", &self.options.get_port())
+            .field("database", &self.options.get_database())
+            .finish_non_exhaustive()
+    }
+}
+
+/// `schema` becomes the search path.
+fn parse(text: &str) -> Result<DatabaseUrl, String> {
     if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
         return Err(EXPECTED.to_owned());
     }
@@ -98,7 +130,7 @@ pub(super) fn parse(text: &str) -> Result<Parsed, String> {
         options = options.options([("search_path", format!("\"{quoted}\""))]);
     }
     // PgBouncer would refuse it, and no statement of ours reads a floating-point number.
-    Ok(Parsed {
+    Ok(DatabaseUrl {
         options: options.extra_float_digits(None),
         ignored,
     })
