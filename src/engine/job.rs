@@ -164,6 +164,8 @@ impl<O: Operation> Answer<O> {
     pub(super) async fn wait(mut self) -> Result<O::Outcome, Fault> {
         match timeout_at(self.deadline, &mut self.answer).await {
             Ok(Ok(result)) => result,
+            // The order left the queue, a moment before this timer.
+            Ok(Err(_dropped)) if Instant::now() >= self.deadline => Err(self.give_up()),
             Ok(Err(_dropped_by_a_panic)) => Err(Fault::internal(
                 &"the batch ended without an answer",
                 "running a batch",

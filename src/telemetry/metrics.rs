@@ -263,8 +263,7 @@ impl Metrics {
         self.emails.queue_age.record(age.as_secs_f64(), &[]);
     }
 
-    /// A batch of orders was taken from their queue. `waited` is how long each of them did; `None`
-    /// where the order was part of an earlier batch.
+    /// A batch was taken from the queue. `waited`: each order's time, if this is its first batch.
     pub fn batch(&self, operation: &'static str, waited: &[Option<Duration>]) {
         let labels = [operation_label(operation)];
         let size = u64::try_from(waited.len()).unwrap_or(u64::MAX);
@@ -336,15 +335,11 @@ pub fn watch_queue(operation: &'static str, depth: impl Fn() -> usize + Send + S
         .build();
 }
 
-/// Whether orders of one kind have been coming for a while and none gets anywhere, as `is_stalled`
-/// tells.
+/// Observes whether the engine is stalled for one kind of order.
 pub fn watch_stall(operation: &'static str, is_stalled: impl Fn() -> bool + Send + Sync + 'static) {
-    meter()
-        .u64_observable_gauge("heist.engine.stalled")
+    (meter().u64_observable_gauge("heist.engine.stalled"))
         .with_description("1 while orders have been coming for 5 s and none got anywhere")
-        .with_callback(move |gauge| {
-            gauge.observe(u64::from(is_stalled()), &[operation_label(operation)]);
-        })
+        .with_callback(move |it| it.observe(is_stalled().into(), &[operation_label(operation)]))
         .build();
 }
 
