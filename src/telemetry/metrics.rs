@@ -324,8 +324,7 @@ impl Emails {
 
 /// Observes the number of waiting orders of one kind.
 pub fn watch_queue(operation: &'static str, depth: impl Fn() -> usize + Send + Sync + 'static) {
-    meter()
-        .u64_observable_gauge("heist.engine.queue.depth")
+    (meter().u64_observable_gauge("heist.engine.queue.depth"))
         .with_unit("{order}")
         .with_description("Orders that wait for a batch")
         .with_callback(move |gauge| {
@@ -346,8 +345,7 @@ pub fn watch_stall(operation: &'static str, is_stalled: impl Fn() -> bool + Send
 /// Observes the pool's connections. `count` returns the idle and the used ones.
 pub fn watch_pool(max: u32, count: impl Fn() -> (u64, u64) + Send + Sync + 'static) {
     let state = |state| [KeyValue::new("db.client.connection.state", state)];
-    meter()
-        .u64_observable_gauge("db.client.connection.count")
+    (meter().u64_observable_gauge("db.client.connection.count"))
         .with_unit("{connection}")
         .with_description("Connections to the database, by state")
         .with_callback(move |gauge| {
@@ -356,8 +354,7 @@ pub fn watch_pool(max: u32, count: impl Fn() -> (u64, u64) + Send + Sync + 'stat
             gauge.observe(used, &state("used"));
         })
         .build();
-    meter()
-        .u64_observable_gauge("db.client.connection.max")
+    (meter().u64_observable_gauge("db.client.connection.max"))
         .with_unit("{connection}")
         .with_description("Maximum number of connections to the database")
         .with_callback(move |gauge| gauge.observe(max.into(), &[]))

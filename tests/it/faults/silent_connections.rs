@@ -22,6 +22,8 @@ use crate::harness::{PATIENCE, World, connect, new_request_id, options};
 /// What travels to PostgreSQL when a batch begins, saves, and commits.
 const PHASES: [&[u8]; 3] = [b"BEGIN ISOLATION", b"Stole 100 points", b"COMMIT\0"];
 
+const MESSAGE_BYTES: usize = 16 * 1024;
+
 /// Stands between a server and PostgreSQL.
 struct Proxy {
     address: SocketAddr,
@@ -108,7 +110,11 @@ async fn pass_on(
 ) {
     let mut postgres = UnixStream::connect(socket).await.unwrap();
     loop {
-        let (mut from_server, mut from_postgres) = (Vec::new(), Vec::new());
+        // Large enough for a whole message, which is what the trap looks at.
+        let (mut from_server, mut from_postgres) = (
+            Vec::with_capacity(MESSAGE_BYTES),
+            Vec::with_capacity(MESSAGE_BYTES),
+        );
         tokio::select! {
             () = silenced(&mut works, number) => break,
             read = server.read_buf(&mut from_server) => {
