@@ -253,7 +253,7 @@ fn set_aside<O: Operation>(batch: &Batch<O>, mut job: Entry<Job<O>>, player: Opt
     job.order.set_aside += 1;
     job.order.set_aside_since.get_or_insert_with(Instant::now);
     if let Some(player) = player
-        && trials % TRIALS_BETWEEN_LINES == 0
+        && trials.is_multiple_of(TRIALS_BETWEEN_LINES)
         && batch.line != Some(player)
     {
         batch.open_line(player);
