@@ -50,8 +50,7 @@ const IGNORED: [(&str, &str); 8] = [
     ),
 ];
 
-const EXPECTED: &str =
-    "expected a URL such as postgres://user:password@host:5432/database";
+const EXPECTED: &str = "expected a URL such as postgres://user:password@host:5432/database";
 
 /// The address of a database, and the credentials for it.
 #[derive(Clone)]
