@@ -63,9 +63,8 @@ impl Fault {
 impl From<&StoreError> for Fault {
     fn from(error: &StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) => Self::Unavailable,
-            // Repeated, the call meets a new connection.
-            StoreError::StalePlan(_) => Self::Unavailable,
+            // After a stale plan, a repeated call gets a new connection.
+            StoreError::Unavailable(_) | StoreError::StalePlan(_) => Self::Unavailable,
             StoreError::Contention(_) => Self::Contention,
             StoreError::Database(_) | StoreError::Interference(_) => Self::Internal,
         }

@@ -189,7 +189,7 @@ fn look_for_later<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, found: Vec<Foun
                 if O::wrote(&outcome) {
                     job.order.unconfirmed.push(outcome);
                 }
-                job.order.to_be_repeated(false);
+                job.order.wait_again(false);
                 METRICS.retries(1, O::NAME, "unavailable");
                 batch.put_back(job, PAUSE_IN_DOUBT);
             }
@@ -225,7 +225,7 @@ fn fail<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, error: &StoreError, is_aw
                 continue;
             }
             job.order.failures += 1;
-            job.order.to_be_repeated(false);
+            job.order.wait_again(false);
             METRICS.retries(1, O::NAME, error.cause());
             let in_doubt = job.order.in_doubt();
             let pause = if in_doubt {
@@ -248,12 +248,12 @@ fn fail<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, error: &StoreError, is_aw
 /// Puts back an order that another transaction was in the way of.
 fn set_aside<O: Operation>(batch: &Batch<O>, mut job: Entry<Job<O>>, player: Option<UserId>) {
     METRICS.retries(1, O::NAME, "contention");
-    job.order.to_be_repeated(true);
+    job.order.wait_again(true);
     let trials = job.order.set_aside;
     job.order.set_aside += 1;
     job.order.set_aside_since.get_or_insert_with(Instant::now);
     if let Some(player) = player
-        && trials % TRIALS_BETWEEN_LINES == 0
+        && trials.is_multiple_of(TRIALS_BETWEEN_LINES)
         && batch.line != Some(player)
     {
         batch.open_line(player);

@@ -63,7 +63,7 @@ enum Stage {
 pub(super) struct Answer<O: Operation> {
     deadline: Instant,
     stage: Arc<AtomicU8>,
-    answer: oneshot::Receiver<Result<O::Outcome, Fault>>,
+    result: oneshot::Receiver<Result<O::Outcome, Fault>>,
 }
 
 impl<O: Operation> Job<O> {
@@ -72,7 +72,7 @@ impl<O: Operation> Job<O> {
         deadline: Instant,
         place: OwnedSemaphorePermit,
     ) -> (Self, Answer<O>) {
-        let (reply, answer) = oneshot::channel();
+        let (reply, result) = oneshot::channel();
         let stage = Arc::new(AtomicU8::new(Stage::Waiting as u8));
         let job = Self {
             order,
@@ -91,7 +91,7 @@ impl<O: Operation> Job<O> {
         let answer = Answer {
             deadline,
             stage,
-            answer,
+            result,
         };
         (job, answer)
     }
@@ -134,7 +134,7 @@ impl<O: Operation> Job<O> {
 
     /// It was not executed, and is to be tried again. `is_set_aside`: another transaction was in its
     /// way.
-    pub(super) fn to_be_repeated(&mut self, is_set_aside: bool) {
+    pub(super) fn wait_again(&mut self, is_set_aside: bool) {
         if self.reply.is_closed() {
             self.place = None;
         }
@@ -162,7 +162,7 @@ impl<O: Operation> Job<O> {
 impl<O: Operation> Answer<O> {
     /// The answer, at the latest when the deadline has passed.
     pub(super) async fn wait(mut self) -> Result<O::Outcome, Fault> {
-        match timeout_at(self.deadline, &mut self.answer).await {
+        match timeout_at(self.deadline, &mut self.result).await {
             Ok(Ok(result)) => result,
             // The order left the queue, a moment before this timer.
             Ok(Err(_dropped)) if Instant::now() >= self.deadline => Err(self.give_up()),

@@ -40,7 +40,7 @@ const PACE: Duration = Duration::from_millis(50);
 const SILENCE: Duration = Duration::from_secs(7);
 /// A replica that was not heard for so long is dead: one that lives gives up a connection that went
 /// silent within seconds, and is heard through the next.
-const DEATH: Duration = Duration::from_secs(60);
+const DEATH: Duration = Duration::from_mins(1);
 /// How long it may take to send a signal. Then the connection counts as silent.
 const SEND_LIMIT: Duration = Duration::from_secs(2);
 /// Between attempts to reach the database.

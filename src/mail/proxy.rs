@@ -85,7 +85,9 @@ impl Proxy {
         let mut stream = BufReader::new(stream);
         let mut request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n");
         if let Some(authorization) = &self.authorization {
-            request += &format!("Proxy-Authorization: {}\r\n", authorization.reveal());
+            for part in ["Proxy-Authorization: ", authorization.reveal(), "\r\n"] {
+                request += part;
+            }
         }
         request += "\r\n";
         stream

@@ -127,9 +127,10 @@ fn outcome(answer: &Answer) -> Outcome {
             not_sent(reason, Some(ProviderFailure { pause }))
         }
         // Rejected by SendGrid or a proxy before the request was processed.
-        401 | 403 | 404 | 405 | 407 | 501 | 505 | 511 => Outcome::misconfigured(reason),
+        300..=302 | 307 | 308 | 401 | 403 | 404 | 405 | 407 | 501 | 505 | 511 => {
+            Outcome::misconfigured(reason)
+        }
         400 if refuses_the_sender(answer) => Outcome::misconfigured(reason),
-        300..=302 | 307 | 308 => Outcome::misconfigured(reason),
         408 | 425 => not_sent(reason, None),
         400..500 => Outcome::Refused { reason },
         _ if !answer.body_sent => not_sent(reason, Some(ProviderFailure::UNREACHABLE)),

@@ -110,7 +110,7 @@ impl RunLock {
     }
 
     pub async fn release(self) -> Result<(), StoreError> {
-        Ok(self.0.rollback().await?)
+        self.0.rollback().await
     }
 }
 

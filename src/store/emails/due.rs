@@ -11,6 +11,9 @@ use crate::{
     store::{ObservedExt as _, StoreError, count, preferences::PreferenceRow},
 };
 
+/// Number of e-mails that [`due`] reads, as its statement says.
+pub const MAX_HEAD: usize = 200;
+
 /// A queued e-mail that is due.
 #[derive(Clone, Debug)]
 pub struct DueEmail {
@@ -46,13 +49,13 @@ pub struct Head {
     pub emails: Vec<DueEmail>,
 }
 
-/// The first `limit` due e-mails.
+/// The first [`MAX_HEAD`] due e-mails.
 ///
 /// # Errors
 ///
 /// A failure of the database.
-pub async fn due(executor: impl PgExecutor<'_>, limit: usize) -> Result<Head, StoreError> {
-    let rows = query_file!("src/store/emails/due.sql", count(limit))
+pub async fn due(executor: impl PgExecutor<'_>) -> Result<Head, StoreError> {
+    let rows = query_file!("src/store/emails/due.sql")
         .fetch_all(executor)
         .observed("emails.due")
         .await?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use sqlx::{PgConnection, PgExecutor, query, query_file, query_file_as};
 use time::OffsetDateTime;
 
-pub use self::due::{DueEmail, SetAside, due, reschedule, set_aside};
+pub use self::due::{DueEmail, MAX_HEAD, SetAside, due, reschedule, set_aside};
 pub use self::languages::{LanguageColumn, add_languages, check_language_column};
 pub use self::operators::{
     Entry, FailingProvider, QueueCounts, Selection, drop, failing_providers, list, queue_counts,

@@ -22,7 +22,7 @@ use crate::domain::{
 
 /// Reads what [`crate::domain::heist::decide`] needs besides the `players`, whose rows the
 /// transaction of `connection` has locked.
-pub async fn load(
+pub(crate) async fn load(
     connection: &mut PgConnection,
     orders: &[HeistOrder],
     mut players: HashMap<UserId, Player>,

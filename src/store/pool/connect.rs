@@ -102,7 +102,9 @@ pub(super) async fn open(options: &PgConnectOptions, purpose: Purpose) -> sqlx::
 
 /// SQLSTATE class "insufficient resources": the database is there, and has no place for one more.
 pub(super) fn is_too_many_connections(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| code.starts_with("53"))
 }
 

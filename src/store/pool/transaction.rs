@@ -39,7 +39,9 @@ pub async fn begin_on(
 }
 
 fn is_on_standby(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|refusal| refusal.code());
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
     code.as_deref() == Some(READ_WRITE_ON_STANDBY)
 }
 

@@ -68,9 +68,9 @@ fn create(columns: &[Column]) -> String {
             // The time of the event, if it has one, otherwise the clock in UTC.
             let value = match column.kind.as_str() {
                 "timestamp" => {
-                    r#"COALESCE(given -> 'createdAt', to_jsonb(clock_timestamp() AT TIME ZONE 'UTC'))"#
+                    r"COALESCE(given -> 'createdAt', to_jsonb(clock_timestamp() AT TIME ZONE 'UTC'))"
                 }
-                "timestamptz" => r#"COALESCE(given -> 'createdAt', to_jsonb(clock_timestamp()))"#,
+                "timestamptz" => r"COALESCE(given -> 'createdAt', to_jsonb(clock_timestamp()))",
                 _ => "to_jsonb(gen_random_uuid())",
             };
             format!("'{name}', {value}")

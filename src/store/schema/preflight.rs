@@ -439,11 +439,10 @@ async fn check_event_types(
     .await?;
     for name in ["HEIST_GAIN", "HEIST_LOSS"] {
         match found.get(name).copied().unwrap_or(0) {
-            1 => {}
             0 if is_migrated => report.error(format!(
                 "\"PointEventTypeMaster\" has no row named {name}; cure: restore the name of the row that `heist migrate up` added, or insert one"
             )),
-            0 => {}
+            0 | 1 => {}
             count => report.error(format!(
                 "\"PointEventTypeMaster\" has {count} rows named {name}; cure: keep one of them, and make the name unique"
             )),

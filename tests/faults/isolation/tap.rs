@@ -123,9 +123,12 @@ impl Tap {
         let chosen = (connections.iter())
             .filter_map(Weak::upgrade)
             .filter(|connection| chosen(connection));
-        chosen
-            .map(|connection| connection.silence.send_replace(Some(silence)))
-            .count()
+        let mut silenced = 0;
+        for connection in chosen {
+            connection.silence.send_replace(Some(silence));
+            silenced += 1;
+        }
+        silenced
     }
 }
 

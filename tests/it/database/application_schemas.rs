@@ -1,4 +1,4 @@
-//! The application's schema as Prisma, TypeORM, Rails and hand-written SQL make it. Each either works,
+//! The application's schema as Prisma, `TypeORM`, Rails and hand-written SQL make it. Each either works,
 //! with a clean heist and clean books, or is refused by `heist migrate up` with one line that names
 //! the table, the column and the cure. None makes a server that starts and fails.
 
