@@ -4,9 +4,9 @@ use anyhow::Context as _;
 
 use super::{
     config::{DatabaseConfig, LogConfig},
-    output::print_line,
+    output::{print_findings, print_line},
 };
-use crate::store::{check, pool, schema};
+use crate::store::{PgConnectOptions, check, pool, schema};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,6 +14,8 @@ Examples:
       Print a line for each inconsistency.
   heist check --json
       Print {\"ok\": false, \"findings\": [\"...\"]} for programs.
+  heist check --schema
+      Print a line for each part of the schema that the service cannot work with.
 
 Exit codes: 0 without an inconsistency, 1 with an inconsistency, 3 if the check was not possible.";
 
@@ -31,6 +33,11 @@ pub(super) struct Check {
     #[command(flatten)]
     database: DatabaseConfig,
 
+    /// Check the application's tables, the rights and the server's settings instead of the books.
+    /// Needs no migrations
+    #[arg(long)]
+    schema: bool,
+
     #[command(flatten)]
     pub(super) log: LogConfig,
 }
@@ -38,11 +45,14 @@ pub(super) struct Check {
 impl Check {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let options = self.database.database_url.connect_options();
-        schema::check(options)
+        if self.schema {
+            return check_schema(options, self.json).await;
+        }
+        schema::check_tables(options)
             .await
             .context("cannot check the books")?;
-        let pool = pool::connect_lazy(options.clone(), 1);
-        let findings = check::books(&pool)
+        let pool = pool::connect_lazy_for_command(options.clone(), 1);
+        let findings = check::books_without_timeouts(&pool)
             .await
             .context("cannot check the books")?;
         if self.json {
@@ -54,7 +64,7 @@ impl Check {
             }
         }
         if !findings.is_empty() {
-            return Err(Inconsistent(findings.len()).into());
+            return Err(Inconsistent::Books(findings.len()).into());
         }
         if !self.json {
             print_line("The books are in order.")?;
@@ -63,7 +73,38 @@ impl Check {
     }
 }
 
+async fn check_schema(options: &PgConnectOptions, json: bool) -> anyhow::Result<()> {
+    let findings = schema::findings(options)
+        .await
+        .context("cannot check the schema")?;
+    let errors = findings.iter().filter(|finding| finding.is_error).count();
+    if json {
+        let lines: Vec<_> = findings.iter().map(ToString::to_string).collect();
+        print_line(serde_json::json!({"ok": errors == 0, "findings": lines}))?;
+    } else {
+        print_findings(&findings)?;
+    }
+    if errors > 0 {
+        return Err(Inconsistent::Schema(errors).into());
+    }
+    if !json {
+        print_line("The service can work with this schema.")?;
+    }
+    Ok(())
+}
+
 /// The check has found inconsistencies.
 #[derive(Debug, thiserror::Error)]
-#[error("the books have {0} inconsistencies")]
-pub(super) struct Inconsistent(usize);
+pub(super) enum Inconsistent {
+    #[error("{} wrong with the books", things(.0))]
+    Books(usize),
+    #[error("the schema has {0} errors")]
+    Schema(usize),
+}
+
+fn things(count: &usize) -> String {
+    match count {
+        1 => "1 thing is".to_owned(),
+        count => format!("{count} things are"),
+    }
+}

@@ -229,7 +229,7 @@ async fn connect(database: &DatabaseConfig) -> anyhow::Result<PgPool> {
     schema::check(options)
         .await
         .context("cannot read the e-mails")?;
-    Ok(pool::connect_lazy(options.clone(), 1))
+    Ok(pool::connect_lazy_for_command(options.clone(), 1))
 }
 
 struct Status {

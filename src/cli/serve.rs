@@ -67,6 +67,7 @@ impl Serve {
 
         let exporters = Exporters::start(config.telemetry.options()).await?;
         let (database, private) = if let Some(url) = &config.database_url {
+            url.warn_of_ignored_parameters();
             (url.clone(), None)
         } else {
             let (database, postgres) = start_private(&config).await?;

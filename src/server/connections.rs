@@ -428,8 +428,8 @@ mod tests {
         Arc::new(usage)
     }
 
-    fn address(last: u8) -> Option<IpAddr> {
-        Some(IpAddr::from([10, 0, 0, last]))
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
     }
 
     /// Takes a place and returns the connection, with the token of its end.
@@ -439,7 +439,7 @@ mod tests {
         limits: &TrafficLimits,
     ) -> Option<(Arc<ConnectionUsage>, CancellationToken)> {
         let closed = CancellationToken::new();
-        let (_, usage) = open.take(address(from), limits, &closed)?;
+        let (_, usage) = open.take(Some(address(from)), limits, &closed)?;
         Some((usage, closed))
     }
 

@@ -12,6 +12,9 @@ use crate::rpc::Traffic;
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// The interval of looking whether all calls have been answered.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// The time for telling the other replicas of the last changes. They resynchronise by themselves when
+/// it is too short, for example because the database is away.
+const SIGNAL_TIME: Duration = Duration::from_secs(2);
 /// The time for closing the connections to the database. A connection whose peer is gone would not
 /// close before the grace period ends.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
@@ -52,7 +55,8 @@ impl Server {
             tracing::warn!("leaving orders that outlast the grace period");
         }
         self.events.stop();
-        if timeout_at(until, self.event_tasks.finish()).await.is_err() {
+        let told = until.min(Instant::now() + SIGNAL_TIME);
+        if timeout_at(told, self.event_tasks.finish()).await.is_err() {
             tracing::warn!("other replicas were not told of all changes");
         }
         if let Some(mailer) = self.mailer

@@ -158,7 +158,7 @@ impl http_body::Body for ResponseBody {
 
     fn size_hint(&self) -> http_body::SizeHint {
         let answer = lock(&self.answer);
-        (answer.body.as_ref()).map_or_else(http_body::SizeHint::default, |body| body.size_hint())
+        (answer.body.as_ref()).map_or_else(http_body::SizeHint::default, http_body::Body::size_hint)
     }
 }
 

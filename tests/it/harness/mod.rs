@@ -144,6 +144,12 @@ impl World {
         self.direct_url.as_ref().unwrap_or(&self.database_url)
     }
 
+    /// Connections for an engine of the test's own.
+    pub fn engine_pool(&self, connections: u32) -> heist::store::PgPool {
+        let database = parsed(&self.database_url);
+        heist::store::pool::connect_lazy(database.connect_options().clone(), connections)
+    }
+
     /// A session of the application.
     pub async fn session(&self) -> PgConnection {
         (PgConnection::connect(self.own_url()).await).expect("the database answers")

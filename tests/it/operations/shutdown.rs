@@ -85,7 +85,7 @@ fn calls_beyond_the_grace_period_are_cut_off() {
         assert!(took < Duration::from_secs(5), "{took:?}");
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert!(
-            ended.stderr.contains("outlasted the grace period"),
+            ended.stderr.contains("outlast the grace period"),
             "{ended:?}"
         );
         in_progress.await.unwrap().unwrap_err();

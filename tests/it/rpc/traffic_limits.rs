@@ -93,6 +93,7 @@ fn a_connection_too_many_is_closed_at_once_and_those_there_are_go_on() {
     let setup = World::setup().traffic(|traffic| traffic.connections = 2);
     setup.run(async |world| {
         let ada = world.player("Ada").await;
+        world.get_balance(ada.id).await.unwrap();
         let second = world.through(connect(world.address).await);
         second.get_balance(ada.id).await.unwrap();
 

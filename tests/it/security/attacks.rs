@@ -12,7 +12,7 @@ use std::{
 };
 
 use h2::client::{ResponseFuture, SendRequest};
-use heist::pb::GetBalanceRequest;
+use heist::pb::BatchGetBalancesRequest;
 use prost::bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -24,7 +24,7 @@ use tonic::transport::Channel;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::harness::{
-    World, connect,
+    PATIENCE, World, connect,
     identity::{AUDIENCE, ISSUER, Issuer, bearer},
     process::{Heist, Serving},
     until,
@@ -35,6 +35,10 @@ const MAX_MEMORY_KIB: u64 = 256 * 1024;
 const MAX_REMAINING_KIB: u64 = 64 * 1024;
 /// The bar for the 99th percentile of a well-behaved caller in a release build on a quiet machine.
 const MAX_P99: Duration = Duration::from_millis(250);
+
+/// Probes and scrapes during an attack at least, and the service's calls between two of them.
+const MIN_PROBES: usize = 3;
+const CALLS_PER_PROBE: usize = 5;
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
@@ -80,6 +84,9 @@ where
         .env("HEIST_JWT_ISSUER", ISSUER)
         .env("HEIST_JWT_AUDIENCE", AUDIENCE)
         .env("HEIST_METRICS_LISTEN", "127.0.0.1:0")
+        // The defaults, which the harness switches off.
+        .env("HEIST_RATE_LIMIT_PER_MINUTE", "10")
+        .env("HEIST_READ_RATE_LIMIT_PER_MINUTE", "60")
         .serving()
         .await;
     let target = Target {
@@ -97,11 +104,11 @@ where
     let mut memory = before;
     let mut calls = Vec::new();
     let mut probes = 0;
-    while Instant::now() < end {
+    while Instant::now() < end || probes < MIN_PROBES {
         let begun = Instant::now();
         read_balance(&channel, &token, ada.id).await;
         calls.push(begun.elapsed());
-        if calls.len() % 20 == 0 {
+        if calls.len() % CALLS_PER_PROBE == 0 {
             memory = memory.max(server.memory_kib().await.unwrap_or(0));
             probe(target.address).await;
             scrape(target.metrics).await;
@@ -109,7 +116,6 @@ where
         }
         sleep(Duration::from_millis(2)).await;
     }
-    assert!(probes > 0, "the service was too slow for a single probe");
     memory = memory.max(server.memory_kib().await.unwrap_or(0));
     attack.abort();
     let after = given_back(&server, before).await;
@@ -129,14 +135,17 @@ where
 
 async fn read_balance(channel: &Channel, token: &str, user_id: i32) {
     let mut client = heist::pb::token_service_client::TokenServiceClient::new(channel.clone());
-    let request = bearer(GetBalanceRequest { user_id }, token);
-    let answer = timeout(Duration::from_secs(10), client.get_balance(request)).await;
+    let request = BatchGetBalancesRequest {
+        user_ids: vec![user_id],
+    };
+    let request = bearer(request, token);
+    let answer = timeout(PATIENCE, client.batch_get_balances(request)).await;
     answer.expect("in time").expect("a balance");
 }
 
 /// As Kubernetes probes: on a new connection.
 async fn probe(address: SocketAddr) {
-    let probed = timeout(Duration::from_secs(5), async {
+    let probed = timeout(PATIENCE, async {
         let mut client = HealthClient::new(connect(address).await);
         client.check(HealthCheckRequest::default()).await
     });
@@ -146,7 +155,7 @@ async fn probe(address: SocketAddr) {
 
 /// As Prometheus scrapes on a new connection.
 async fn scrape(address: SocketAddr) {
-    let scraped = timeout(Duration::from_secs(5), async {
+    let scraped = timeout(PATIENCE, async {
         let mut connection = TcpStream::connect(address).await?;
         let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
         connection.write_all(request).await?;
@@ -212,6 +221,13 @@ fn message(length: u32, sent: usize) -> Vec<u8> {
     bytes
 }
 
+/// The number of calls of an attack. A debug build on a busy machine is attacked with fewer, so that
+/// the attack ends in the time of a test.
+fn calls(full: usize) -> usize {
+    let (_, is_measured) = setting();
+    if is_measured { full } else { full / 4 }
+}
+
 /// Keeps calls open on some connections.
 async fn hold(
     target: &Target,
@@ -252,7 +268,7 @@ fn health_checks_that_do_not_end() {
     attacked(
         "health checks without an end, no token",
         async |target: Target| {
-            hold(&target, 20, 1000, CHECK, &[], &message(1000, 900)).await;
+            hold(&target, 20, calls(1000), CHECK, &[], &message(1000, 900)).await;
         },
     );
 }
@@ -260,7 +276,7 @@ fn health_checks_that_do_not_end() {
 #[test]
 fn health_streams() {
     attacked("health streams, no token", async |target: Target| {
-        hold(&target, 20, 1000, WATCH, &[], &message(0, 0)).await;
+        hold(&target, 20, calls(1000), WATCH, &[], &message(0, 0)).await;
     });
 }
 
@@ -286,7 +302,7 @@ fn large_headers_without_a_token() {
         hold(
             &target,
             10,
-            1000,
+            calls(1000),
             CHECK,
             &[("x-large", &large)],
             &message(1000, 0),
@@ -351,7 +367,7 @@ fn requests_that_do_not_end() {
             hold(
                 &target,
                 3,
-                3333,
+                calls(3333),
                 BALANCE,
                 &headers,
                 &message(65_536, 60_000),
@@ -369,7 +385,7 @@ fn large_headers_with_a_token() {
             let token = format!("Bearer {}", target.token);
             let large = "x".repeat(14_000);
             let headers = [("authorization", token.as_str()), ("x-large", &large)];
-            hold(&target, 3, 3333, BALANCE, &headers, &message(10, 0)).await;
+            hold(&target, 3, calls(3333), BALANCE, &headers, &message(10, 0)).await;
         },
     );
 }
@@ -381,7 +397,15 @@ fn announced_messages() {
         async |target: Target| {
             let token = format!("Bearer {}", target.token);
             let headers = [("authorization", token.as_str())];
-            hold(&target, 3, 3333, BALANCE, &headers, &message(65_536, 0)).await;
+            hold(
+                &target,
+                3,
+                calls(3333),
+                BALANCE,
+                &headers,
+                &message(65_536, 0),
+            )
+            .await;
         },
     );
 }
@@ -398,7 +422,7 @@ fn unread_answers() {
                 let Some(mut client) = open(target.address, 0).await else {
                     return;
                 };
-                for _ in 0..4000 {
+                for _ in 0..calls(4000) {
                     // A page of 200 entries.
                     let bytes = vec![0, 0, 0, 0, 3, 0x10, 0xc8, 0x01];
                     match begin(&mut client, BOARD, &headers, bytes, true).await {

@@ -1,5 +1,7 @@
 //! The audit: one line for each attempt to rob, award or adjust, with its outcome.
 
+use std::time::Duration;
+
 use heist::pb;
 use prost::Message as _;
 use serde_json::Value;
@@ -197,3 +199,45 @@ fn player_names_cannot_forge_log_lines() {
         }
     });
 }
+
+#[test]
+fn a_heist_whose_deadline_passes_during_its_commit_is_unknown_and_not_refused() {
+    World::run(async |world| {
+        let ada = world.player("Ada").tokens(1).await;
+        let ben = world.player("Ben").points(1000).await;
+        world.execute(SLOW_COMMIT).await;
+        let server = Heist::serve()
+            .env("DATABASE_URL", &world.database_url)
+            .env("HEIST_AUTH", "none")
+            .serving()
+            .await;
+        let channel = connect(server.address).await;
+        let mut client = pb::heist_service_client::HeistServiceClient::new(channel);
+        let mut request = tonic::Request::new(pb::ExecuteHeistRequest {
+            attacker_id: ada.id,
+            victim_id: ben.id,
+            request_id: String::new(),
+        });
+        request.set_timeout(Duration::from_millis(500));
+        client.execute_heist(request).await.unwrap_err();
+        let line = server.event("HEIST_UNKNOWN").await;
+        assert_eq!(
+            (&line["level"], &line["attackerId"]),
+            (&"ERROR".into(), &ada.id.into())
+        );
+        assert_eq!(server.events("HEIST_REFUSED").len(), 0);
+        until("the heist is committed", async || {
+            (ben.points().await == 950).then_some(())
+        })
+        .await;
+        assert_eq!(server.stopped_by("TERM").await.code, Some(0));
+        world.execute("DROP FUNCTION slow_commit CASCADE").await;
+    });
+}
+
+/// A trigger of the application that runs at the commit of a heist.
+const SLOW_COMMIT: &str = r#"
+    CREATE FUNCTION slow_commit() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END $$;
+    CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON "Heist" DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION slow_commit()"#;

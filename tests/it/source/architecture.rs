@@ -24,6 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "cli/config",
             "demo",
             "domain",
+            "mail",
             "server",
             "settings",
             "store",

@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::queue::Operation;
+use super::operation::Operation;
 use crate::{
     domain::{
         adjustment::{AdjustmentOrder, AdjustmentOutcome, decide},
@@ -10,11 +10,11 @@ use crate::{
         ids::UserId,
         mailing::Mailing,
     },
-    store::{StoreError, adjustments},
+    store::{StoreError, adjustments, players::Locked},
     telemetry::metrics::METRICS,
 };
 
-pub(super) struct Adjustments;
+pub(in crate::engine) struct Adjustments;
 
 impl Operation for Adjustments {
     type Order = AdjustmentOrder;
@@ -25,7 +25,8 @@ impl Operation for Adjustments {
     async fn apply(
         connection: &mut PgConnection,
         orders: &[AdjustmentOrder],
-        _: Option<Mailing>,
+        _locked: Locked,
+        _mailing: Option<Mailing>,
     ) -> Result<Vec<AdjustmentOutcome>, StoreError> {
         let facts = adjustments::load(connection, orders).await?;
         let now = facts.now;
@@ -44,7 +45,11 @@ impl Operation for Adjustments {
         matches!(outcome, AdjustmentOutcome::Adjusted { .. })
     }
 
-    /// Nobody is told of an adjustment.
+    fn was_found(outcome: &AdjustmentOutcome) -> bool {
+        matches!(outcome, AdjustmentOutcome::Replayed(_))
+    }
+
+    /// Streams tell nothing of an adjustment.
     fn add_changes(_: &mut Changes, _: &AdjustmentOutcome) {}
 
     fn observe(order: &AdjustmentOrder, outcome: &AdjustmentOutcome) {
@@ -72,7 +77,7 @@ impl Operation for Adjustments {
 
     fn reconcile(earlier: AdjustmentOutcome, again: AdjustmentOutcome) -> AdjustmentOutcome {
         match (&earlier, &again) {
-            // The request id is the caller's own: nobody else made this adjustment.
+            // The request id is the caller's own: no other caller made this adjustment.
             (AdjustmentOutcome::Adjusted { .. }, AdjustmentOutcome::Replayed(_)) => earlier,
             _ => again,
         }

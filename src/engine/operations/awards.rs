@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::queue::{self, Operation};
+use super::operation::{self, Operation};
 use crate::{
     domain::{
         award::{AwardOrder, AwardOutcome, TOKENS_PER_REFERRAL, decide},
@@ -10,11 +10,11 @@ use crate::{
         ids::UserId,
         mailing::Mailing,
     },
-    store::{StoreError, awards},
+    store::{StoreError, awards, players::Locked},
     telemetry::metrics::METRICS,
 };
 
-pub(super) struct Awards;
+pub(in crate::engine) struct Awards;
 
 impl Operation for Awards {
     type Order = AwardOrder;
@@ -25,24 +25,31 @@ impl Operation for Awards {
     async fn apply(
         connection: &mut PgConnection,
         orders: &[AwardOrder],
+        _locked: Locked,
         mailing: Option<Mailing>,
     ) -> Result<Vec<AwardOutcome>, StoreError> {
         let facts = awards::load(connection, orders).await?;
         let now = facts.now;
         let outcomes = decide(orders, facts);
         if outcomes.iter().any(Self::wrote) {
-            let mail = mailing.map(|_| queue::mail(now));
+            let mail = mailing.map(|_| operation::mail(now));
             awards::save(connection, now, &outcomes, mail).await?;
         }
         Ok(outcomes)
     }
 
+    /// The referred player is locked as well. The foreign key of the award would lock them anyway, and
+    /// wait for the lock.
     fn players(order: &AwardOrder) -> Vec<UserId> {
         vec![order.referrer, order.referred]
     }
 
     fn wrote(outcome: &AwardOutcome) -> bool {
         matches!(outcome, AwardOutcome::Awarded { .. })
+    }
+
+    fn was_found(outcome: &AwardOutcome) -> bool {
+        matches!(outcome, AwardOutcome::AlreadyAwarded(_))
     }
 
     fn add_changes(changes: &mut Changes, outcome: &AwardOutcome) {

@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::queue::{self, Operation};
+use super::operation::{self, Operation};
 use crate::{
     domain::{
         change::Changes,
@@ -10,11 +10,11 @@ use crate::{
         ids::UserId,
         mailing::Mailing,
     },
-    store::{StoreError, heists},
+    store::{StoreError, heists, players::Locked},
     telemetry::metrics::METRICS,
 };
 
-pub(super) struct Heists;
+pub(in crate::engine) struct Heists;
 
 impl Operation for Heists {
     type Order = HeistOrder;
@@ -25,13 +25,14 @@ impl Operation for Heists {
     async fn apply(
         connection: &mut PgConnection,
         orders: &[HeistOrder],
+        locked: Locked,
         mailing: Option<Mailing>,
     ) -> Result<Vec<HeistOutcome>, StoreError> {
-        let facts = heists::load(connection, orders).await?;
+        let facts = heists::load(connection, orders, locked.players).await?;
         let now = facts.now;
         let outcomes = decide(orders, facts);
         if outcomes.iter().any(Self::wrote) {
-            let mail = mailing.map(|_| queue::mail(now));
+            let mail = mailing.map(|_| operation::mail(now));
             heists::save(connection, now, orders, &outcomes, mail).await?;
         }
         Ok(outcomes)
@@ -43,6 +44,10 @@ impl Operation for Heists {
 
     fn wrote(outcome: &HeistOutcome) -> bool {
         matches!(outcome, HeistOutcome::Executed { .. })
+    }
+
+    fn was_found(outcome: &HeistOutcome) -> bool {
+        matches!(outcome, HeistOutcome::Replayed(_))
     }
 
     fn add_changes(changes: &mut Changes, outcome: &HeistOutcome) {
