@@ -102,6 +102,10 @@ pub(super) enum Inconsistent {
     Schema(usize),
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "thiserror passes a reference"
+)]
 fn things(count: &usize) -> String {
     match count {
         1 => "1 thing is".to_owned(),
