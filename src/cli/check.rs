@@ -96,8 +96,19 @@ async fn check_schema(options: &PgConnectOptions, json: bool) -> anyhow::Result<
 /// The check has found inconsistencies.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Inconsistent {
-    #[error("the books have {0} inconsistencies")]
+    #[error("{} wrong with the books", things(.0))]
     Books(usize),
     #[error("the schema has {0} errors")]
     Schema(usize),
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "thiserror passes a reference"
+)]
+fn things(count: &usize) -> String {
+    match count {
+        1 => "1 thing is".to_owned(),
+        count => format!("{count} things are"),
+    }
 }

@@ -22,14 +22,10 @@ use crate::{
     domain::{eligibility::Eligibility, ids::UserId, rules::Refusal},
     fault::Fault,
     pb,
-    telemetry::{self, RepeatLimiter, metrics::METRICS},
+    telemetry::{self, metrics::METRICS},
 };
 
 const TARGET: &str = telemetry::AUDIT_TARGET;
-
-/// The attempts of callers that are not authenticated: one line per minute, event and address, and a
-/// line with the number of further attempts.
-static UNAUTHENTICATED: RepeatLimiter = RepeatLimiter::new();
 
 /// An attempt in progress. Its line is written when the last reference is dropped.
 pub(super) struct Attempt {
@@ -114,6 +110,11 @@ impl Attempt {
                 outcome: Outcome::Undecided,
             }),
         }
+    }
+
+    /// Whether a refusal has a line: of callers that are not authenticated, only the first of many.
+    fn is_logged(&self, event: &'static str, reason: &str) -> bool {
+        self.caller.get().is_some() || telemetry::permits_stranger(event, reason, self.ip_address)
     }
 
     pub(super) fn set_caller(&self, caller: &Caller) {
@@ -215,8 +216,10 @@ macro_rules! write_line {
                 write_line!(@ INFO, $attempt, $names.done, None::<&str>, $($field = $value),+);
             }
             Outcome::Refused { reason } => {
-                let reason = Some(reason.as_str());
-                write_line!(@ WARN, $attempt, $names.refused, reason, $($field = $value),+);
+                if $attempt.is_logged($names.refused, reason) {
+                    let reason = Some(reason.as_str());
+                    write_line!(@ WARN, $attempt, $names.refused, reason, $($field = $value),+);
+                }
             }
             Outcome::Undecided | Outcome::InEngine => {
                 write_line!(@ WARN, $attempt, $names.abandoned, None::<&str>, $($field = $value),+);
@@ -242,39 +245,11 @@ macro_rules! write_line {
     };
 }
 
-impl Attempt {
-    /// Whether the line is one of many from an address whose calls are not authenticated.
-    fn is_suppressed(&self, outcome: &Outcome, refused: &'static str) -> bool {
-        let reason = match outcome {
-            Outcome::Refused { reason } if self.caller.get().is_none() => reason.clone(),
-            _ => return false,
-        };
-        !UNAUTHENTICATED.permits(refused, self.ip_address, move |address, further| {
-            tracing::warn!(
-                target: TARGET,
-                event = refused,
-                reason,
-                caller = "",
-                further,
-                ipAddress = address.map(tracing::field::display),
-            );
-        })
-    }
-}
-
 impl Drop for Attempt {
     fn drop(&mut self) {
         let attempt = &*self;
         let record = attempt.record();
         let Record { event, outcome } = &*record;
-        let names = match event {
-            Event::Heist(..) => &HEIST,
-            Event::Award(..) => &AWARD,
-            Event::Adjustment(..) => &ADJUSTMENT,
-        };
-        if attempt.is_suppressed(outcome, names.refused) {
-            return;
-        }
         match event {
             Event::Heist(request, answer) => write_line!(
                 attempt,

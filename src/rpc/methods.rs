@@ -148,6 +148,7 @@ methods! {
         GetHeist(GetHeistRequest): HeistRead, any, Unlimited, no;
         ListHeists(ListHeistsRequest): HeistRead, own(user_id), Other(user_id), no;
         GetHeistStats(GetHeistStatsRequest): HeistRead, own(user_id), Other(user_id), no;
+        GetRules(GetRulesRequest): HeistRead, any, Unlimited, no;
         GetLeaderboard(GetLeaderboardRequest):
             HeistRead, own_or_none(viewer_id), Other(viewer_id), no;
         // The stream reveals the attacker and the victim of every heist.
@@ -229,6 +230,11 @@ impl Method {
 
     pub(super) fn is_open(&self) -> bool {
         matches!(self.access, Access::Open)
+    }
+
+    /// Whether the method is served while the feature is off.
+    pub(super) fn ignores_feature_switch(&self) -> bool {
+        self.is_open() || self.path == "/heist.v1.HeistService/GetRules"
     }
 
     /// Whether the method executes a heist, which has a rate limit of its own.

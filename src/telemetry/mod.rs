@@ -34,7 +34,7 @@ pub use self::{
     log_limiter::LogLimiter,
     log_queue::AUDIT_TARGET,
     logs::{LogFormat, LogOptions, finish, init},
-    repeat_limiter::RepeatLimiter,
+    repeat_limiter::permits_stranger,
 };
 
 /// How long the last spans and metrics may take to be sent.

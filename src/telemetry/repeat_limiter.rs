@@ -9,27 +9,46 @@ use std::{
 
 use tokio::{runtime::Handle, time::sleep};
 
+use super::log_queue::AUDIT_TARGET;
+
 /// How long further occurrences are counted after the first one.
 const WINDOW: Duration = Duration::from_mins(1);
 /// Maximum number of addresses that are told apart.
 const MAX_ADDRESSES: usize = 256;
 
+static STRANGERS: RepeatLimiter = RepeatLimiter::new();
+
+/// Whether the audit line of a caller that is not authenticated may be logged: the first of an event
+/// and address in a minute. The number of suppressed ones is logged at the end of the minute.
+pub fn permits_stranger(event: &'static str, reason: &str, address: Option<IpAddr>) -> bool {
+    let reason = reason.to_owned();
+    STRANGERS.permits(event, address, move |address, further| {
+        tracing::warn!(
+            target: AUDIT_TARGET,
+            event,
+            reason,
+            caller = "",
+            further,
+            ipAddress = address.map(tracing::field::display),
+        );
+    })
+}
+
 type Key = (&'static str, Option<IpAddr>);
 
 /// Permits one line per event and address in a minute, and reports the number of suppressed ones at
 /// its end.
-pub struct RepeatLimiter(Mutex<BTreeMap<Key, u64>>);
+struct RepeatLimiter(Mutex<BTreeMap<Key, u64>>);
 
 impl RepeatLimiter {
-    #[must_use]
-    pub const fn new() -> Self {
+    const fn new() -> Self {
         Self(Mutex::new(BTreeMap::new()))
     }
 
     /// Whether the line may be logged. After a minute `report` gets the number of suppressed lines, if
     /// there are any. If too many addresses occur, the address of `report` is `None`, and the lines
     /// are those of all further addresses. Must be called inside the runtime.
-    pub fn permits(
+    fn permits(
         &'static self,
         event: &'static str,
         address: Option<IpAddr>,
@@ -62,12 +81,6 @@ impl RepeatLimiter {
                 true
             }
         }
-    }
-}
-
-impl Default for RepeatLimiter {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -16,6 +16,7 @@ export const REPETITION: Readonly<Record<string, "reads" | "idempotent" | "reque
   GetHeist: "reads",
   ListHeists: "reads",
   GetHeistStats: "reads",
+  GetRules: "reads",
   GetLeaderboard: "reads",
   WatchPoints: "reads",
   AwardToken: "idempotent",

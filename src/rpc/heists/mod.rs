@@ -6,6 +6,7 @@ mod execute_heist;
 mod get_heist;
 mod get_heist_stats;
 mod get_leaderboard;
+mod get_rules;
 mod list_heists;
 mod watch_points;
 
@@ -60,6 +61,13 @@ impl HeistService for Api {
         request: Request<pb::GetHeistStatsRequest>,
     ) -> Answer<pb::GetHeistStatsResponse> {
         get_heist_stats::handle(self, request).await
+    }
+
+    async fn get_rules(
+        &self,
+        request: Request<pb::GetRulesRequest>,
+    ) -> Answer<pb::GetRulesResponse> {
+        get_rules::handle(self, &request)
     }
 
     async fn get_leaderboard(

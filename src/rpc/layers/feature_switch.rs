@@ -1,4 +1,5 @@
-//! `HEIST_ENABLED=false` makes every method of the contract answer `FEATURE_DISABLED`.
+//! `HEIST_ENABLED=false` makes every method of the contract except `GetRules` answer
+//! `FEATURE_DISABLED`.
 
 use std::{
     convert::Infallible,
@@ -40,8 +41,9 @@ where
     }
 
     fn call(&mut self, request: HttpRequest) -> HttpFuture {
-        let is_open = Method::at(request.uri().path()).is_some_and(Method::is_open);
-        if is_open || self.settings.now().enabled {
+        let method = Method::at(request.uri().path());
+        let is_served = method.is_some_and(Method::ignores_feature_switch);
+        if is_served || self.settings.now().enabled {
             self.service.call(request)
         } else {
             answer(status::feature_disabled())

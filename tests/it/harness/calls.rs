@@ -29,6 +29,7 @@ calls! {
     heists.get_heist(GetHeistRequest) -> GetHeistResponse;
     heists.list_heists(ListHeistsRequest) -> ListHeistsResponse;
     heists.get_heist_stats(GetHeistStatsRequest) -> GetHeistStatsResponse;
+    heists.get_rules(GetRulesRequest) -> GetRulesResponse;
     heists.get_leaderboard(GetLeaderboardRequest) -> GetLeaderboardResponse;
     tokens.batch_get_balances(BatchGetBalancesRequest) -> BatchGetBalancesResponse;
     tokens.list_token_events(ListTokenEventsRequest) -> ListTokenEventsResponse;

@@ -470,7 +470,7 @@ fn every_finding_is_printed_and_counted() {
             .await;
         assert_eq!(ended.code, Some(1));
         assert_eq!(ended.stdout.lines().count(), 3);
-        assert_eq!(ended.complaint(), "the books have 3 inconsistencies");
+        assert_eq!(ended.complaint(), "3 things are wrong with the books");
         let ended = Heist::new(&["check", "--json"])
             .env("DATABASE_URL", &world.database_url)
             .ended()

@@ -1,4 +1,4 @@
-//! `HEIST_ENABLED=false`: nothing works but health and reflection.
+//! `HEIST_ENABLED=false`: only health, reflection and `GetRules` work.
 
 use tonic::Code::FailedPrecondition;
 
@@ -15,7 +15,8 @@ fn every_rpc_is_switched_off() {
         assert_eq!(ada.id, 1, "so that the well-formed request names them");
         let well_formed = vec![0x08, 1, 0x10, 2];
         let malformed = [vec![], vec![0xff; 20], vec![0x08, 0]];
-        for method in methods_of_the_contract() {
+        let methods = methods_of_the_contract().into_iter();
+        for method in methods.filter(|method| method.name() != "GetRules") {
             for message in malformed.iter().chain([&well_formed]) {
                 let call = wire::call(&world.channel, &method, message.clone());
                 let refusal = world.refuses(call).await;

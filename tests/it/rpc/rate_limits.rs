@@ -119,7 +119,10 @@ fn every_call_that_names_a_player_counts_for_them() {
             }
         }
         for_unknown.sort();
-        assert_eq!(for_unknown, ["BatchGetBalances", "GetHeist", "WatchPoints"]);
+        assert_eq!(
+            for_unknown,
+            ["BatchGetBalances", "GetHeist", "GetRules", "WatchPoints"]
+        );
     });
 }
 

@@ -78,6 +78,7 @@ fn table(heist_id: i64) -> Vec<Row> {
         ),
         row("ListHeists", "heist.read", about(ADA), Themselves),
         row("GetHeistStats", "heist.read", about(ADA), Themselves),
+        row("GetRules", "heist.read", vec![], AnyCaller),
         row("GetLeaderboard", "heist.read", vec![], AnyCaller),
         row("GetLeaderboard", "heist.read", about(ADA), Themselves),
         row("WatchPoints", "heist.read", vec![], Refused),

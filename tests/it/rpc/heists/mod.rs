@@ -8,6 +8,7 @@ mod execute_heist;
 mod get_heist;
 mod get_heist_stats;
 mod get_leaderboard;
+mod get_rules;
 mod heist_refusals;
 mod list_heists;
 mod request_ids;
