@@ -93,7 +93,7 @@ pub enum ArchiveError {
 ///
 /// The reason why the run stopped. Rows that were archived before stay archived.
 pub async fn run(options: &Options) -> Result<Summary, ArchiveError> {
-    let pool = pool::connect_lazy(options.database.clone(), CONNECTIONS);
+    let pool = pool::connect_lazy_for_command(options.database.clone(), CONNECTIONS);
     let lock = RunLock::acquire(&pool).await?.ok_or(ArchiveError::Busy)?;
     let folder = Folder::open(&options.folder).map_err(at(&options.folder))?;
     let cutoff = archive::time_ago(&pool, options.older_than).await?;
@@ -119,7 +119,7 @@ pub async fn run(options: &Options) -> Result<Summary, ArchiveError> {
 ///
 /// [`ArchiveError::Store`].
 pub async fn dry_run(options: &Options) -> Result<Summary, ArchiveError> {
-    let pool = pool::connect_lazy(options.database.clone(), CONNECTIONS);
+    let pool = pool::connect_lazy_for_command(options.database.clone(), CONNECTIONS);
     let cutoff = archive::time_ago(&pool, options.older_than).await?;
     let mut summary = Summary::default();
     for kind in Kind::ALL {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     caller::{Scope, Scopes, Who},
-    token::TokenError,
+    error::TokenError,
 };
 use crate::domain::ids::UserId;
 
@@ -125,11 +125,12 @@ impl ClaimNames {
                 return Ok(Who::Player(player(id).ok_or(TokenError::Subject)?));
             }
         } else if subject.bytes().all(|byte| byte.is_ascii_digit()) {
+            let player = canonical(subject).ok_or(TokenError::Subject)?;
             // The claim `sub` of a service could be a number, too, so the scopes are ambiguous.
             if !scopes.is_empty() {
                 return Err(TokenError::PlayerWithScopes);
             }
-            return Ok(Who::Player(canonical(subject).ok_or(TokenError::Subject)?));
+            return Ok(Who::Player(player));
         }
         let is_service = match &self.service {
             Some(rule) => rule.holds(claims),

@@ -1,10 +1,13 @@
 //! Authentication: bearer tokens, and the names in client certificates. `rpc/methods.rs` says what a
 //! caller may do.
 
+use std::time::Duration;
+
 mod caller;
 mod certificate;
 mod claims;
 mod crypto;
+mod error;
 mod http_get;
 mod keys;
 mod live_keys;
@@ -16,13 +19,17 @@ pub use self::{
     caller::{Caller, Scope, Scopes, Who},
     certificate::{ClientCertificate, ClientScopes},
     claims::{ClaimName, ClaimNames, ServiceRule},
+    error::{AuthError, MAX_TOKEN_BYTES, TokenError},
     keys::KeyFile,
     provider::{Location, Provider},
-    token::{Grant, MAX_TOKEN_BYTES, SigningKey, TokenError},
+    token::{Grant, SigningKey},
     validity::end as certificate_end,
 };
 use self::{keys::KeySet, live_keys::Keys, provider::ProviderKeys, token::TokenVerifier};
-use crate::watched::{Watched, WatchedError};
+use crate::{
+    telemetry::metrics,
+    watched::{Watched, WatchedError},
+};
 
 /// How callers are authenticated.
 #[derive(Clone, Debug, Default)]
@@ -66,19 +73,6 @@ pub struct Authenticator {
     certificate_needed: bool,
 }
 
-/// Why a caller is not authenticated. The text is for the caller.
-#[derive(Debug, thiserror::Error)]
-pub enum AuthError {
-    #[error("A client certificate is required.")]
-    NoCertificate,
-    #[error("A bearer token is required.")]
-    NoToken,
-    #[error("The authorization header must be one bearer token.")]
-    NoBearerToken,
-    #[error("{}", .0.for_the_caller())]
-    Token(#[from] TokenError),
-}
-
 impl Authenticator {
     /// Reads the keys and watches their file.
     ///
@@ -87,7 +81,10 @@ impl Authenticator {
     /// The keys cannot be read or used.
     pub async fn open(options: Options) -> Result<Self, WatchedError> {
         let tokens = match options.jwt {
-            None => None,
+            None => {
+                metrics::watch_keys(|| Duration::ZERO);
+                None
+            }
             Some(JwtOptions {
                 keys,
                 issuer,
@@ -102,6 +99,7 @@ impl Authenticator {
                             KeySet::parse(&keys, &contents[0], &issuer, &audience)
                                 .map_err(|error| format!("{}: {error}", keys.file()))
                         };
+                        metrics::watch_keys(|| Duration::ZERO);
                         let what = "the keys of bearer tokens";
                         Keys::File(Watched::open(what, vec![file], parse).await?)
                     }
@@ -118,14 +116,19 @@ impl Authenticator {
         })
     }
 
-    /// Whether a call that failed with this error may succeed now. After a token with an unknown key it
-    /// fetches the identity provider's keys again, at a bounded rate, and waits at most 2 s for them.
-    pub async fn may_succeed_now(&self, error: &AuthError) -> bool {
-        match (error, &self.tokens) {
-            (AuthError::Token(TokenError::UnknownKey), Some((tokens, _))) => {
-                tokens.refetch_keys().await
-            }
-            _ => false,
+    /// Whether the token in this header names a key that is not known, and the identity provider may
+    /// have it.
+    #[must_use]
+    pub fn lacks_key(&self, authorization: &[u8]) -> bool {
+        (self.tokens.as_ref()).is_some_and(|(tokens, _)| {
+            bearer(authorization).is_some_and(|token| tokens.lacks_key(token))
+        })
+    }
+
+    /// Fetches the identity provider's keys again, at a bounded rate, and waits at most 2 s.
+    pub async fn refetch_keys(&self) {
+        if let Some((tokens, _)) = &self.tokens {
+            tokens.refetch_keys().await;
         }
     }
 

@@ -31,9 +31,10 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 const START_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a call with an unknown key waits for a fetch.
 const REFETCH_TIMEOUT: Duration = Duration::from_secs(2);
-/// The minimum interval between two fetches after unknown keys. It bounds the requests that callers
-/// without a valid token can cause.
-const MIN_REFETCH_INTERVAL: Duration = Duration::from_secs(10);
+/// Fetches after unknown keys: this many at once, and then one per interval. It bounds the requests
+/// that callers without a valid token can cause.
+const MAX_REFETCHES: u32 = 4;
+const REFETCH_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The interval between two fetches: the set's cache lifetime within bounds, or the default.
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
@@ -64,6 +65,14 @@ pub(super) struct ProviderKeys {
     keys: watch::Receiver<Arc<KeySet>>,
     fetches: watch::Receiver<Fetches>,
     wanted: Arc<Notify>,
+    budget: Mutex<Budget>,
+}
+
+/// How many fetches unknown keys may still cause.
+struct Budget {
+    left: u32,
+    /// When `left` was last increased.
+    since: Instant,
 }
 
 /// What is known about the fetches so far.
@@ -71,7 +80,6 @@ pub(super) struct ProviderKeys {
 struct Fetches {
     begun: u64,
     ended: u64,
-    last_begun: Instant,
 }
 
 #[derive(Deserialize)]
@@ -123,11 +131,7 @@ impl ProviderKeys {
             }
         };
         let (publish, mut keys) = watch::channel(Arc::new(KeySet::empty()));
-        let none = Fetches {
-            begun: 0,
-            ended: 0,
-            last_begun: Instant::now(),
-        };
+        let none = Fetches { begun: 0, ended: 0 };
         let (publish_fetches, fetches) = watch::channel(none);
         let wanted = Arc::new(Notify::new());
         let fetcher = Fetcher {
@@ -159,6 +163,7 @@ impl ProviderKeys {
             keys,
             fetches,
             wanted,
+            budget: Mutex::new(Budget::full(Instant::now())),
         })
     }
 
@@ -166,20 +171,43 @@ impl ProviderKeys {
         Arc::clone(&self.keys.borrow())
     }
 
-    /// Fetches the keys again and waits for the answer, at most 2 s. Returns `false` without waiting
-    /// if a fetch has just been made.
-    pub(super) async fn refetch(&self) -> bool {
+    /// Fetches the keys again and waits for the answer, at most 2 s. Returns at once if too many
+    /// fetches have just been made.
+    pub(super) async fn refetch(&self) {
         let mut fetches = self.fetches.clone();
         let known = *fetches.borrow();
         let is_running = known.begun > known.ended;
         if !is_running {
-            if known.begun > 0 && known.last_begun.elapsed() < MIN_REFETCH_INTERVAL {
-                return false;
+            let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+            if !budget.take(Instant::now()) {
+                return;
             }
+            drop(budget);
             self.wanted.notify_one();
         }
         let ended = fetches.wait_for(|fetches| fetches.ended > known.ended);
-        matches!(timeout(REFETCH_TIMEOUT, ended).await, Ok(Ok(_)))
+        let _ = timeout(REFETCH_TIMEOUT, ended).await;
+    }
+}
+
+impl Budget {
+    fn full(now: Instant) -> Self {
+        let (left, since) = (MAX_REFETCHES, now);
+        Self { left, since }
+    }
+
+    /// Takes one fetch, if one is left.
+    fn take(&mut self, now: Instant) -> bool {
+        while self.left < MAX_REFETCHES && now.duration_since(self.since) >= REFETCH_INTERVAL {
+            self.left += 1;
+            self.since += REFETCH_INTERVAL;
+        }
+        if self.left == MAX_REFETCHES {
+            self.since = now;
+        }
+        let taken = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        taken
     }
 }
 
@@ -201,10 +229,7 @@ struct Fetcher {
 impl Fetcher {
     async fn run(mut self) {
         loop {
-            self.fetches.send_modify(|fetches| {
-                fetches.begun += 1;
-                fetches.last_begun = Instant::now();
-            });
+            self.fetches.send_modify(|fetches| fetches.begun += 1);
             let fetched = match timeout(FETCH_TIMEOUT, self.fetch()).await {
                 Ok(fetched) => fetched,
                 Err(_elapsed) => Err(format!("no answer within {} s", FETCH_TIMEOUT.as_secs())),
@@ -316,6 +341,20 @@ mod tests {
         ] {
             assert_eq!(discovery_url(&issuer.parse().unwrap()).as_str(), expected);
         }
+    }
+
+    #[test]
+    fn unknown_keys_cause_few_fetches() {
+        let begun = Instant::now();
+        let mut budget = Budget::full(begun);
+        let mut fetches = |second| {
+            let now = begun + Duration::from_secs(second);
+            (0..100).filter(|_| budget.take(now)).count()
+        };
+        assert_eq!(
+            [0, 9, 10, 15, 30, 1000].map(&mut fetches),
+            [4, 0, 1, 0, 2, 4]
+        );
     }
 
     #[test]

@@ -7,10 +7,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::{caller::Caller, claims::ClaimNames, crypto, keys::secrets, live_keys::Keys};
+use super::{
+    caller::Caller,
+    claims::ClaimNames,
+    crypto,
+    error::{MAX_TOKEN_BYTES, TokenError},
+    keys::secrets,
+    live_keys::Keys,
+};
 
-/// The maximum length of a token in bytes.
-pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// An upper bound for the remaining validity of a token, so that its end fits an `Instant`.
 const MAX_VALIDITY: Duration = Duration::from_hours(24 * 366);
 
@@ -18,25 +23,6 @@ const MAX_VALIDITY: Duration = Duration::from_hours(24 * 366);
 pub(super) struct TokenVerifier {
     keys: Keys,
     claims: ClaimNames,
-}
-
-/// Why a token is not valid.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenError {
-    #[error("longer than {MAX_TOKEN_BYTES} bytes")]
-    TooLong,
-    #[error("no key has its algorithm and key id")]
-    UnknownKey,
-    #[error("it requires unknown extensions (crit)")]
-    UnknownExtension,
-    #[error(transparent)]
-    Invalid(#[from] errors::Error),
-    #[error("the subject is neither a player's id nor the name of a service")]
-    Subject,
-    #[error("the token has neither a player's id nor the claim of a service")]
-    NeitherPlayerNorService,
-    #[error("a player's token has scopes, which are for services")]
-    PlayerWithScopes,
 }
 
 /// The claims of a token. The library checks the standard ones.
@@ -56,11 +42,22 @@ impl TokenVerifier {
         Self { keys, claims }
     }
 
-    /// Fetches the keys again after a token with an unknown key. Returns whether new keys arrived.
-    pub(super) async fn refetch_keys(&self) -> bool {
-        match &self.keys {
-            Keys::File(_) => false,
-            Keys::Provider(provider) => provider.refetch().await,
+    /// Whether the token names a key that is not known, and the identity provider may have it.
+    pub(super) fn lacks_key(&self, token: &str) -> bool {
+        let Keys::Provider(provider) = &self.keys else {
+            return false;
+        };
+        if token.len() > MAX_TOKEN_BYTES {
+            return false;
+        }
+        let header = decode_header(token);
+        header.is_ok_and(|header| provider.newest().candidates(&header).next().is_none())
+    }
+
+    /// Fetches the identity provider's keys again.
+    pub(super) async fn refetch_keys(&self) {
+        if let Keys::Provider(provider) = &self.keys {
+            provider.refetch().await;
         }
     }
 
@@ -93,24 +90,6 @@ impl TokenVerifier {
             }
         }
         Err(refusal)
-    }
-}
-
-impl TokenError {
-    /// The message for the caller. It explains what the caller can correct, and nothing that helps to
-    /// forge a token.
-    pub(super) fn for_the_caller(&self) -> &'static str {
-        match self {
-            Self::Invalid(error) => match error.kind() {
-                errors::ErrorKind::ExpiredSignature => "The token has expired.",
-                errors::ErrorKind::ImmatureSignature => "The token is not valid yet.",
-                errors::ErrorKind::InvalidAudience => "The token is for another audience.",
-                errors::ErrorKind::InvalidIssuer => "The token is of another issuer.",
-                _ => "The token is not valid.",
-            },
-            Self::PlayerWithScopes => "A token is either a player's or has scopes.",
-            _ => "The token is not valid.",
-        }
     }
 }
 

@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, ensure};
 
-use super::config::{ArchiveConfig, DatabaseConfig, LogConfig};
+use super::{
+    config::{ArchiveConfig, DatabaseConfig, LogConfig},
+    output::print_line,
+};
 use crate::{
     archive::{self, Options, Summary},
     store::schema,
@@ -69,14 +72,14 @@ impl Archive {
 fn verify(files: &[PathBuf]) -> anyhow::Result<()> {
     for path in files {
         let contents = archive::verify(path)?;
-        println!(
+        print_line(format_args!(
             "{}: {} rows, ids {} to {}, sha256 {}",
             path.display(),
             contents.rows,
             contents.first_row_id,
             contents.last_row_id,
             contents.sha256
-        );
+        ))?;
     }
     Ok(())
 }
@@ -95,10 +98,10 @@ async fn move_old_rows(database: &DatabaseConfig, config: ArchiveConfig) -> anyh
         let summary = archive::dry_run(&options)
             .await
             .context("cannot read the rows")?;
-        println!("Would archive {}.", text_of(summary));
+        report(summary, config.json, "Would archive")?;
     } else {
         let summary = archive::run(&options).await.context("cannot archive")?;
-        println!("Archived {}.", text_of(summary));
+        report(summary, config.json, "Archived")?;
     }
     Ok(())
 }
@@ -123,11 +126,20 @@ fn check_retention(config: &ArchiveConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn text_of(summary: Summary) -> String {
+fn report(summary: Summary, json: bool, verb: &str) -> anyhow::Result<()> {
     let Summary {
         heists,
         notifications,
         files,
     } = summary;
-    format!("{heists} heists and {notifications} notifications in {files} files")
+    if json {
+        return print_line(serde_json::json!({
+            "heists": heists,
+            "notifications": notifications,
+            "files": files,
+        }));
+    }
+    print_line(format_args!(
+        "{verb} {heists} heists and {notifications} notifications in {files} files."
+    ))
 }

@@ -1,14 +1,23 @@
 //! `heist check`
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
-use super::config::{DatabaseConfig, LogConfig};
-use crate::store::{check, pool, schema};
+use super::{
+    config::{DatabaseConfig, LogConfig},
+    output::{print_findings, print_line},
+};
+use crate::store::{PgConnectOptions, check, pool, schema};
 
 const EXAMPLES: &str = "\
 Examples:
   DATABASE_URL=postgres://app:secret@db/app heist check
-      Prints a line for each inconsistency, and exits with 1 if there is any.";
+      Print a line for each inconsistency.
+  heist check --json
+      Print {\"ok\": false, \"findings\": [\"...\"]} for programs.
+  heist check --schema
+      Print a line for each part of the schema that the service cannot work with.
+
+Exit codes: 0 without an inconsistency, 1 with an inconsistency, 3 if the check was not possible.";
 
 /// Verifies the books: points, tokens, heists, point events and notifications
 ///
@@ -17,8 +26,17 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Check {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+
     #[command(flatten)]
     database: DatabaseConfig,
+
+    /// Check the application's tables, the rights and the server's settings instead of the books.
+    /// Needs no migrations
+    #[arg(long)]
+    schema: bool,
 
     #[command(flatten)]
     pub(super) log: LogConfig,
@@ -27,23 +45,59 @@ pub(super) struct Check {
 impl Check {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let options = self.database.database_url.connect_options();
-        schema::check(options)
-            .await
-            .context("cannot check the books")?;
-        let pool = pool::connect_lazy(options.clone(), 1);
-        let findings = check::books(&pool)
-            .await
-            .context("cannot check the books")?;
-        for finding in &findings {
-            println!("{finding}");
+        if self.schema {
+            return check_schema(options, self.json).await;
         }
-        match findings.len() {
-            0 => {
-                println!("The books are in order.");
-                Ok(())
+        schema::check_tables(options)
+            .await
+            .context("cannot check the books")?;
+        let pool = pool::connect_lazy_for_command(options.clone(), 1);
+        let findings = check::books_without_timeouts(&pool)
+            .await
+            .context("cannot check the books")?;
+        if self.json {
+            let is_ok = findings.is_empty();
+            print_line(serde_json::json!({"ok": is_ok, "findings": findings}))?;
+        } else {
+            for finding in &findings {
+                print_line(finding)?;
             }
-            1 => bail!("1 thing is wrong with the books"),
-            count => bail!("{count} things are wrong with the books"),
         }
+        if !findings.is_empty() {
+            return Err(Inconsistent::Books(findings.len()).into());
+        }
+        if !self.json {
+            print_line("The books are in order.")?;
+        }
+        Ok(())
     }
+}
+
+async fn check_schema(options: &PgConnectOptions, json: bool) -> anyhow::Result<()> {
+    let findings = schema::findings(options)
+        .await
+        .context("cannot check the schema")?;
+    let errors = findings.iter().filter(|finding| finding.is_error).count();
+    if json {
+        let lines: Vec<_> = findings.iter().map(ToString::to_string).collect();
+        print_line(serde_json::json!({"ok": errors == 0, "findings": lines}))?;
+    } else {
+        print_findings(&findings)?;
+    }
+    if errors > 0 {
+        return Err(Inconsistent::Schema(errors).into());
+    }
+    if !json {
+        print_line("The service can work with this schema.")?;
+    }
+    Ok(())
+}
+
+/// The check has found inconsistencies.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Inconsistent {
+    #[error("the books have {0} inconsistencies")]
+    Books(usize),
+    #[error("the schema has {0} errors")]
+    Schema(usize),
 }

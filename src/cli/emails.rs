@@ -8,15 +8,19 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
+use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::config::{DatabaseConfig, LogConfig, TemplateConfig};
+use super::{
+    config::{DatabaseConfig, LogConfig, TemplateConfig},
+    output::print_line,
+};
 use crate::{
     domain::ids::{NotificationId, UserId},
     mail,
     store::{
         PgPool,
-        emails::{self, EmailState, Entry, Selection},
+        emails::{self, EmailState, Entry, FailingProvider, QueueCounts, Selection},
         pool, schema,
     },
 };
@@ -50,7 +54,13 @@ pub(super) struct Emails {
 #[derive(clap::Subcommand)]
 enum Action {
     /// Show how many e-mails are queued and parked, and the provider's errors
-    Status(DatabaseConfig),
+    Status {
+        #[command(flatten)]
+        database: DatabaseConfig,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// List e-mails that are queued or parked, without addresses
     List {
         #[command(flatten)]
@@ -64,6 +74,9 @@ enum Action {
         /// Maximum number of e-mails
         #[arg(long, value_name = "EMAILS", default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Queue parked e-mails again, with retries for a day. Unknown e-mails may be delivered twice
     Resend {
@@ -117,18 +130,29 @@ const PARKED: [EmailState; 2] = [EmailState::Failed, EmailState::Unknown];
 impl Emails {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self.action {
-            Action::Status(database) => status(&connect(&database).await?).await,
+            Action::Status { database, json } => {
+                let status = Status::read(&connect(&database).await?).await?;
+                if json {
+                    print_line(status.json())
+                } else {
+                    print_line(status.text().trim_end())
+                }
+            }
             Action::List {
                 database,
                 state,
                 player,
                 limit,
+                json,
             } => {
                 let states = states_or_parked(&state);
                 let pool = connect(&database).await?;
                 let entries = emails::list(&pool, &states, player, limit.into()).await?;
-                print!("{}", table(&entries));
-                Ok(())
+                if json {
+                    print_line(entries.iter().map(as_json).collect::<Value>())
+                } else {
+                    print_line(table(&entries).trim_end())
+                }
             }
             Action::Preview { templates, out } => preview(&templates, &out),
             Action::Resend { database, which } => {
@@ -188,7 +212,7 @@ fn preview(templates: &TemplateConfig, out: &Path) -> anyhow::Result<()> {
         let write = |extension: &str, text: &str| {
             let file = folder.join(format!("{}.{extension}", preview.kind));
             fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
-            println!("{}", file.display());
+            print_line(file.display())?;
             anyhow::Ok(())
         };
         fs::create_dir_all(&folder)
@@ -205,28 +229,79 @@ async fn connect(database: &DatabaseConfig) -> anyhow::Result<PgPool> {
     schema::check(options)
         .await
         .context("cannot read the e-mails")?;
-    Ok(pool::connect_lazy(options.clone(), 1))
+    Ok(pool::connect_lazy_for_command(options.clone(), 1))
 }
 
-async fn status(pool: &PgPool) -> anyhow::Result<()> {
-    let counts = emails::queue_counts(pool).await?;
-    println!("waiting  {:>8}  to be sent later", counts.waiting);
-    println!(
-        "due      {:>8}  the oldest since {}",
-        counts.due,
-        humantime::format_duration(Duration::from_secs(counts.oldest_due.as_secs()))
-    );
-    println!("sending  {:>8}", counts.sending);
-    println!("failed   {:>8}  parked: not sent", counts.failed);
-    println!("unknown  {:>8}  parked: may have been sent", counts.unknown);
-    for failing in emails::failing_providers(pool).await? {
-        let until = failing.paused_until.map(time).unwrap_or_default();
-        println!(
-            "{} fails, next attempt after {until}: {}",
-            failing.provider, failing.reason
-        );
+struct Status {
+    counts: QueueCounts,
+    failing: Vec<FailingProvider>,
+}
+
+impl Status {
+    async fn read(pool: &PgPool) -> anyhow::Result<Self> {
+        Ok(Self {
+            counts: emails::queue_counts(pool).await?,
+            failing: emails::failing_providers(pool).await?,
+        })
     }
-    Ok(())
+
+    fn oldest_due(&self) -> Duration {
+        Duration::from_secs(self.counts.oldest_due.as_secs())
+    }
+
+    fn text(&self) -> String {
+        let counts = &self.counts;
+        let oldest = humantime::format_duration(self.oldest_due());
+        let mut text = format!(
+            "waiting  {:>8}  to be sent later\n\
+             due      {:>8}  the oldest since {oldest}\n\
+             sending  {:>8}\n\
+             failed   {:>8}  parked: not sent\n\
+             unknown  {:>8}  parked: may have been sent\n",
+            counts.waiting, counts.due, counts.sending, counts.failed, counts.unknown,
+        );
+        for failing in &self.failing {
+            let until = failing.paused_until.map(time).unwrap_or_default();
+            text.push_str(&failing.provider);
+            text.push_str(" fails, next attempt after ");
+            text.push_str(&until);
+            text.push_str(": ");
+            text.push_str(&failing.reason);
+            text.push('\n');
+        }
+        text
+    }
+
+    fn json(&self) -> Value {
+        let failing = self.failing.iter().map(|failing| {
+            json!({
+                "provider": failing.provider,
+                "nextAttemptAfter": failing.paused_until.map(time),
+                "error": failing.reason,
+            })
+        });
+        json!({
+            "waiting": self.counts.waiting,
+            "due": self.counts.due,
+            "oldestDueSeconds": self.oldest_due().as_secs(),
+            "sending": self.counts.sending,
+            "failed": self.counts.failed,
+            "unknown": self.counts.unknown,
+            "failingProviders": failing.collect::<Value>(),
+        })
+    }
+}
+
+fn as_json(entry: &Entry) -> Value {
+    json!({
+        "userId": entry.user_id,
+        "notificationId": entry.id,
+        "type": entry.notification_type,
+        "state": entry.state.name(),
+        "at": time(entry.at),
+        "attempts": entry.attempts,
+        "error": entry.error,
+    })
 }
 
 fn states_or_parked(states: &[State]) -> Vec<EmailState> {
@@ -276,10 +351,9 @@ fn table(entries: &[Entry]) -> String {
 fn conclude(mails: u64, what: &str) -> anyhow::Result<()> {
     match mails {
         0 => bail!("no e-mail was found"),
-        1 => println!("1 e-mail was {what}."),
-        _ => println!("{mails} e-mails were {what}."),
+        1 => print_line(format_args!("1 e-mail was {what}.")),
+        _ => print_line(format_args!("{mails} e-mails were {what}.")),
     }
-    Ok(())
 }
 
 /// In UTC, without fractions of a second.

@@ -2,13 +2,18 @@
 
 use anyhow::Context as _;
 
-use super::config::{DatabaseConfig, LogConfig};
-use crate::store::schema::{self, RevertTo};
+use super::{
+    config::{DatabaseConfig, LogConfig},
+    output::{print_findings, print_line},
+};
+use crate::store::schema::{self, RevertTo, Step};
 
 const EXAMPLES: &str = "\
 Examples:
   heist migrate status           list applied and missing migrations
+  heist migrate up --dry-run     check the application's tables, and list what would be applied
   heist migrate up               apply the missing migrations
+  heist migrate sql --up         print the SQL of all migrations
   heist migrate down             revert the newest migration
   heist migrate down --all       revert all: the application's tables are as before";
 
@@ -26,7 +31,13 @@ pub(super) struct Migrate {
 #[derive(clap::Subcommand)]
 enum Action {
     /// Apply the missing migrations. Several processes may do so at the same time
-    Up(DatabaseConfig),
+    Up {
+        #[command(flatten)]
+        database: DatabaseConfig,
+        /// Only check the application's tables and list the migrations that are missing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Revert migrations, newest first. The data in their tables is lost
     Down {
         #[command(flatten)]
@@ -39,16 +50,36 @@ enum Action {
         all: bool,
     },
     /// List applied and missing migrations
-    Status(DatabaseConfig),
+    Status {
+        #[command(flatten)]
+        database: DatabaseConfig,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the SQL of all migrations in the order in which they run. Needs no database
+    #[command(group = clap::ArgGroup::new("direction").required(true))]
+    Sql {
+        /// The SQL that `up` runs
+        #[arg(long, group = "direction")]
+        up: bool,
+        /// The SQL that `down --all` runs
+        #[arg(long, group = "direction")]
+        down: bool,
+    },
 }
 
 impl Migrate {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self.action {
-            Action::Up(database) => {
+            Action::Up {
+                database,
+                dry_run: true,
+            } => print_plan(&database).await?,
+            Action::Up { database, .. } => {
                 let options = database.database_url.connect_options();
                 schema::migrate(options).await.context("cannot migrate")?;
-                println!("The schema is up to date.");
+                print_line("The schema is up to date.")?;
             }
             Action::Down { database, to, all } => {
                 let to = match to {
@@ -58,21 +89,54 @@ impl Migrate {
                 };
                 let options = database.database_url.connect_options();
                 schema::revert(options, to).await.context("cannot revert")?;
-                print_status(&database).await?;
+                print_status(&database, false).await?;
             }
-            Action::Status(database) => print_status(&database).await?,
+            Action::Status { database, json } => print_status(&database, json).await?,
+            Action::Sql { down, .. } => print_line(schema::sql(down).trim_end())?,
         }
         Ok(())
     }
 }
 
-async fn print_status(database: &DatabaseConfig) -> anyhow::Result<()> {
+async fn print_plan(database: &DatabaseConfig) -> anyhow::Result<()> {
+    let options = database.database_url.connect_options();
+    let findings = schema::findings(options)
+        .await
+        .context("cannot check the schema")?;
+    print_findings(&findings)?;
+    let steps = schema::steps(options)
+        .await
+        .context("cannot read the status")?;
+    for step in steps.into_iter().filter(|step| !step.applied) {
+        print_line(format_args!(
+            "would apply  {}  {}",
+            step.version, step.description
+        ))?;
+    }
+    Ok(())
+}
+
+async fn print_status(database: &DatabaseConfig, json: bool) -> anyhow::Result<()> {
     let steps = schema::steps(database.database_url.connect_options())
         .await
         .context("cannot read the status")?;
+    if json {
+        let step = |step: &Step| {
+            serde_json::json!({
+                "version": step.version,
+                "description": step.description,
+                "applied": step.applied,
+            })
+        };
+        let steps: Vec<_> = steps.iter().map(step).collect();
+        return print_line(serde_json::Value::from(steps));
+    }
     for step in steps {
         let state = if step.applied { "applied" } else { "missing" };
-        println!("{state}  {}  {}", step.version, step.description);
+        print_line(format_args!(
+            "{state}  {}  {}",
+            step.version, step.description
+        ))?;
     }
     Ok(())
 }

@@ -6,14 +6,15 @@ pub mod config;
 mod emails;
 mod healthcheck;
 mod migrate;
+mod output;
 mod serve;
 mod token;
 mod usage;
 mod warnings;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
-use clap::{Parser as _, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Subcommand};
 
 use crate::telemetry;
 
@@ -52,7 +53,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let command = match parse() {
         Ok(command) => command,
-        Err(error) => return usage::report(&error),
+        Err(code) => return code,
     };
     if let Err(error) = telemetry::init(&command.log().options()) {
         eprintln!("heist: cannot start the log: {error}");
@@ -60,8 +61,9 @@ pub fn run() -> ExitCode {
     }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&error.into()),
+        Err(error) => return fail(&error.into(), FAILURE),
     };
+    let failure_code = command.failure_code();
     let result = runtime.block_on(async {
         match command {
             Command::Serve(serve) => Box::pin(serve.run()).await,
@@ -81,20 +83,36 @@ pub fn run() -> ExitCode {
             telemetry::finish(None);
             ExitCode::SUCCESS
         }
-        Err(error) => fail(&error),
+        Err(error) => fail(&error, failure_code),
     }
 }
 
-fn parse() -> Result<Command, clap::Error> {
-    match Cli::try_parse()?.command {
-        Some(command) => Ok(command),
-        None => {
-            Cli::try_parse_from(["heist", "serve"]).map(|cli| cli.command.expect("serve was named"))
-        }
+/// Reports errors itself.
+fn parse() -> Result<Command, ExitCode> {
+    if let Some(command) = parse_from(std::env::args_os())?.command {
+        return Ok(command);
     }
+    let serve = parse_from(["heist", "serve"].map(OsString::from))?;
+    Ok(serve.command.expect("serve was named"))
+}
+
+fn parse_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, ExitCode> {
+    let command = config::apply_environment(Cli::command());
+    let command = command.map_err(|error| usage::report_line(&error))?;
+    (command.try_get_matches_from(arguments))
+        .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches))
+        .map_err(|error| usage::report(&error))
 }
 
 impl Command {
+    /// The exit code after an error that is not a finding.
+    fn failure_code(&self) -> u8 {
+        match self {
+            Self::Check(_) => CHECK_FAILURE,
+            _ => FAILURE,
+        }
+    }
+
     fn log(&self) -> &config::LogConfig {
         match self {
             Self::Serve(serve) => &serve.config.log,
@@ -108,8 +126,13 @@ impl Command {
     }
 }
 
+/// The exit codes of `heist check` tell inconsistent tables from a check that was not possible.
+const FAILURE: u8 = 1;
+const CHECK_FAILURE: u8 = 3;
+
 /// Prints the error as one line.
-fn fail(error: &anyhow::Error) -> ExitCode {
+fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
     telemetry::finish(Some(&format!("heist: {error:#}")));
-    ExitCode::FAILURE
+    let has_findings = error.is::<check::Inconsistent>();
+    ExitCode::from(if has_findings { FAILURE } else { code })
 }

@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     config::{Auth, ServeConfig},
+    output::print_line,
     warnings,
 };
 use crate::{
@@ -52,7 +53,7 @@ impl Serve {
         );
         ensure!(
             config.database_url.is_some() || config.database_direct_url.is_none(),
-            "DATABASE_DIRECT_URL needs DATABASE_URL"
+            "DATABASE_DIRECT_URL is set, but DATABASE_URL is not"
         );
 
         ensure!(
@@ -66,6 +67,7 @@ impl Serve {
 
         let exporters = Exporters::start(config.telemetry.options()).await?;
         let (database, private) = if let Some(url) = &config.database_url {
+            url.warn_of_ignored_parameters();
             (url.clone(), None)
         } else {
             let (database, postgres) = start_private(&config).await?;
@@ -113,7 +115,7 @@ impl Serve {
                 address,
                 is_open,
             };
-            print!("{welcome}");
+            print_line(welcome)?;
         }
 
         let failure = tokio::select! {
@@ -211,6 +213,6 @@ Try, in another terminal:
 "#
             )?;
         }
-        f.write_str("\nCtrl-C stops it.\n\n")
+        f.write_str("\nCtrl-C stops it.\n")
     }
 }

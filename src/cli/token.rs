@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::config::{JwtConfig, LogConfig};
+use super::{
+    config::{JwtConfig, LogConfig},
+    output::print_line,
+};
 use crate::{
     auth::{Grant, Scope, Scopes, SigningKey},
     settings::parse,
@@ -66,8 +69,7 @@ impl Token {
             audience: (self.jwt.jwt_audience).context("HEIST_JWT_AUDIENCE is not set")?,
             expires_in: self.expires_in,
         };
-        println!("{}", key.sign(&grant).context("cannot sign the token")?);
-        Ok(())
+        print_line(key.sign(&grant).context("cannot sign the token")?)
     }
 
     async fn signing_key(&self) -> anyhow::Result<SigningKey> {

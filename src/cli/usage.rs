@@ -1,6 +1,10 @@
 //! Error messages for invalid arguments and environment variables.
 
-use std::{iter, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    iter,
+    process::ExitCode,
+};
 
 use clap::{
     CommandFactory as _,
@@ -15,12 +19,30 @@ const USAGE: u8 = 2;
 /// expected. clap prints everything else, including help and version.
 pub(super) fn report(error: &clap::Error) -> ExitCode {
     if let Some(line) = bad_value(error).or_else(|| missing_value(error)) {
-        eprintln!("heist: {line}");
-        return ExitCode::from(USAGE);
+        return report_line(&line);
     }
-    // The reader may have closed the pipe.
-    let _ = error.print();
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        // The reader may have closed the pipe, which is not an error.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let rendered = error.render().to_string();
+    let redacted = without_passwords(&rendered);
+    let _ = if redacted == rendered {
+        error.print()
+    } else {
+        writeln!(io::stderr(), "{}", redacted.trim_end())
+    };
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
+}
+
+/// Prints one line.
+pub(super) fn report_line(line: &str) -> ExitCode {
+    eprintln!("heist: {line}");
+    ExitCode::from(USAGE)
 }
 
 fn bad_value(error: &clap::Error) -> Option<String> {
@@ -38,11 +60,33 @@ fn bad_value(error: &clap::Error) -> Option<String> {
     };
     let flag = argument.split_whitespace().next()?;
     let (variable, secret) = variable_of(flag)?;
-    let value = if secret { "(not shown)" } else { value };
+    let value = if secret {
+        "(not shown)".to_owned()
+    } else {
+        without_passwords(value)
+    };
     let expectation = std::error::Error::source(error)?;
     Some(format!(
         "{variable}={value}: {expectation} (also set by {flag})"
     ))
+}
+
+/// Replaces the user and the password of each URL in a text.
+fn without_passwords(text: &str) -> String {
+    let mut redacted = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("://") {
+        let (before, after) = rest.split_at(start + 3);
+        redacted.push_str(before);
+        let end = after.find(char::is_whitespace).unwrap_or(after.len());
+        let authority_end = after[..end].rfind('@').map_or(0, |at| {
+            redacted.push_str("...");
+            at
+        });
+        rest = &after[authority_end..];
+    }
+    redacted.push_str(rest);
+    redacted
 }
 
 fn missing_value(error: &clap::Error) -> Option<String> {
@@ -68,4 +112,24 @@ fn variable_of(flag: &str) -> Option<(String, bool)> {
         .find(|argument| argument.get_long() == Some(name))?;
     let variable = argument.get_env()?.to_str()?.to_owned();
     Some((variable, argument.is_hide_env_values_set()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_passwords;
+
+    #[test]
+    fn a_message_has_no_passwords_of_urls() {
+        for (text, redacted) in [
+            ("no url", "no url"),
+            ("at https://example.com/a@b", "at https://...@b"),
+            (
+                "'postgres://app:hunter2@db/app' and smtp://u:p@ss@mail:25 found",
+                "'postgres://...@db/app' and smtp://...@mail:25 found",
+            ),
+            ("https://example.com found", "https://example.com found"),
+        ] {
+            assert_eq!(without_passwords(text), redacted);
+        }
+    }
 }

@@ -31,7 +31,7 @@ pub(super) fn log(
     }
     let secrets = (auth_options.jwt.as_ref()).and_then(|jwt| match &jwt.keys {
         KeySource::File(KeyFile::Secret(file)) => Some(file),
-        _ => None,
+        KeySource::File(KeyFile::Public(_) | KeyFile::Jwks(_)) | KeySource::Provider(_) => None,
     });
     for file in secrets.into_iter().chain(tls.map(|tls| &tls.key)) {
         if is_readable_by_all(file.path()) {

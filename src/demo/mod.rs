@@ -4,10 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use private_postgres::PrivatePostgres;
-use sqlx::{
-    Connection as _, PgConnection, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
 use tokio::time::Instant;
 
 use crate::{
@@ -19,7 +16,10 @@ use crate::{
     },
     engine::{Engine, Limits, OnCommit},
     fault::Fault,
-    store::schema::{self, SchemaError},
+    store::{
+        PgPool, pool,
+        schema::{self, SchemaError},
+    },
 };
 
 /// The application's tables as Prisma creates them, for an empty database.
@@ -40,6 +40,8 @@ const LEFT_TO_AWARD: [i32; 2] = [49, 50];
 const PAST_HEISTS: [(i32, i32); 5] = [(3, 11), (5, 3), (12, 25), (14, 21), (17, 3)];
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// To the new database, while its history is made.
+const CONNECTIONS: u32 = 4;
 
 /// Why the demo database could not be created.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +96,7 @@ async fn populate(url: &str) -> Result<(), DemoError> {
     connection.close().await?;
     schema::migrate(&options).await?;
 
-    let pool = PgPoolOptions::new().connect_with(options).await?;
+    let pool = pool::connect_lazy(options, CONNECTIONS);
     make_history(&pool).await?;
     // PostgreSQL renames a database only without open connections.
     pool.close().await;

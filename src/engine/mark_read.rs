@@ -1,18 +1,27 @@
-//! Marking notifications as read: one player at a time, no batch, but as detached from its
-//! caller as the rest.
+//! Marks notifications as read: one player at a time, no batch, but as detached from its caller as
+//! the batches.
 
-use sqlx::PgPool;
-use tokio::time::{Instant, timeout_at};
+use std::{sync::Arc, time::Duration};
 
-use super::Engine;
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep, timeout, timeout_at},
+};
+
 use crate::{
     domain::ids::{NotificationId, UserId},
     fault::Fault,
-    store::{ObservedExt as _, StoreError, notifications, players, pool},
+    store::{PgPool, StoreError, notifications, players, pool::Transaction},
     telemetry::request,
 };
 
 const DOING: &str = "marking notifications as read";
+/// Transactions at the same time, so that most connections are left to the other calls.
+const AT_A_TIME: usize = 2;
+/// Between two attempts while another transaction holds the player's row: random up to this.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+/// How long the statements of an attempt may take.
+const LIMIT: Duration = Duration::from_secs(4);
 
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,49 +32,110 @@ pub struct Marked {
     pub unread: i32,
 }
 
-impl Engine {
-    /// Marks as read those of a player's notifications with one of the `ids` and those up to
-    /// and including `up_to`. `None` where there is no such player.
-    ///
-    /// # Errors
-    ///
-    /// See [`Fault`].
-    pub async fn mark_read(
+/// Marks notifications as read. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct ReadMarker {
+    pool: PgPool,
+    places: Arc<Semaphore>,
+}
+
+impl ReadMarker {
+    pub(super) fn new(pool: PgPool) -> Self {
+        Self {
+            pool,
+            places: Arc::new(Semaphore::new(AT_A_TIME)),
+        }
+    }
+
+    pub(super) async fn mark(
         &self,
         user_id: UserId,
         ids: Vec<NotificationId>,
         up_to: Option<NotificationId>,
         deadline: Instant,
     ) -> Result<Option<Marked>, Fault> {
-        let work = mark(self.pool.clone(), user_id, ids, up_to);
+        let work = self.clone().mark_until(user_id, ids, up_to, deadline);
         let work = tokio::spawn(request::carry(request::current(), work));
         match timeout_at(deadline, work).await {
-            Ok(Ok(result)) => result.map_err(|error| Fault::after(&error, DOING)),
+            Ok(Ok(result)) => result,
             Ok(Err(panic)) => Err(Fault::internal(&panic, DOING)),
             Err(_elapsed) => Err(Fault::DeadlineExceeded),
         }
     }
+
+    /// Tries again until the deadline while another transaction holds the player's row.
+    async fn mark_until(
+        self,
+        user_id: UserId,
+        ids: Vec<NotificationId>,
+        up_to: Option<NotificationId>,
+        deadline: Instant,
+    ) -> Result<Option<Marked>, Fault> {
+        loop {
+            let attempt = self.attempt(user_id, &ids, up_to, deadline).await;
+            let pause = LONGEST_PAUSE.mul_f64(rand::random());
+            let is_last = Instant::now() + pause >= deadline;
+            match attempt {
+                Ok(Attempt::Held) if is_last => return Err(Fault::Contention),
+                Ok(Attempt::Held) => {}
+                Ok(Attempt::Done(marked)) => return Ok(marked),
+                Err(StoreError::Contention(_) | StoreError::StalePlan(_)) if !is_last => {}
+                Err(error) => return Err(Fault::after(&error, DOING)),
+            }
+            sleep(pause).await;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        user_id: UserId,
+        ids: &[NotificationId],
+        up_to: Option<NotificationId>,
+        deadline: Instant,
+    ) -> Result<Attempt, StoreError> {
+        let Ok(Ok(_place)) = timeout_at(deadline, self.places.acquire()).await else {
+            return Ok(Attempt::Held);
+        };
+        let mut transaction = self.pool.begin().await?;
+        let marked = timeout(LIMIT, mark(&mut transaction, user_id, ids, up_to)).await;
+        let attempt = transaction.checked(marked)?;
+        if let Attempt::Done(Some(_)) = attempt {
+            transaction.commit().await?;
+        } else {
+            transaction.rollback().await?;
+        }
+        Ok(attempt)
+    }
+}
+
+enum Attempt {
+    /// `None`: there is no such player.
+    Done(Option<Marked>),
+    /// Another transaction holds the player's row.
+    Held,
 }
 
 async fn mark(
-    pool: PgPool,
+    transaction: &mut Transaction,
     user_id: UserId,
-    ids: Vec<NotificationId>,
+    ids: &[NotificationId],
     up_to: Option<NotificationId>,
-) -> Result<Option<Marked>, StoreError> {
-    let mut transaction = pool::begin(&pool).await?;
-    // With the player locked, nobody else adds or marks notifications, so the count is exact.
-    if players::lock(&mut transaction, &[user_id])
-        .await?
-        .is_empty()
-    {
-        return Ok(None);
+) -> Result<Attempt, StoreError> {
+    // While the player is locked, no other transaction adds or marks notifications of theirs, so the
+    // count is exact.
+    let locked = players::lock(transaction, &[user_id]).await?;
+    if locked.players.is_empty() {
+        let is_held = locked.held.contains(&user_id);
+        return Ok(if is_held {
+            Attempt::Held
+        } else {
+            Attempt::Done(None)
+        });
     }
-    let marked = notifications::mark_read(&mut transaction, user_id, &ids, up_to).await?;
-    let unread = notifications::unread_count(&mut *transaction, user_id).await?;
-    transaction.commit().observed("commit").await?;
-    Ok(Some(Marked {
+    let marked = notifications::mark_read(transaction, user_id, ids, up_to).await?;
+    let unread = notifications::unread_count(&mut **transaction, user_id).await?;
+    Ok(Attempt::Done(Some(Marked {
         marked: i32::try_from(marked).unwrap_or(i32::MAX),
         unread: unread.unwrap_or(0),
-    }))
+    })))
 }

@@ -1,20 +1,24 @@
 //! Storing a player's e-mail preference: one player at a time, detached from its caller.
 
-use sqlx::PgPool;
-use tokio::time::{Instant, timeout_at};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Engine;
 use crate::{
     domain::{ids::UserId, mailing::EmailPreference},
     fault::Fault,
-    store::{ObservedExt as _, StoreError, pool, preferences},
+    store::{PgPool, StoreError, preferences},
     telemetry::request,
 };
 
+/// How long the statement may take.
+const LIMIT: Duration = Duration::from_secs(4);
 const DOING: &str = "storing an e-mail preference";
 
 impl Engine {
-    /// Stores a player's e-mail preference. `None` removes it. Returns whether there is such a player.
+    /// Stores a player's e-mail preference. `None` removes it. Returns whether there is such a
+    /// player.
     ///
     /// # Errors
     ///
@@ -40,8 +44,10 @@ async fn set(
     user_id: UserId,
     preference: Option<EmailPreference>,
 ) -> Result<bool, StoreError> {
-    let mut transaction = pool::begin(&pool).await?;
-    let stored = preferences::set_email(&mut transaction, user_id, preference).await?;
-    transaction.commit().observed("commit").await?;
+    let mut transaction = pool.begin().await?;
+    let setting = preferences::set_email(&mut transaction, user_id, preference);
+    let stored = timeout(LIMIT, setting).await;
+    let stored = transaction.checked(stored)?;
+    transaction.commit().await?;
     Ok(stored)
 }

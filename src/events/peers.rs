@@ -1,7 +1,8 @@
 //! Tells the other replicas what changed here, and hears what changed there.
 //!
-//! Changes that happen shortly after a signal go together in the next one. Whoever hears
-//! a gap in the numbers of a replica, or nothing of it any more, has missed something.
+//! Changes that happen shortly after a signal go together in the next one. A replica that hears a
+//! gap in the numbers of another one, or nothing of it any more, may have missed something. Its
+//! watchers are told to resynchronise, again with every heartbeat for as long as that lasts.
 
 use std::{
     collections::HashMap,
@@ -14,7 +15,7 @@ use std::{
 
 use tokio::{
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
 use super::{
@@ -34,8 +35,14 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 /// Between signals, so that a busy replica says much at a time: each `NOTIFY` is a commit, which
 /// the heists' own would have to share the disk with.
 const PACE: Duration = Duration::from_millis(50);
-/// A replica that was not heard for so long may have died with something untold.
+/// A replica that was not heard for so long may have died with something untold, or may go on
+/// changing points without being heard.
 const SILENCE: Duration = Duration::from_secs(7);
+/// A replica that was not heard for so long is dead: one that lives gives up a connection that went
+/// silent within seconds, and is heard through the next.
+const DEATH: Duration = Duration::from_mins(1);
+/// How long it may take to send a signal. Then the connection counts as silent.
+const SEND_LIMIT: Duration = Duration::from_secs(2);
 /// Between attempts to reach the database.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -125,7 +132,10 @@ impl Voice {
                 serde_json::to_string(&signal).expect("numbers are JSON")
             })
             .collect();
-        signals::send(&self.pool, &payloads).await
+        let sending = signals::send(&self.pool, &payloads);
+        timeout(SEND_LIMIT, sending)
+            .await
+            .unwrap_or_else(|_elapsed| Err(StoreError::timed_out()))
     }
 }
 
@@ -145,32 +155,32 @@ async fn listen_forever(events: &Events, replica: u64, options: &ListenOptions) 
                 continue;
             }
             Ok(End::Deaf) => {
-                tracing::warn!("hears nothing any more, not even itself: listening anew");
+                tracing::warn!("this replica does not hear its own signals: listening anew");
             }
             Ok(End::Pooled) => {
                 tracing::warn!(
-                    "hears of other replicas' heists late: DATABASE_URL leads to a pooler, and \
-                     DATABASE_DIRECT_URL is not set"
+                    "streams learn of other replicas' heists late: DATABASE_URL leads to a pooler, \
+                     and DATABASE_DIRECT_URL is not set"
                 );
                 loop {
                     events.resync();
                     sleep(SILENCE).await;
                 }
             }
-            Err(error) => tracing::warn!(%error, "cannot hear the other replicas"),
+            Err(error) => tracing::warn!(%error, "cannot listen to the other replicas"),
         }
-        // Who cannot listen at all still says every now and then that there may be something.
+        // A replica that cannot listen tells its watchers again and again to resynchronise.
         events.resync();
         sleep(PAUSE).await;
     }
 }
 
-/// Why somebody hears no longer.
+/// Why listening ended.
 enum End {
     /// The connection is closed.
     Lost,
     /// The connection is open, and nothing comes through it: the other end has vanished, or a
-    /// pooler has given the session that listens to somebody else.
+    /// pooler has given the session that listens to another client.
     Deaf,
     /// A pooler is in the way.
     Pooled,
@@ -198,7 +208,7 @@ async fn listen_once(
                 if peers.we_fell_silent() {
                     return Ok(End::Deaf);
                 }
-                if peers.somebody_fell_silent() {
+                if peers.one_is_silent() {
                     events.resync();
                 }
                 continue;
@@ -276,14 +286,15 @@ impl Peers {
         }
     }
 
-    /// Forgets whoever was not heard for long; whether there was somebody.
-    fn somebody_fell_silent(&mut self) -> bool {
-        let known = self.others.len();
-        (self.others).retain(|_, peer| peer.last_heard.elapsed() < SILENCE);
-        self.others.len() < known
+    /// Whether a replica was not heard for long, and may have changed points meanwhile. Forgets
+    /// those that are dead.
+    fn one_is_silent(&mut self) -> bool {
+        let is_silent = (self.others.values()).any(|peer| peer.last_heard.elapsed() >= SILENCE);
+        (self.others).retain(|_, peer| peer.last_heard.elapsed() < DEATH);
+        is_silent
     }
 
-    /// Whether we were not heard for long, who speak with every heartbeat.
+    /// Whether this replica, which speaks with every heartbeat, has not heard itself for long.
     fn we_fell_silent(&self) -> bool {
         self.we_were_heard.elapsed() >= SILENCE
     }
@@ -329,17 +340,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_who_dies_without_a_word_is_missed_once() {
+    async fn a_silent_replica_is_missed_until_it_is_heard_again_or_dead() {
         let mut peers = Peers::new(US);
         peers.hear(&says(OTHER, 1, Body::Alive));
         advance(SILENCE.saturating_sub(MOMENT)).await;
-        assert!(!peers.somebody_fell_silent());
+        assert!(!peers.one_is_silent());
         peers.hear(&says(OTHER, 2, Body::Alive));
         advance(SILENCE.saturating_sub(MOMENT)).await;
-        assert!(!peers.somebody_fell_silent());
+        assert!(!peers.one_is_silent());
         advance(MOMENT).await;
-        assert!(peers.somebody_fell_silent());
-        assert!(!peers.somebody_fell_silent());
+        assert!(peers.one_is_silent());
+        assert!(peers.one_is_silent());
+        peers.hear(&says(OTHER, 3, Body::Alive));
+        assert!(!peers.one_is_silent());
+        advance(DEATH).await;
+        assert!(peers.one_is_silent());
+        assert!(!peers.one_is_silent());
     }
 
     #[tokio::test(start_paused = true)]
@@ -348,7 +364,7 @@ mod tests {
         peers.hear(&says(OTHER, 1, Body::Alive));
         assert_eq!(peers.hear(&says(OTHER, 2, Body::Bye)), Heard::All);
         advance(SILENCE).await;
-        assert!(!peers.somebody_fell_silent());
+        assert!(!peers.one_is_silent());
     }
 
     #[tokio::test(start_paused = true)]
@@ -359,7 +375,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_does_not_hear_itself_is_deaf() {
+    async fn a_replica_that_does_not_hear_itself_is_deaf() {
         let mut peers = Peers::new(US);
         advance(SILENCE.saturating_sub(MOMENT)).await;
         assert!(!peers.we_fell_silent());

@@ -25,8 +25,6 @@ use crate::{
     telemetry::metrics::METRICS,
 };
 
-/// Due e-mails that one poll examines before it claims.
-const EXAMINED: usize = 200;
 /// Players whose changed preference one poll applies.
 const RESCHEDULED: usize = 100;
 /// Claims of one transaction, when claimed e-mails turn out not to be sendable.
@@ -57,14 +55,14 @@ pub(super) struct Claimed {
     pub(super) provider_fails: bool,
 }
 
-/// Sets aside the e-mails at the head of the queue that cannot be sent now. Returns whether there may
-/// be more of them.
+/// Sets aside the e-mails at the head of the queue that cannot be sent now. Returns whether there
+/// may be more of them.
 pub(super) async fn set_aside(
     connection: &mut PgConnection,
     mailing: Mailing,
 ) -> Result<bool, StoreError> {
     let rescheduled = emails::reschedule(&mut *connection, RESCHEDULED).await?;
-    let head = emails::due(&mut *connection, EXAMINED).await?;
+    let head = emails::due(&mut *connection).await?;
     let Some(now) = head.now else {
         return Ok(false);
     };
@@ -81,7 +79,7 @@ pub(super) async fn set_aside(
     }
     let changes = emails::set_aside(&mut *connection, &unsendable, mailing).await?;
     report(&changes, "it cannot be sent");
-    let is_full = rescheduled == RESCHEDULED as u64 || examined == EXAMINED;
+    let is_full = rescheduled == RESCHEDULED as u64 || examined == emails::MAX_HEAD;
     Ok(is_full && !changes.is_empty())
 }
 

@@ -77,7 +77,8 @@ pub struct TemplateOptions {
 #[derive(Clone, Debug)]
 pub struct Presentation {
     pub from: Mailbox,
-    /// Base URL of the application, to which link paths are appended. `None`: e-mails have no links.
+    /// Base URL of the application, to which link paths are appended. `None`: e-mails have no
+    /// links.
     pub link_base: Option<Url>,
     pub unsubscribe: Option<Unsubscribe>,
 }
@@ -132,8 +133,8 @@ impl Mailer {
         self.stopping.cancel();
     }
 
-    /// Waits, after [`Mailer::stop`], until the outcomes of all claimed e-mails are recorded. If the
-    /// caller stops waiting earlier, those e-mails become `UNKNOWN` when their claims expire.
+    /// Waits, after [`Mailer::stop`], until the outcomes of all claimed e-mails are recorded. If
+    /// the caller stops waiting earlier, those e-mails become `UNKNOWN` when their claims expire.
     pub async fn finish(self) {
         if let Err(panic) = self.worker.await {
             tracing::error!(error = %panic, "the e-mail worker panicked");

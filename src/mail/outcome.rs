@@ -74,8 +74,8 @@ impl Outcome {
         }
     }
 
-    /// How the outcome is recorded. `jitter`, from 0 to 1, spreads the next attempts of e-mails that
-    /// failed together.
+    /// How the outcome is recorded. `jitter`, from 0 to 1, spreads the next attempts of e-mails
+    /// that failed together.
     pub(super) fn settlement(&self, email: &ClaimedEmail, jitter: f64) -> Settlement<'_> {
         match self {
             Self::Sent => Settlement::Sent,

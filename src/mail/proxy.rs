@@ -29,7 +29,8 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// Returns the expected form. The text repeats nothing of the URL, which may contain a password.
+    /// Returns the expected form. The text repeats nothing of the URL, which may contain a
+    /// password.
     pub fn parse(url: &str) -> Result<Self, String> {
         Self::parsed(url).ok_or_else(|| {
             "expected a URL such as http://proxy.example.com:3128 or \
@@ -65,8 +66,8 @@ impl Proxy {
         })
     }
 
-    /// Whether `no_proxy`, a value of `NO_PROXY`, excludes this host: `*`, or a list of names that also
-    /// exclude their subdomains.
+    /// Whether `no_proxy`, a value of `NO_PROXY`, excludes this host: `*`, or a list of names that
+    /// also exclude their subdomains.
     #[must_use]
     pub fn is_excluded(no_proxy: &str, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
@@ -84,7 +85,9 @@ impl Proxy {
         let mut stream = BufReader::new(stream);
         let mut request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n");
         if let Some(authorization) = &self.authorization {
-            request += &format!("Proxy-Authorization: {}\r\n", authorization.reveal());
+            for part in ["Proxy-Authorization: ", authorization.reveal(), "\r\n"] {
+                request += part;
+            }
         }
         request += "\r\n";
         stream
@@ -122,7 +125,7 @@ async fn status(stream: &mut BufReader<TcpStream>) -> Result<u16, Failure> {
         .ok_or_else(|| Failure::NotSent("the proxy does not speak HTTP".to_owned()))
 }
 
-fn not_sent(error: std::io::Error) -> Failure {
+fn not_sent(error: impl fmt::Display) -> Failure {
     Failure::NotSent(format!("the proxy cannot be reached: {error}"))
 }
 

@@ -108,8 +108,8 @@ fn body(from: &Mailbox, email: &RenderedEmail) -> Value {
     })
 }
 
-/// The outcome for each status. Statuses that a server or a gateway may also give after it passed the
-/// request on mean that the e-mail may have left.
+/// The outcome for each status. Statuses that a server or a gateway may also give after it passed
+/// the request on mean that the e-mail may have left.
 fn outcome(answer: &Answer) -> Outcome {
     let reason = describe(answer);
     let not_sent = |reason, provider_failure| Outcome::NotSent {
@@ -127,18 +127,19 @@ fn outcome(answer: &Answer) -> Outcome {
             not_sent(reason, Some(ProviderFailure { pause }))
         }
         // Rejected by SendGrid or a proxy before the request was processed.
-        401 | 403 | 404 | 405 | 407 | 501 | 505 | 511 => Outcome::misconfigured(reason),
+        300..=302 | 307 | 308 | 401 | 403 | 404 | 405 | 407 | 501 | 505 | 511 => {
+            Outcome::misconfigured(reason)
+        }
         400 if refuses_the_sender(answer) => Outcome::misconfigured(reason),
-        300..=302 | 307 | 308 => Outcome::misconfigured(reason),
         408 | 425 => not_sent(reason, None),
         400..500 => Outcome::Refused { reason },
         _ if !answer.body_sent => not_sent(reason, Some(ProviderFailure::UNREACHABLE)),
-        // SendGrid itself says that it does not process requests. From a gateway, 503 also means that
-        // the connection to the server was lost after the request.
+        // SendGrid itself says that it does not process requests. From a gateway, 503 also means
+        // that the connection to the server was lost after the request.
         503 if is_from_sendgrid(answer) => not_sent(reason, Some(ProviderFailure::UNREACHABLE)),
         500..600 => unknown(reason, ProviderFailure::UNREACHABLE),
-        // Another success or redirect: something else than SendGrid's API answers, or the account is
-        // in sandbox mode.
+        // Another success or redirect: something else than SendGrid's API answers, or the account
+        // is in sandbox mode.
         _ => unknown(reason, ProviderFailure::MISCONFIGURED),
     }
 }

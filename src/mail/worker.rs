@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Options, Templates, attempt::Attempt, claim};
+use super::{Options, Templates, attempt::Attempt, claim, outcome::ProviderFailure};
 use crate::{
     domain::mailing::{Mailing, MailingNow},
     store::{
@@ -139,7 +139,7 @@ impl Worker {
         match timeout(DATABASE_TIMEOUT, self.work(&mut connection)).await {
             Ok(result) => result,
             Err(_elapsed) => {
-                drop(connection.detach());
+                connection.distrust();
                 Err(StoreError::timed_out())
             }
         }
@@ -184,8 +184,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Records for all replicas whether the provider works. Any answer of the provider that is not a
-    /// failure of the provider shows that it works.
+    /// Records for all replicas whether the provider works. Any answer of the provider that is not
+    /// a failure of the provider shows that it works.
     async fn record_provider_state(
         &mut self,
         connection: &mut PgConnection,
@@ -207,7 +207,7 @@ impl Worker {
         } else if self.provider_fails
             && (self.unrecorded.iter()).any(|it| it.outcome.proves_that_the_provider_works())
         {
-            if emails::works(connection, provider).await? {
+            if emails::works(connection, provider, ProviderFailure::UNREACHABLE.pause).await? {
                 tracing::info!(
                     event = "EMAILS_RESUMED",
                     email.provider = provider,
@@ -219,8 +219,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Sets aside what cannot be sent, claims e-mails that can, and starts sending them. Returns the
-    /// time until the next poll.
+    /// Sets aside what cannot be sent, claims e-mails that can, and starts sending them. Returns
+    /// the time until the next poll.
     async fn poll(&mut self, connection: &mut PgConnection) -> Result<Duration, StoreError> {
         let Some(mailing) = (self.now)() else {
             return Ok(POLL_INTERVAL);

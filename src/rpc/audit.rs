@@ -22,10 +22,14 @@ use crate::{
     domain::{eligibility::Eligibility, ids::UserId, rules::Refusal},
     fault::Fault,
     pb,
-    telemetry::metrics::METRICS,
+    telemetry::{self, RepeatLimiter, metrics::METRICS},
 };
 
-const TARGET: &str = "heist::audit";
+const TARGET: &str = telemetry::AUDIT_TARGET;
+
+/// The attempts of callers that are not authenticated: one line per minute, event and address, and a
+/// line with the number of further attempts.
+static UNAUTHENTICATED: RepeatLimiter = RepeatLimiter::new();
 
 /// An attempt in progress. Its line is written when the last reference is dropped.
 pub(super) struct Attempt {
@@ -238,11 +242,39 @@ macro_rules! write_line {
     };
 }
 
+impl Attempt {
+    /// Whether the line is one of many from an address whose calls are not authenticated.
+    fn is_suppressed(&self, outcome: &Outcome, refused: &'static str) -> bool {
+        let reason = match outcome {
+            Outcome::Refused { reason } if self.caller.get().is_none() => reason.clone(),
+            _ => return false,
+        };
+        !UNAUTHENTICATED.permits(refused, self.ip_address, move |address, further| {
+            tracing::warn!(
+                target: TARGET,
+                event = refused,
+                reason,
+                caller = "",
+                further,
+                ipAddress = address.map(tracing::field::display),
+            );
+        })
+    }
+}
+
 impl Drop for Attempt {
     fn drop(&mut self) {
         let attempt = &*self;
         let record = attempt.record();
         let Record { event, outcome } = &*record;
+        let names = match event {
+            Event::Heist(..) => &HEIST,
+            Event::Award(..) => &AWARD,
+            Event::Adjustment(..) => &ADJUSTMENT,
+        };
+        if attempt.is_suppressed(outcome, names.refused) {
+            return;
+        }
         match event {
             Event::Heist(request, answer) => write_line!(
                 attempt,

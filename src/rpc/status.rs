@@ -255,7 +255,7 @@ pub(super) fn fault(error: &Fault) -> Status {
             "Too many conflicting calls. Try again, with the same request id.",
             &[],
         ),
-        Fault::DeadlineExceeded => {
+        Fault::DeadlineExceeded | Fault::Unknown => {
             Status::deadline_exceeded("The call took longer than it was given.")
         }
         Fault::Internal => Status::internal(internal_error()),

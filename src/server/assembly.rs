@@ -95,6 +95,7 @@ impl Server {
         });
         let on_commit = on_commit(events.clone(), mailer.as_ref());
         let (engine, workers) = Engine::start(pool.clone(), options.limits, mailing, on_commit);
+        let engine_health = engine.health();
         let traffic = Arc::new(Traffic::new(options.traffic));
         let reads = match &options.read_database {
             None => Reads::on_primary(pool.clone()),
@@ -116,7 +117,7 @@ impl Server {
             stream_reads: StreamReads::with_connections(options.max_connections),
             traffic: Arc::clone(&traffic),
         };
-        let (health, health_service) = Health::start(connect_options.clone()).await;
+        let (health, health_service) = Health::start(connect_options.clone(), engine_health).await;
 
         let mut routes = api.into_routes().add_service(health_service);
         if options.reflection {
@@ -201,6 +202,8 @@ fn add_reflection(routes: Routes) -> Routes {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // grpcurl needs it to print the details of errors.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let v1 = (builder().build_v1()).expect("the built-in descriptors are valid");
     let v1alpha = (builder().build_v1alpha()).expect("the built-in descriptors are valid");

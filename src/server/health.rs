@@ -18,6 +18,7 @@ use tonic_health::{
 };
 
 use crate::{
+    engine::EngineHealth,
     pb::{heist_service_server, notification_service_server, token_service_server},
     store::{
         PgConnectOptions, PgPool, pool,
@@ -39,6 +40,8 @@ const LIVENESS: &str = "liveness";
 /// The interval of checks of the database, and the time limit of one.
 const INTERVAL: Duration = Duration::from_secs(1);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Checks of a ready server between two preflights, which read the catalogue.
+const CHECKS_PER_PREFLIGHT: u32 = 10;
 /// Failed checks in a row after which the server is not ready. A single failure must not take every
 /// replica out of service at the same moment.
 const FALL: u32 = 3;
@@ -56,7 +59,10 @@ impl Health {
     /// Begins as ready, so the caller must have checked the database. Further checks use a connection
     /// of their own: a busy pool is not an unavailable database.
     #[must_use]
-    pub async fn start(database: PgConnectOptions) -> (Self, HealthServer<impl HealthService>) {
+    pub async fn start(
+        database: PgConnectOptions,
+        engine: EngineHealth,
+    ) -> (Self, HealthServer<impl HealthService>) {
         let (reporter, service) = tonic_health::server::health_reporter();
         reporter
             .set_service_status(LIVENESS, ServingStatus::Serving)
@@ -66,7 +72,7 @@ impl Health {
             ready: watch::channel(true).0,
         };
         reporter.report(true).await;
-        let following = tokio::spawn(follow(reporter.clone(), database));
+        let following = tokio::spawn(follow(reporter.clone(), database, engine));
         let health = Self {
             reporter,
             following: Some(following),
@@ -120,16 +126,25 @@ impl Reporter {
     }
 }
 
-async fn follow(reporter: Reporter, database: PgConnectOptions) {
+async fn follow(reporter: Reporter, database: PgConnectOptions, engine: EngineHealth) {
     let connect = || pool::connect_lazy(database.clone(), 1);
     let mut pool = connect();
     let mut readiness = Readiness::new();
+    let mut checks_since_preflight = 0;
     loop {
         sleep(INTERVAL).await;
-        let found = check(&pool).await;
+        checks_since_preflight += 1;
+        // After a failure each check has the preflight, so that a cure is noticed at once.
+        let with_preflight = !readiness.ready || checks_since_preflight >= CHECKS_PER_PREFLIGHT;
+        let mut found = check(&pool, with_preflight).await.map_err(Unfit::from);
         if found.is_err() {
             // The next check uses a new connection: this one may be silent for ever.
             pool = connect();
+        } else if with_preflight {
+            checks_since_preflight = 0;
+        }
+        if found.is_ok() && engine.is_stalled() {
+            found = Err(Unfit::Stalled);
         }
         if !readiness.note(found.is_ok()) {
             continue;
@@ -147,8 +162,24 @@ async fn follow(reporter: Reporter, database: PgConnectOptions) {
     }
 }
 
-async fn check(pool: &PgPool) -> Result<(), SchemaError> {
-    match timeout(CHECK_TIMEOUT, schema::check_serviceable(pool)).await {
+/// Why calls should go to other replicas.
+#[derive(Debug, thiserror::Error)]
+enum Unfit {
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    #[error("orders have been waiting for 5 s, and the database has answered none of them")]
+    Stalled,
+}
+
+async fn check(pool: &PgPool, with_preflight: bool) -> Result<(), SchemaError> {
+    let checking = async {
+        schema::check_serviceable(pool).await?;
+        if with_preflight {
+            schema::check_fitness(pool).await?;
+        }
+        Ok(())
+    };
+    match timeout(CHECK_TIMEOUT, checking).await {
         Ok(found) => found,
         Err(_elapsed) => Err(SchemaError::timed_out()),
     }

@@ -35,7 +35,8 @@ pub mod tokens;
 
 pub use error::StoreError;
 pub(crate) use observed::ObservedExt;
-pub use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
+pub use pool::PgPool;
+pub use sqlx::{PgConnection, postgres::PgConnectOptions};
 
 /// Converts a length to `bigint`.
 fn count(things: usize) -> i64 {

@@ -1,11 +1,14 @@
 //! Where reads go: to a replica that has caught up, or else to the primary.
 //!
-//! A read sees every commit that was answered before it was asked for, wherever it goes: players
-//! see what they just did, and a cache that reads the board after it began to listen misses
-//! nothing. So before a read goes to the replica, the primary is asked how far its log reaches, and
-//! the replica whether it has replayed as much. One question serves all reads that wait for it.
-//! Where the answer takes too long, the read goes to the primary, and so do all others until the
-//! replica has caught up again.
+//! Reads are read-after-write consistent on both: a read sees every commit that was answered before
+//! the read was asked for. Players see what they just did, and a cache that reads the board after
+//! it began to listen misses nothing. So before a read goes to the replica, the primary is asked
+//! how far its write-ahead log reaches, and the replica whether it has replayed as much. One
+//! question serves all reads that wait for it. Where the answer takes longer than 50 ms, the read
+//! goes to the primary, and so do all others until the replica has caught up again.
+//!
+//! A read on the primary that met a dead connection is made once more: the pool has closed the
+//! others of that age. Stale plans are the pool's business.
 
 use std::{
     future::Future,
@@ -16,13 +19,13 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{PgPool, postgres::PgConnectOptions, query, query_scalar};
+use sqlx::{postgres::PgConnectOptions, query, query_scalar};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{sleep, timeout},
 };
 
-use super::{ObservedExt as _, StoreError, pool};
+use super::{ObservedExt as _, PgPool, StoreError, pool};
 
 /// How long a read waits for the replica before it goes to the primary.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -30,7 +33,7 @@ const PATIENCE: Duration = Duration::from_millis(50);
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// Between two looks at how far the replica has come.
 const PAUSE_BETWEEN_LOOKS: Duration = Duration::from_millis(1);
-/// How long reads stay with the primary before the replica is tried again. Nobody waits for that.
+/// How long reads stay with the primary before the replica is tried again. No read waits for that.
 const PAUSE_BETWEEN_TRIALS: Duration = Duration::from_secs(1);
 /// How long a trial may take, a new connection among it.
 const TRIAL: Duration = Duration::from_secs(2);
@@ -125,7 +128,25 @@ impl Reads {
                 Err(_elapsed) => tracing::debug!("a read goes to the primary: it took too long"),
             }
         }
-        read(self.primary.clone()).await
+        self.run_on_primary(read).await
+    }
+
+    /// Reads on the primary.
+    ///
+    /// # Errors
+    ///
+    /// Those of the second attempt, where the first one met a dead connection.
+    pub async fn run_on_primary<T, F>(&self, read: impl Fn(PgPool) -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        match read(self.primary.clone()).await {
+            Err(StoreError::Unavailable(error)) if !self.primary.is_away() => {
+                tracing::debug!(%error, "a read is made once more");
+                read(self.primary.clone()).await
+            }
+            result => result,
+        }
     }
 }
 
@@ -141,7 +162,7 @@ impl Replica {
     }
 }
 
-/// Finds out how far the replica has come. Ends when nobody can ask any more.
+/// Finds out how far the replica has come. Ends when no read can ask any more.
 struct Follower {
     primary: PgPool,
     replica: PgPool,
@@ -178,7 +199,7 @@ impl Follower {
             self.is_in_use.store(true, Ordering::Relaxed);
             self.answer_until_it_lags().await;
             self.is_in_use.store(false, Ordering::Relaxed);
-            // Who asked meanwhile need not wait.
+            // Reads that asked meanwhile need not wait.
             while self.asked.try_recv().is_ok() {}
         }
     }
@@ -204,7 +225,7 @@ impl Follower {
             match timeout(PATIENCE, self.catch_up()).await {
                 Ok(Ok(())) => {
                     for question in questions {
-                        // Who does not wait any more reads from the primary.
+                        // A read that does not wait any more goes to the primary.
                         let _ = question.send(());
                     }
                 }

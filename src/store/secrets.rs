@@ -1,8 +1,6 @@
 //! Secrets that all replicas share.
 
-use sqlx::PgPool;
-
-use super::StoreError;
+use super::{PgPool, StoreError};
 
 /// The key that signs page tokens, made by the migration that created it.
 ///

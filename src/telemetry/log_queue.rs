@@ -293,7 +293,7 @@ mod tests {
             written
         });
         queue.push(b"2\n", false);
-        queue.flush(Duration::from_secs(60));
+        queue.flush(Duration::from_mins(1));
         assert_eq!(reader.join().unwrap(), b"1\n2\n");
     }
 }

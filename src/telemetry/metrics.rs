@@ -157,12 +157,18 @@ impl Metrics {
             for outcome in ["committed", "empty", "rolled_back"] {
                 self.transactions(0, operation, outcome);
             }
-            for cause in ["contention", "unavailable", "statement"] {
+            for cause in ["contention", "unavailable", "stale_plan", "statement"] {
                 self.rollbacks(0, operation, cause);
                 self.retries(0, operation, cause);
             }
         }
-        for kind in ["connection", "pool_timeout", "contention", "statement"] {
+        for kind in [
+            "connection",
+            "pool_timeout",
+            "contention",
+            "stale_plan",
+            "statement",
+        ] {
             self.database_errors(0, kind);
         }
         self.heists(0, "EXECUTED");
@@ -257,12 +263,12 @@ impl Metrics {
         self.emails.queue_age.record(age.as_secs_f64(), &[]);
     }
 
-    /// A batch was taken from the queue. `waited` has the waiting time of each order.
-    pub fn batch(&self, operation: &'static str, waited: &[Duration]) {
+    /// A batch was taken from the queue. `waited`: each order's time, if this is its first batch.
+    pub fn batch(&self, operation: &'static str, waited: &[Option<Duration>]) {
         let labels = [operation_label(operation)];
         let size = u64::try_from(waited.len()).unwrap_or(u64::MAX);
         self.batch_size.record(size, &labels);
-        for waited in waited {
+        for waited in waited.iter().flatten() {
             self.queue_wait.record(waited.as_secs_f64(), &labels);
         }
     }
@@ -326,6 +332,14 @@ pub fn watch_queue(operation: &'static str, depth: impl Fn() -> usize + Send + S
             let depth = u64::try_from(depth()).unwrap_or(u64::MAX);
             gauge.observe(depth, &[operation_label(operation)]);
         })
+        .build();
+}
+
+/// Observes whether the engine is stalled for one kind of order.
+pub fn watch_stall(operation: &'static str, is_stalled: impl Fn() -> bool + Send + Sync + 'static) {
+    (meter().u64_observable_gauge("heist.engine.stalled"))
+        .with_description("1 while orders have been coming for 5 s and none got anywhere")
+        .with_callback(move |it| it.observe(is_stalled().into(), &[operation_label(operation)]))
         .build();
 }
 

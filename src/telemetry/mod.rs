@@ -9,6 +9,7 @@ mod log_queue;
 mod logs;
 pub mod metrics;
 mod otlp;
+mod repeat_limiter;
 pub mod request;
 pub mod traces;
 
@@ -33,6 +34,7 @@ pub use self::{
     log_limiter::LogLimiter,
     log_queue::AUDIT_TARGET,
     logs::{LogFormat, LogOptions, finish, init},
+    repeat_limiter::RepeatLimiter,
 };
 
 /// How long the last spans and metrics may take to be sent.

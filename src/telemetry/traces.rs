@@ -71,16 +71,16 @@ pub fn end_call(mut span: Span, code: &'static str, reason: Option<String>, is_f
     span.end();
 }
 
-/// The span of a batch. `waited` has the waiting time of each request. `None` if no request is
-/// sampled.
+/// The span of a batch that works for `requests`, each of which has waited for so long, or was part
+/// of an earlier batch. `None` where none of them is sampled.
 #[must_use]
 pub fn batch(
     operation: &'static str,
     requests: &[Option<Request>],
-    waited: &[Duration],
+    waited: &[Option<Duration>],
 ) -> Option<Span> {
     let tracer = TRACER.get()?;
-    let sampled: Vec<(&SpanContext, Duration)> = (requests.iter().zip(waited))
+    let sampled: Vec<(&SpanContext, Option<Duration>)> = (requests.iter().zip(waited))
         .filter_map(|(request, waited)| Some((request.as_ref()?.span()?, *waited)))
         .filter(|(place, _)| place.is_sampled())
         .collect();
@@ -93,6 +93,9 @@ pub fn batch(
         .start_with_context(tracer, &in_trace((*first).clone()));
     let now = SystemTime::now();
     for (place, waited) in sampled {
+        let Some(waited) = waited else {
+            continue;
+        };
         let mut wait = SpanBuilder::from_name("queue wait")
             .with_start_time(now.checked_sub(waited).unwrap_or(now))
             .with_links(vec![link(batch.span_context())])

@@ -15,8 +15,6 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::WatchedError;
-
 /// How long one read may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// The most reads of one file that may hang at a time. Each occupies a thread.
@@ -30,6 +28,16 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 pub struct WatchedFile {
     variable: Option<&'static str>,
     path: PathBuf,
+}
+
+/// Why files cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WatchedError {
+    #[error("{file}: {cause}")]
+    Unreadable { file: WatchedFile, cause: ReadError },
+    /// The parser's message, which names the file.
+    #[error("{0}")]
+    Unusable(String),
 }
 
 /// Why a file cannot be read.
@@ -99,7 +107,7 @@ impl Source {
         let path = self.file.path.clone();
         Some(tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            read_regular_file(&path)
+            read_once(&path)
         }))
     }
 }
@@ -122,8 +130,12 @@ pub(super) async fn read_all(sources: &[Source]) -> Vec<Result<Vec<u8>, ReadErro
     results
 }
 
-/// The file's content without a byte-order mark.
-fn read_regular_file(path: &Path) -> Result<Vec<u8>, ReadError> {
+/// The content of a regular file without a byte-order mark. It has no time limit.
+///
+/// # Errors
+///
+/// The file cannot be read, is not a regular file, or is too large.
+pub fn read_once(path: &Path) -> Result<Vec<u8>, ReadError> {
     let io_error = |error: io::Error| ReadError::Io(error.to_string());
     let file = fs::OpenOptions::new()
         .read(true)

@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::sleep};
 
-pub use self::file::{ReadError, WatchedFile};
+pub use self::file::{ReadError, WatchedError, WatchedFile, read_once};
 use self::file::{Source, read_all};
 
 /// The interval between two reads. A change takes effect after at most two of them.
@@ -22,16 +22,6 @@ const INTERVAL: Duration = Duration::from_millis(400);
 /// files are watched until the last clone is dropped.
 #[derive(Debug)]
 pub struct Watched<T>(watch::Receiver<Arc<T>>);
-
-/// Why files cannot be used.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WatchedError {
-    #[error("{file}: {cause}")]
-    Unreadable { file: WatchedFile, cause: ReadError },
-    /// The parser's message, which names the file.
-    #[error("{0}")]
-    Unusable(String),
-}
 
 impl<T: Send + Sync + 'static> Watched<T> {
     /// Reads and parses `files`, and then watches them. `parse` gets their contents in the same

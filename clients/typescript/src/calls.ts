@@ -50,12 +50,12 @@ export class Calls implements Transport {
     const deadline = Date.now() + (timeoutMs ?? this.#timeoutMs);
     const request = withRequestId(method, input);
     for (let attempt = 1; ; attempt += 1) {
-      const remainingMs = Math.max(1, deadline - Date.now());
-      // Half of the time, so that a server that hangs leaves some for another one.
-      const leavesTime = attempt < ATTEMPTS && isRepeatable(method) && this.#connections.hasChoice;
-      const attemptMs = leavesTime ? Math.ceil(remainingMs / 2) : remainingMs;
       try {
-        const { transport, headers } = await this.#prepare(header, attemptMs, signal);
+        const { transport, headers } = await this.#prepare(header, Math.max(1, deadline - Date.now()), signal);
+        // Half of the time, so that a server that hangs leaves some for another one.
+        const leavesTime = attempt < ATTEMPTS && isRepeatable(method) && this.#connections.hasChoice;
+        const remainingMs = Math.max(1, deadline - Date.now());
+        const attemptMs = leavesTime ? Math.ceil(remainingMs / 2) : remainingMs;
         return await transport.unary(method, signal, attemptMs, headers, request, contextValues);
       } catch (error) {
         const failure = toHeistError(method.name, error, signal);

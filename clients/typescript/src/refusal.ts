@@ -30,7 +30,8 @@ export interface RefusalFacts {
   INSUFFICIENT_POINTS: { victimPoints: number; pointsRequired: number };
   /** The victim can be robbed again in `retryAfterMs`, at `protectionEndTime`. */
   TARGET_PROTECTED: { retryAfterMs: number; protectionEndTime: Date };
-  POINTS_LIMIT_REACHED: object;
+  /** The attacker would have more points than a player can have. */
+  POINTS_LIMIT_REACHED: { attackerPoints: number; pointsAtStake: number };
   REFERRAL_MISMATCH: object;
   FEATURE_DISABLED: object;
   REQUEST_ID_REUSED: object;
@@ -169,6 +170,8 @@ function readFacts(
       return whole({ retryAfterMs, cooldownEndTime: time("cooldown_end_time") });
     case "INSUFFICIENT_POINTS":
       return whole({ victimPoints: number("victim_points"), pointsRequired: number("points_required") });
+    case "POINTS_LIMIT_REACHED":
+      return whole({ attackerPoints: number("attacker_points"), pointsAtStake: number("points_at_stake") });
     case "TARGET_PROTECTED":
       return whole({ retryAfterMs, protectionEndTime: time("protection_end_time") });
     case "PERMISSION_DENIED":
@@ -183,7 +186,6 @@ function readFacts(
     case "SELF_REFERRAL":
     case "ATTACKER_NOT_FOUND":
     case "TARGET_NOT_FOUND":
-    case "POINTS_LIMIT_REACHED":
     case "REFERRAL_MISMATCH":
     case "FEATURE_DISABLED":
     case "REQUEST_ID_REUSED":

@@ -150,6 +150,25 @@ async function openInbox() {
   }
 }
 
+// Preferences.
+
+function showPreferences({ email }) {
+  for (const choice of element("preferences").elements) choice.checked = choice.value === email;
+}
+
+async function choose(email) {
+  try {
+    showPreferences(await call("POST", "preferences", { email }));
+    say("Your choice is saved.");
+  } catch (error) {
+    // What is shown has to be what holds.
+    attempt(loadPreferences);
+    throw error;
+  }
+}
+
+const loadPreferences = async () => showPreferences(await call("GET", "preferences"));
+
 function listen() {
   const events = new EventSource("events");
   // Also after every break: what is shown may be old.
@@ -157,6 +176,7 @@ function listen() {
     if (element("status").textContent === NO_CONNECTION) say("");
     loadSoon();
     attempt(loadNotifications);
+    attempt(loadPreferences);
   });
   events.addEventListener("points", loadSoon);
   events.addEventListener("notification", ({ data }) => {
@@ -179,4 +199,5 @@ element("leave").addEventListener("click", () =>
     location.assign("/");
   }),
 );
+element("preferences").addEventListener("change", ({ target }) => attempt(() => choose(target.value)));
 listen();

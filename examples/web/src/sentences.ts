@@ -54,6 +54,8 @@ export function obstacle(eligibility: Eligibility, now: number): string | undefi
       return `You wait another ${until(eligibility.cooldownEndTime)}`;
     case RefusalReason.INSUFFICIENT_POINTS:
       return "Too poor";
+    case RefusalReason.POINTS_LIMIT_REACHED:
+      return "You have all points a player can have";
     case RefusalReason.TARGET_PROTECTED:
       return `Protected for ${until(eligibility.protectionEndTime)}`;
     default:

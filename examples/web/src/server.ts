@@ -6,7 +6,7 @@
 
 import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { type HeistClient, HeistError } from "heist-client";
+import { EmailPreference, type HeistClient, HeistError } from "heist-client";
 import type { Events } from "./events.ts";
 import { cookie, HttpError, playerIdIn, readJson, sendJson } from "./http.ts";
 import { sentenceFor } from "./sentences.ts";
@@ -16,6 +16,14 @@ import { entryView, heistView, notificationView } from "./views.ts";
 const PLACES = 50;
 const LIST_SIZE = 20;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** How the page calls the choices. */
+const EMAIL_CHOICES = new Map([
+  ["default", EmailPreference.DEFAULT],
+  ["immediate", EmailPreference.IMMEDIATE],
+  ["digest", EmailPreference.DIGEST],
+  ["never", EmailPreference.NEVER],
+]);
 
 const file = (name: string, type: string) => ({
   type,
@@ -46,6 +54,8 @@ export function createWebServer(client: HeistClient, events: Events): Server {
     ["GET /heists", ({ playerId }) => history(client, playerId)],
     ["GET /notifications", ({ playerId }) => notifications(client, playerId)],
     ["POST /notifications/read", (visit) => markRead(client, visit)],
+    ["GET /preferences", ({ playerId }) => preferences(client, playerId)],
+    ["POST /preferences", (visit) => setPreferences(client, visit)],
   ]);
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -163,4 +173,20 @@ async function markRead(client: HeistClient, { request, playerId }: Visit) {
   if (typeof upTo !== "string" || !/^\d{1,18}$/.test(upTo)) throw new HttpError(400, "upTo has to be an id.");
   const { unreadCount } = await client.markNotificationsRead({ userId: playerId, upToId: BigInt(upTo) });
   return { unread: unreadCount };
+}
+
+async function preferences(client: HeistClient, playerId: number) {
+  const { email } = await client.getPreferences({ userId: playerId });
+  return { email: nameOf(email) };
+}
+
+async function setPreferences(client: HeistClient, { request, playerId }: Visit) {
+  const choice = EMAIL_CHOICES.get(String((await readJson(request))["email"]));
+  if (choice === undefined) throw new HttpError(400, "There is no such choice.");
+  const { email } = await client.updatePreferences({ userId: playerId, email: choice });
+  return { email: nameOf(email) };
+}
+
+function nameOf(preference: EmailPreference): string {
+  return [...EMAIL_CHOICES].find(([, choice]) => choice === preference)?.[0] ?? "default";
 }

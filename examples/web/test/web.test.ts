@@ -99,6 +99,19 @@ it("the service may restart in between: what happens meanwhile is there afterwar
   await ada.getByRole("alert").getByText("You were robbed! Bruno stole").waitFor();
 });
 
+it("a player chooses how e-mail comes, and finds the choice again", async () => {
+  const choices = ada.getByRole("group", { name: "E-mail about heists and tokens" });
+  assert.ok(await choices.getByRole("radio", { name: "As the game is set up" }).isChecked());
+  await choices.getByRole("radio", { name: "Once a day" }).check();
+  await ada.getByRole("status").getByText("Your choice is saved.").waitFor();
+  assert.deepEqual(
+    await database.rows(`SELECT "email" FROM "HeistNotificationPreference" WHERE "userId" = $1`, [ids.ada]),
+    [{ email: "DIGEST" }],
+  );
+  await ada.reload();
+  await ada.locator("input[value=digest]:checked").waitFor();
+});
+
 it("without a session there is no board, and no other player's", async () => {
   const stranger = await browser.newContext();
   const anonymous = await stranger.request.get(`${url}players/${ids.ada}/board`);

@@ -26,6 +26,10 @@ pub struct ArchiveConfig {
     #[arg(long)]
     pub dry_run: bool,
 
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+
     /// As given to `heist serve`
     #[arg(long, env = "HEIST_COOLDOWN", value_name = "DURATION", default_value = parse::duration_text(Rules::default().cooldown), value_parser = parse::duration)]
     pub cooldown: Duration,

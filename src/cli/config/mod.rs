@@ -3,6 +3,7 @@
 
 mod archive;
 mod email;
+mod environment;
 mod security;
 mod telemetry;
 
@@ -15,6 +16,7 @@ use std::{
 pub use self::{
     archive::ArchiveConfig,
     email::{EmailConfig, TemplateConfig},
+    environment::apply_environment,
     security::{JwtConfig, SecurityConfig},
     telemetry::TelemetryConfig,
 };

@@ -16,8 +16,16 @@ pub struct TelemetryConfig {
 
     /// The collector of traces and metrics (OTLP over gRPC), such as `http://collector:4317`; empty:
     /// off. OpenTelemetry's variables for headers, time-outs and batches apply
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", default_value = "", value_parser = otlp_endpoint)]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", hide_env_values = true, default_value = "", value_parser = otlp_endpoint)]
     pub otlp_endpoint: Optional<String>,
+
+    /// The protocol of the collector: only `grpc` is supported
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_PROTOCOL", value_name = "PROTOCOL", default_value = "grpc", value_parser = protocol)]
+    pub otlp_protocol: String,
+
+    /// `true` sends nothing to the collector
+    #[arg(long, env = "OTEL_SDK_DISABLED", value_name = "BOOL", default_value_t = false, value_parser = otel_switch, action = clap::ArgAction::Set)]
+    pub otel_sdk_disabled: bool,
 
     /// Whether traces are sent to the collector: `otlp` or `none`
     #[arg(long, env = "OTEL_TRACES_EXPORTER", value_name = "EXPORTER", default_value = "otlp", value_parser = exporter)]
@@ -78,7 +86,7 @@ impl TelemetryConfig {
     pub fn options(&self) -> TelemetryOptions {
         TelemetryOptions {
             metrics_listen: self.metrics_listen.0,
-            otlp_endpoint: self.otlp_endpoint.0.clone(),
+            otlp_endpoint: (self.otlp_endpoint.0.clone()).filter(|_| !self.otel_sdk_disabled),
             otlp_traces: self.otlp_traces == Exporter::Otlp,
             otlp_metrics: self.otlp_metrics == Exporter::Otlp,
             sampler: self.sampler(),
@@ -123,6 +131,18 @@ fn otlp_endpoint(value: &str) -> Result<Optional<String>, String> {
     } else {
         Err("expected a URL such as http://127.0.0.1:4317".to_owned())
     }
+}
+
+fn protocol(value: &str) -> Result<String, String> {
+    match value {
+        "grpc" => Ok(value.to_owned()),
+        _ => Err("expected grpc: other protocols are not supported".to_owned()),
+    }
+}
+
+fn otel_switch(value: &str) -> Result<bool, String> {
+    let value = value.to_ascii_lowercase();
+    (value.parse()).map_err(|_| "expected true or false".to_owned())
 }
 
 fn exporter(value: &str) -> Result<Exporter, String> {

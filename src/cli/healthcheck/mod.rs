@@ -10,7 +10,10 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::cli::config::{LogConfig, TargetConfig};
+use crate::cli::{
+    config::{LogConfig, TargetConfig},
+    output::print_line,
+};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -61,10 +64,7 @@ impl Healthcheck {
                 anyhow::anyhow!("{address} does not report its health: {}", status.message())
             })?;
         match answer.into_inner().status() {
-            ServingStatus::Serving => {
-                println!("SERVING");
-                Ok(())
-            }
+            ServingStatus::Serving => print_line("SERVING"),
             status => bail!("{address} is {}", status.as_str_name()),
         }
     }

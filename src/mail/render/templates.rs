@@ -96,8 +96,8 @@ impl Templates {
         Ok(files)
     }
 
-    /// Compiles the contents of `files` over the built-in templates, and renders each kind of e-mail in
-    /// each language with sample data.
+    /// Compiles the contents of `files` over the built-in templates, and renders each kind of
+    /// e-mail in each language with sample data.
     ///
     /// # Errors
     ///
@@ -176,8 +176,8 @@ impl Templates {
         self.languages.keys().map(String::as_str)
     }
 
-    /// The language of the templates for a player with this language, such as `de-AT`: the same one,
-    /// else `de`, else the default.
+    /// The language of the templates for a player with this language, such as `de-AT`: the same
+    /// one, else `de`, else the default.
     pub(super) fn language_for(&self, language: Option<&str>) -> &str {
         let wanted = language
             .unwrap_or_default()
@@ -270,8 +270,8 @@ fn datetime(language: &str, time: &Value) -> Result<String, Error> {
         .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "datetime needs a time"))
 }
 
-/// Template, line and kind of an error. Its detail may repeat values, so that only errors of syntax and
-/// missing variables keep it.
+/// Template, line and kind of an error. Its detail may repeat values, so that only errors of syntax
+/// and missing variables keep it.
 fn describe(error: &Error) -> String {
     let place = match (error.name(), error.line()) {
         (Some(name), Some(line)) => format!("{name}:{line}: "),

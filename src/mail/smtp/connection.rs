@@ -15,8 +15,8 @@ const MAX_CHALLENGES: usize = 3;
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// A connection on which the server has not lost the right to our trust: bytes that arrived before TLS
-/// never count as replies after it.
+/// A connection on which the server has not lost the right to our trust: bytes that arrived before
+/// TLS never count as replies after it.
 pub(super) struct Connection {
     stream: BufReader<Box<dyn Stream>>,
     extensions: Vec<String>,
@@ -137,7 +137,8 @@ impl Connection {
             reply = self.command(answer).await?;
         }
         match reply.code {
-            235 => Ok(Authentication::Accepted),
+            // 235, and 250 from servers that do not follow RFC 4954.
+            200..300 => Ok(Authentication::Accepted),
             _ => Ok(Authentication::Refused(reply)),
         }
     }

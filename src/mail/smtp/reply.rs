@@ -16,7 +16,8 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// Reads one reply. No more than the limits above are kept in memory, whatever the server sends.
+    /// Reads one reply. No more than the limits above are kept in memory, whatever the server
+    /// sends.
     ///
     /// # Errors
     ///

@@ -39,7 +39,8 @@ impl SmtpServer {
     ///
     /// # Errors
     ///
-    /// Returns the expected form. The text repeats nothing of the URL, which may contain a password.
+    /// Returns the expected form. The text repeats nothing of the URL, which may contain a
+    /// password.
     pub fn parse(url: &str) -> Result<Self, String> {
         Self::parsed(url).ok_or_else(|| EXPECTED_URL.to_owned())
     }

@@ -6,6 +6,7 @@ mod audit;
 mod authenticate;
 mod deadline;
 mod feature_switch;
+mod fresh_keys;
 mod grpc_only;
 mod http_types;
 mod memory;
@@ -20,14 +21,16 @@ use tonic::service::Routes;
 
 use self::{
     audit::Audit, authenticate::Authenticate, call_limit::CallLimit, deadline::EndInTime,
-    feature_switch::FeatureSwitch, grpc_only::GrpcOnly, observe::Observe, rate_limit::RateLimit,
+    feature_switch::FeatureSwitch, fresh_keys::FreshKeys, grpc_only::GrpcOnly, observe::Observe,
+    rate_limit::RateLimit,
 };
 use super::{methods, traffic::Traffic};
 use crate::{auth::Authenticator, settings::LiveSettings};
 
 /// The services with their middleware.
-pub type Layered =
-    GrpcOnly<Observe<Audit<EndInTime<Authenticate<FeatureSwitch<RateLimit<CallLimit<Routes>>>>>>>>;
+pub type Layered = GrpcOnly<
+    Observe<Audit<EndInTime<FreshKeys<Authenticate<FeatureSwitch<RateLimit<CallLimit<Routes>>>>>>>>,
+>;
 
 /// Wraps the services into their middleware. A call passes the layers from the last line to the
 /// first.
@@ -46,7 +49,9 @@ pub fn wrap(
     let services = CallLimit::new(routes, traffic.calls.clone());
     let services = RateLimit::new(services, Arc::clone(&traffic.rates), settings.clone());
     let services = FeatureSwitch::new(services, settings);
-    let services = Authenticate::new(services, Arc::new(authenticator));
+    let authenticator = Arc::new(authenticator);
+    let services = Authenticate::new(services, Arc::clone(&authenticator));
+    let services = FreshKeys::new(services, authenticator);
     let services = EndInTime::new(services);
     let services = Audit::new(services);
     let services = Observe::new(services);

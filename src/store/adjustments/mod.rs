@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     ObservedExt as _, StoreError, count,
     effects::{Effects, Written},
-    players, tokens,
+    tokens,
 };
 use crate::domain::{
     adjustment::{Adjustment, AdjustmentFacts, AdjustmentOrder, AdjustmentOutcome},
@@ -17,8 +17,8 @@ use crate::domain::{
     tokens::TokenAccount,
 };
 
-/// Locks every player of the batch and reads what [`crate::domain::adjustment::decide`]
-/// needs. The locks are held until the transaction of `connection` ends.
+/// Reads what [`crate::domain::adjustment::decide`] needs. The transaction of `connection` has
+/// locked the players' rows.
 pub async fn load(
     connection: &mut PgConnection,
     orders: &[AdjustmentOrder],
@@ -26,7 +26,6 @@ pub async fn load(
     let user_ids: Vec<UserId> = orders.iter().map(|order| order.user_id).collect();
     let request_ids: Vec<Uuid> = orders.iter().map(|order| order.request_id.get()).collect();
 
-    players::lock(connection, &user_ids).await?;
     let accounts = tokens::accounts(&mut *connection, &user_ids).await?;
     let made = find(connection, &request_ids).await?;
     let facts = query_file!("src/store/adjustments/load_facts.sql", count(orders.len()))

@@ -6,11 +6,15 @@
 
 use std::time::Duration;
 
-use sqlx::{PgPool, Postgres, Transaction, query, query_file, query_file_as, query_scalar};
+use sqlx::{query, query_file, query_file_as, query_scalar};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{StoreError, effects::Interference, pool};
+use super::{
+    PgPool, StoreError,
+    effects::Interference,
+    pool::{self, Transaction},
+};
 
 /// The key of the advisory lock that excludes parallel runs on one database.
 const LOCK_KEY: i64 = 0x6865_6973_745f_6172;
@@ -87,7 +91,7 @@ pub struct Removal {
 /// Excludes other runs while it exists. The lock belongs to an open transaction, because a pooler
 /// keeps a session only for the length of a transaction. The transaction holds no snapshot between
 /// statements, so it does not hold back `VACUUM`.
-pub struct RunLock(Transaction<'static, Postgres>);
+pub struct RunLock(Transaction);
 
 impl RunLock {
     /// Returns `None` if another run holds the lock.
@@ -106,7 +110,7 @@ impl RunLock {
     }
 
     pub async fn release(self) -> Result<(), StoreError> {
-        Ok(self.0.rollback().await?)
+        self.0.rollback().await
     }
 }
 

@@ -9,15 +9,15 @@ use super::{
     ObservedExt as _, StoreError, count,
     effects::{Effects, Written},
     emails::EmailSchedule,
-    players, tokens,
+    tokens,
 };
 use crate::domain::{
     award::{AwardFacts, AwardOrder, AwardOutcome, TOKENS_PER_REFERRAL},
     ids::{AwardId, InvalidId, UserId},
 };
 
-/// Locks every referrer of the batch and reads what [`crate::domain::award::decide`] needs.
-/// The locks are held until the transaction of `connection` ends.
+/// Reads what [`crate::domain::award::decide`] needs. The transaction of `connection` has locked
+/// the referrers' rows.
 pub async fn load(
     connection: &mut PgConnection,
     orders: &[AwardOrder],
@@ -25,7 +25,6 @@ pub async fn load(
     let referrers: Vec<UserId> = orders.iter().map(|order| order.referrer).collect();
     let referred: Vec<i32> = orders.iter().map(|order| order.referred.get()).collect();
 
-    players::lock(connection, &referrers).await?;
     let accounts = tokens::accounts(&mut *connection, &referrers).await?;
     let facts = query_file!(
         "src/store/awards/load_facts.sql",

@@ -1,7 +1,7 @@
--- Everything that is wrong with the books, a row each; none where they are in order. One
--- statement sees one moment. It reads each table once, takes no locks, and joins by hashing.
+-- All inconsistencies of the books, one row each. The statement reads each table once, in one
+-- snapshot and without row locks, and joins by hashing.
 WITH ledger AS (
-    -- All that ever changed somebody's tokens; archived heists in one entry, that of the newest.
+    -- All changes of balances. The archived heists of a player are one entry, with the newest's id.
     SELECT
         award."referrerId" AS user_id,
         award."id" AS id,
@@ -45,7 +45,7 @@ ledger_step AS (
         ledger.delta,
         ledger.balance_after,
         ledger.is_archived,
-        -- What was archived came between the entries before it: only their sum can be told.
+        -- Archived heists lie between the entries before them, so only the sum of those is known.
         CASE
             WHEN ledger.is_archived
                 THEN
@@ -69,7 +69,7 @@ ledger_sum AS (
     GROUP BY ledger.user_id
 ),
 
--- Both sides of every heist, as far as the players still exist.
+-- Two rows for each heist, one for each player who still exists.
 side AS (
     SELECT
         heist."id" AS heist_id,
@@ -94,7 +94,7 @@ side AS (
     WHERE heist."victimId" IS NOT NULL
 ),
 
--- What notifications there ought to be.
+-- The notifications that must exist.
 told AS (
     SELECT
         side.user_id,
@@ -116,7 +116,7 @@ told AS (
     WHERE award."referrerId" IS NOT NULL
 ),
 
--- How far the archive has come.
+-- The progress of the archive.
 archived AS (
     SELECT
         COALESCE(max(file."lastRowId") FILTER (WHERE file."kind" = 'heists'), 0) AS heists_up_to,
@@ -125,7 +125,7 @@ archived AS (
     WHERE file."sha256" IS NOT NULL
 ),
 
--- What the archive has of each player: heists, and notifications of a kind.
+-- The archived heists and notifications of each player, by type of notification.
 archived_side AS (
     SELECT
         total."userId" AS user_id,
@@ -155,7 +155,7 @@ archived_side AS (
     ) AS side (notification_type, event_type, heists, points, notifications)
 ),
 
--- Of each player and kind: what there ought to be, and the notifications that there are.
+-- For each player and type: the number of notifications that must exist, and that do exist.
 notification_sum AS (
     SELECT
         entry.user_id,
@@ -299,7 +299,7 @@ CROSS JOIN archived
 GROUP BY told.user_id, told.notification_type, told.ledger_id
 HAVING
     count(note."id") FILTER (WHERE note."points" = told.points AND note."after" = told.after) <> 1
-    -- One that is old may have been archived: then the sum has to be right.
+    -- An old notification may be archived. Then the sums of its player are compared instead.
     AND NOT (
         count(note."id") = 0
         AND COALESCE(bool_or(told.created_at < archived.notifications_before), false)
@@ -325,7 +325,7 @@ WHERE
             AND told.notification_type = note."type"
             AND told.ledger_id = note."ledgerId"
     )
-    -- One that was not read outlives its heist.
+    -- An unread notification stays when its heist is archived.
     AND NOT (note."type" <> 'TOKEN_EARNED' AND note."ledgerId" <= archived.heists_up_to)
 
 UNION ALL
@@ -359,3 +359,36 @@ FULL JOIN point_event_sum
 WHERE
     COALESCE(heist_sum.events, 0) <> COALESCE(point_event_sum.events, 0)
     OR COALESCE(heist_sum.points, 0) <> COALESCE(point_event_sum.points, 0)
+
+UNION ALL
+SELECT
+    format(
+        '%s point events have the type %s, which is not in "PointEventTypeMaster"',
+        count(*),
+        event."pointEventTypeId"
+    )
+FROM "UserPointEvent" AS event
+LEFT JOIN "PointEventTypeMaster" AS event_type ON event_type."id" = event."pointEventTypeId"
+WHERE event_type."id" IS NULL
+GROUP BY event."pointEventTypeId"
+
+UNION ALL
+SELECT
+    format(
+        'the sequence %s is at %s, behind the row with the id %s',
+        numbered.sequence,
+        COALESCE(pg_sequence_last_value(numbered.sequence), 0),
+        numbered.highest_id
+    )
+FROM (
+    SELECT
+        '"HeistLedger_id_seq"'::regclass AS sequence,
+        max(ledger.id) AS highest_id
+    FROM ledger
+    UNION ALL
+    SELECT
+        '"HeistNotification_id_seq"'::regclass,
+        max(note."id")
+    FROM "HeistNotification" AS note
+) AS numbered
+WHERE numbered.highest_id > COALESCE(pg_sequence_last_value(numbered.sequence), 0)

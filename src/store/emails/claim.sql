@@ -1,8 +1,8 @@
 -- Claims up to $1 due notifications, oldest first, each as one e-mail. Of a player in digest mode,
 -- all due notifications are claimed as one e-mail. Claims expire after $2 seconds.
 --
--- $3: digest is the default mode. $4: digests may be sent now. $5, $6: the window's last opening, and
--- when its digests start. Retries end $7 seconds after the first due time, for digests $8.
+-- $3: digest is the default mode. $4: digests may be sent now. $5, $6: the window's last opening,
+-- and when its digests start. Retries end $7 seconds after the first due time, for digests $8.
 WITH due AS (
     SELECT
         note."userId",

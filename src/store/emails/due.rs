@@ -1,6 +1,6 @@
-//! Due e-mails that cannot be sent now: those without a usable address, of players who want none, and
-//! of digests that are sent later. The worker sets them aside before it claims, so that they never
-//! delay others.
+//! Due e-mails that cannot be sent now: those without a usable address, of players who want none,
+//! and of digests that are sent later. The worker sets them aside before it claims, so that they
+//! never delay others.
 
 use sqlx::{PgExecutor, query_file, query_file_as};
 use time::OffsetDateTime;
@@ -10,6 +10,9 @@ use crate::{
     domain::mailing::{EmailMode, EmailPreference, Mailing},
     store::{ObservedExt as _, StoreError, count, preferences::PreferenceRow},
 };
+
+/// Number of e-mails that [`due`] reads, as its statement says.
+pub const MAX_HEAD: usize = 200;
 
 /// A queued e-mail that is due.
 #[derive(Clone, Debug)]
@@ -46,13 +49,13 @@ pub struct Head {
     pub emails: Vec<DueEmail>,
 }
 
-/// The first `limit` due e-mails.
+/// The first [`MAX_HEAD`] due e-mails.
 ///
 /// # Errors
 ///
 /// A failure of the database.
-pub async fn due(executor: impl PgExecutor<'_>, limit: usize) -> Result<Head, StoreError> {
-    let rows = query_file!("src/store/emails/due.sql", count(limit))
+pub async fn due(executor: impl PgExecutor<'_>) -> Result<Head, StoreError> {
+    let rows = query_file!("src/store/emails/due.sql")
         .fetch_all(executor)
         .observed("emails.due")
         .await?;
@@ -119,8 +122,8 @@ pub async fn set_aside(
     Ok(changes)
 }
 
-/// Makes the queued e-mails of up to `players` players due who changed their preference. Returns the
-/// number of players that are finished.
+/// Makes the queued e-mails of up to `players` players due who changed their preference. Returns
+/// the number of players that are finished.
 ///
 /// # Errors
 ///

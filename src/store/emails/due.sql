@@ -1,4 +1,5 @@
--- The first $1 due e-mails, with all that decides whether they can be sent now.
+-- The first 200 due e-mails, with all that decides whether they can be sent now. The limit is a
+-- literal, so that PostgreSQL plans for few rows and finds each player by the primary key.
 SELECT
     now() AS "now!",
     note."userId" AS user_id,
@@ -18,7 +19,7 @@ FROM (
     FROM "HeistNotification" AS head
     WHERE head."emailState" = 'QUEUED' AND head."emailAt" <= now()
     ORDER BY head."emailAt", head."userId", head."id"
-    LIMIT $1
+    LIMIT 200
 ) AS note
 INNER JOIN "User" AS player ON player."id" = note."userId"
 LEFT JOIN "HeistNotificationPreference" AS choice ON choice."userId" = note."userId"

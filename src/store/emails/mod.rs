@@ -12,10 +12,11 @@ use std::time::Duration;
 use sqlx::{PgConnection, PgExecutor, query, query_file, query_file_as};
 use time::OffsetDateTime;
 
-pub use self::due::{DueEmail, SetAside, due, reschedule, set_aside};
+pub use self::due::{DueEmail, MAX_HEAD, SetAside, due, reschedule, set_aside};
 pub use self::languages::{LanguageColumn, add_languages, check_language_column};
 pub use self::operators::{
-    Entry, QueueCounts, Selection, drop, failing_providers, list, queue_counts, resend,
+    Entry, FailingProvider, QueueCounts, Selection, drop, failing_providers, list, queue_counts,
+    resend,
 };
 use super::{
     ObservedExt as _, StoreError, count,
@@ -248,8 +249,8 @@ pub async fn end_turn(
     Ok(())
 }
 
-/// Starts a pause of the provider for all replicas. Afterwards they claim one e-mail at a time until
-/// [`works`].
+/// Starts a pause of the provider for all replicas. Afterwards they claim one e-mail at a time
+/// until [`works`].
 ///
 /// # Errors
 ///
@@ -276,17 +277,27 @@ pub async fn pause(
     Ok(())
 }
 
-/// Records that the provider works. Returns whether it failed before.
+/// Records that the provider works. Returns whether it failed before. Ends a pause of up to `pause`,
+/// which a single attempt had started. A longer one, for example of a rate limit, stays.
 ///
 /// # Errors
 ///
 /// A failure of the database.
-pub async fn works(executor: impl PgExecutor<'_>, provider: &str) -> Result<bool, StoreError> {
+pub async fn works(
+    executor: impl PgExecutor<'_>,
+    provider: &str,
+    pause: Duration,
+) -> Result<bool, StoreError> {
     let done = query!(
         r#"UPDATE "HeistEmailProvider"
-        SET "trouble" = NULL
+        SET
+            "trouble" = NULL,
+            "pausedUntil" = CASE
+                WHEN "pausedUntil" > now() + make_interval(secs => $2) THEN "pausedUntil"
+            END
         WHERE "name" = $1 AND "trouble" IS NOT NULL"#,
         provider,
+        pause.as_secs_f64(),
     )
     .execute(executor)
     .observed("emails.works")
@@ -294,10 +305,10 @@ pub async fn works(executor: impl PgExecutor<'_>, provider: &str) -> Result<bool
     Ok(done.rows_affected() > 0)
 }
 
-/// Records the outcomes of claimed e-mails. Returns the new state of each notification. A retry beyond
-/// the time limit becomes `FAILED`. The state is `None` while another transaction holds the row: the
-/// outcome has to be recorded again later. A notification is missing from the result if its claim was
-/// lost, for example because an operator resent it.
+/// Records the outcomes of claimed e-mails. Returns the new state of each notification. A retry
+/// beyond the time limit becomes `FAILED`. The state is `None` while another transaction holds the
+/// row: the outcome has to be recorded again later. A notification is missing from the result if
+/// its claim was lost, for example because an operator resent it.
 ///
 /// # Errors
 ///

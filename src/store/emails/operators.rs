@@ -33,8 +33,8 @@ pub struct Entry {
     /// The name of the type in the database.
     pub notification_type: String,
     pub state: EmailState,
-    /// The due time of a queued e-mail, the end of the claim of a claimed or unknown one, the time of
-    /// parking of a failed one.
+    /// The due time of a queued e-mail, the end of the claim of a claimed or unknown one, the time
+    /// of parking of a failed one.
     pub at: OffsetDateTime,
     pub attempts: i32,
     /// The player's preference, by its name in the database. `None`: the mode of the service.
@@ -126,7 +126,8 @@ pub async fn list(
     Ok(entries)
 }
 
-/// Queues e-mails to be sent now, with a new time limit and no counted attempts. Returns their number.
+/// Queues e-mails to be sent now, with a new time limit and no counted attempts. Returns their
+/// number.
 ///
 /// # Errors
 ///

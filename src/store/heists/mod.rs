@@ -5,42 +5,38 @@ use std::{
     collections::{BTreeSet, HashMap},
 };
 
-use sqlx::{PgConnection, PgExecutor, PgPool, query_file, query_file_as, query_file_scalar};
+use sqlx::{PgConnection, PgExecutor, query_file, query_file_as, query_file_scalar};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    ObservedExt as _, StoreError, count,
+    ObservedExt as _, PgPool, StoreError, count,
     effects::{Effects, Interference, Written},
     emails::EmailSchedule,
-    players,
 };
 use crate::domain::{
     heist::{Heist, HeistFacts, HeistOrder, HeistOutcome, HeistStats, Party},
     ids::{HeistId, InvalidId, RequestId, UserId},
+    rules::Player,
 };
 
-/// Locks every player of the batch and reads what [`crate::domain::heist::decide`] needs.
-/// The locks are held until the transaction of `connection` ends.
+/// Reads what [`crate::domain::heist::decide`] needs besides the `players`, whose rows the
+/// transaction of `connection` has locked.
 pub async fn load(
     connection: &mut PgConnection,
     orders: &[HeistOrder],
+    mut players: HashMap<UserId, Player>,
 ) -> Result<HeistFacts, StoreError> {
     let attackers: Vec<i32> = orders.iter().map(|order| order.attacker.get()).collect();
     // Each once: their robberies are looked up for each.
     let victims: BTreeSet<i32> = orders.iter().map(|order| order.victim.get()).collect();
     let victims: Vec<i32> = victims.into_iter().collect();
-    let everybody: Vec<UserId> = (orders.iter())
-        .flat_map(|order| [order.attacker, order.victim])
-        .collect();
     let request_ids: Vec<Uuid> = orders.iter().map(|order| order.request_id.get()).collect();
     let robberies_to_know = orders
         .iter()
         .map(|order| order.rules.robberies_to_know())
         .max()
         .unwrap_or(0);
-
-    let mut players = players::lock(connection, &everybody).await?;
 
     let facts = query_file!(
         "src/store/heists/load_facts.sql",

@@ -262,7 +262,7 @@ SELECT
             )
             AND NOT foreign_trigger.tgisinternal
             AND foreign_trigger.tgenabled <> 'D'
-            AND foreign_trigger.tgname <> 'Heist_forget_attacker'
+            AND foreign_trigger.tgname NOT IN ('Heist_forget_attacker', 'HeistPointEvent_fill')
     ) AS "has_foreign_triggers!"
 FROM (
     SELECT

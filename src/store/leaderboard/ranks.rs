@@ -1,15 +1,23 @@
-//! Where on the board a player stands who is on no page that anybody looks at.
+//! The viewer's rank when the viewer is not on the requested page.
 //!
-//! Counting everybody above them is exact and cheap near the top, and takes ever longer further
-//! down. There the rank comes from the distribution of points, which is read in the background
-//! at most every few seconds: nobody notices whether they are the 412,007th or the 412,011th.
+//! Counting all players above is exact and cheap near the top, and takes ever longer further down.
+//! There the rank comes from the distribution of points, which a task of its own reads at most every
+//! ten seconds: a rank of 412,007 instead of 412,011 is good enough. The task goes on when the call
+//! that started it is cancelled, so that calls with short deadlines do not keep the first reading
+//! from ever being completed.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use sqlx::{PgPool, query_file};
-use tokio::{sync::Mutex, time::Instant};
+use sqlx::query_file;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
-use super::StoreError;
+use super::{super::PgPool, StoreError};
 use crate::{
     domain::{
         ids::UserId,
@@ -23,19 +31,34 @@ const EXACT_RANKS: i64 = 1000;
 /// Ranks below are those of a moment that is not longer ago than this and one reading.
 const MAX_AGE: Duration = Duration::from_secs(10);
 
+/// How long one reading may take.
+const READING_LIMIT: Duration = Duration::from_secs(30);
+
 /// Tells ranks. Clones share what they know.
 #[derive(Clone)]
 pub struct Ranks {
     reads: Reads,
-    latest: Arc<Mutex<Option<Reading>>>,
+    latest: Arc<Mutex<Latest>>,
 }
 
+#[derive(Default)]
+struct Latest {
+    reading: Option<Reading>,
+    /// The task that takes the next reading, and tells whether it succeeded.
+    task: Option<watch::Receiver<Option<Outcome>>>,
+}
+
+#[derive(Clone)]
 struct Reading {
     distribution: Arc<Distribution>,
     taken_at: Instant,
-    /// Somebody is about to replace it.
-    replacing: bool,
 }
+
+/// Of a reading. An error is logged by the task.
+type Outcome = Result<Arc<Distribution>, ReadingFailed>;
+
+#[derive(Clone, Copy)]
+struct ReadingFailed;
 
 impl Ranks {
     #[must_use]
@@ -81,34 +104,54 @@ impl Ranks {
         }))
     }
 
-    /// The latest reading. Only the very first caller waits for one; later ones get the one
-    /// before while the next is taken.
+    /// The latest reading. Only callers that come before the first one is complete wait for it;
+    /// later ones get the one before while the next is taken.
     async fn distribution(&self) -> Result<Arc<Distribution>, StoreError> {
-        let mut latest = self.latest.lock().await;
-        let reading = match latest.take() {
-            Some(reading) => reading,
-            None => read(&self.reads).await?,
+        let mut task = {
+            let mut latest = self.latest();
+            let age = latest
+                .reading
+                .as_ref()
+                .map(|reading| reading.taken_at.elapsed());
+            if age.is_none_or(|age| age > MAX_AGE) && latest.task.is_none() {
+                let (tell, told) = watch::channel(None);
+                latest.task = Some(told);
+                tokio::spawn(self.clone().replace(tell));
+            }
+            match (&latest.reading, &latest.task) {
+                (Some(reading), _) => return Ok(Arc::clone(&reading.distribution)),
+                (None, Some(task)) => task.clone(),
+                (None, None) => unreachable!("a task was started where there is no reading"),
+            }
         };
-        let reading = latest.insert(reading);
-        if reading.taken_at.elapsed() > MAX_AGE && !reading.replacing {
-            reading.replacing = true;
-            tokio::spawn(self.clone().replace());
+        let outcome = task.wait_for(Option::is_some).await;
+        match outcome.as_deref() {
+            Ok(Some(Ok(distribution))) => Ok(Arc::clone(distribution)),
+            _ => Err(StoreError::timed_out()),
         }
-        Ok(Arc::clone(&reading.distribution))
     }
 
-    async fn replace(self) {
-        let result = read(&self.reads).await;
-        let mut latest = self.latest.lock().await;
-        match result {
-            Ok(reading) => *latest = Some(reading),
+    async fn replace(self, tell: watch::Sender<Option<Outcome>>) {
+        let result = timeout(READING_LIMIT, read(&self.reads)).await;
+        let result = result.unwrap_or_else(|_elapsed| Err(StoreError::timed_out()));
+        let outcome = match result {
+            Ok(reading) => {
+                let distribution = Arc::clone(&reading.distribution);
+                self.latest().reading = Some(reading);
+                Ok(distribution)
+            }
             Err(error) => {
                 tracing::warn!(%error, "ranks stay as they were");
-                if let Some(reading) = latest.as_mut() {
-                    reading.replacing = false;
-                }
+                Err(ReadingFailed)
             }
-        }
+        };
+        self.latest().task = None;
+        tell.send_replace(Some(outcome));
+    }
+
+    fn latest(&self) -> MutexGuard<'_, Latest> {
+        // Nothing under the lock can panic half-way.
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -127,6 +170,5 @@ async fn read(reads: &Reads) -> Result<Reading, StoreError> {
     Ok(Reading {
         distribution: Arc::new(Distribution::new(by_points)),
         taken_at: Instant::now(),
-        replacing: false,
     })
 }

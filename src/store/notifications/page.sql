@@ -1,5 +1,7 @@
 -- Up to $4 of a player's notifications, newest first: the oldest ones with an id above $3 if $5 is
--- true, otherwise the newest ones with an id below $3. Names are the current ones.
+-- true, otherwise the newest ones with an id below $3. Names are the current ones. The heist or award
+-- says whether the other player still exists: the application may have given a deleted player's id to
+-- another player.
 WITH note AS (
     (
         SELECT
@@ -56,7 +58,17 @@ SELECT
     note."protectionEndsAt" AS "protection_ends_at?",
     note."createdAt" AS "created_at!"
 FROM note
-LEFT JOIN "User" AS other ON other."id" = note."otherUserId"
 LEFT JOIN "HeistTokenAward" AS award
     ON award."id" = note."ledgerId" AND note."type" = 'TOKEN_EARNED'
+LEFT JOIN "Heist" AS heist
+    ON heist."id" = note."ledgerId" AND note."type" <> 'TOKEN_EARNED'
+LEFT JOIN "User" AS other
+    ON
+        other."id" = CASE
+            WHEN award."id" IS NOT NULL THEN award."referredId"
+            -- The heist is archived, or the award is gone.
+            WHEN heist."id" IS NULL THEN note."otherUserId"
+            WHEN note."type" = 'HEIST_SUCCESS' THEN heist."victimId"
+            ELSE heist."attackerId"
+        END
 ORDER BY note."id" DESC

@@ -1,21 +1,31 @@
 //! Players: rows of the application's table `"User"`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use sqlx::{PgConnection, PgExecutor, query_file, query_scalar};
+use sqlx::{AssertSqlSafe, PgConnection, PgExecutor, query_file, query_scalar, raw_sql};
 
 use super::{ObservedExt as _, StoreError, count};
 use crate::domain::{eligibility::Snapshot, ids::UserId, rules::Player};
 
-/// Locks players, in the order of their ids, until the transaction ends. Those who do not
-/// exist are missing from the answer. Tokens and robberies are not filled in.
+/// Players whose rows were to be locked.
+#[derive(Debug, Default)]
+pub struct Locked {
+    /// Those whose row is locked until the transaction ends. Tokens and robberies are not filled
+    /// in.
+    pub players: HashMap<UserId, Player>,
+    /// Those whose row another transaction holds.
+    pub held: HashSet<UserId>,
+}
+
+/// Locks the players whose rows are free, and never waits for the others. Players who do not exist
+/// are missing from the answer.
 pub async fn lock(
     connection: &mut PgConnection,
     user_ids: &[UserId],
-) -> Result<HashMap<UserId, Player>, StoreError> {
-    let user_ids: Vec<i32> = user_ids.iter().map(|user_id| user_id.get()).collect();
-    let rows = query_file!("src/store/players/lock.sql", &user_ids)
-        .fetch_all(connection)
+) -> Result<Locked, StoreError> {
+    let ids: Vec<i32> = user_ids.iter().map(|user_id| user_id.get()).collect();
+    let rows = query_file!("src/store/players/lock.sql", &ids)
+        .fetch_all(&mut *connection)
         .observed("players.lock")
         .await?;
     let players = rows.into_iter().map(|row| {
@@ -30,7 +40,51 @@ pub async fn lock(
         };
         Ok((id, player))
     });
-    players.collect()
+    let players: HashMap<_, _> = players.collect::<Result<_, StoreError>>()?;
+    let missing = user_ids
+        .iter()
+        .filter(|user_id| !players.contains_key(*user_id));
+    let missing: HashSet<UserId> = missing.copied().collect();
+    let held = if missing.is_empty() {
+        missing
+    } else {
+        existing(connection, missing).await?
+    };
+    Ok(Locked { players, held })
+}
+
+/// Waits for a player's row and locks it. To be called before anything else is locked, so that no
+/// transaction ever waits for this one while this one waits. Waits up to 100 ms: long enough for
+/// another batch to end.
+///
+/// # Errors
+///
+/// [`StoreError::Contention`] where the row is still held then.
+pub async fn wait_for(connection: &mut PgConnection, user_id: UserId) -> Result<(), StoreError> {
+    let statement = format!(
+        r#"SET LOCAL lock_timeout = '100ms';
+        SELECT FROM "User" WHERE "id" = {} FOR NO KEY UPDATE"#,
+        user_id.get()
+    );
+    // Unprepared, and so one round trip. A number is all that is put into it.
+    raw_sql(AssertSqlSafe(statement))
+        .execute(connection)
+        .observed("players.wait")
+        .await?;
+    Ok(())
+}
+
+/// Those of the players who exist.
+async fn existing(
+    connection: &mut PgConnection,
+    user_ids: HashSet<UserId>,
+) -> Result<HashSet<UserId>, StoreError> {
+    let ids: Vec<i32> = user_ids.iter().map(|user_id| user_id.get()).collect();
+    let ids = query_scalar!(r#"SELECT "id" FROM "User" WHERE "id" = ANY($1)"#, &ids)
+        .fetch_all(connection)
+        .observed("players.exist")
+        .await?;
+    ids.into_iter().map(|id| Ok(UserId::new(id)?)).collect()
 }
 
 /// Whether the player exists.

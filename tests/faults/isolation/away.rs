@@ -7,7 +7,7 @@ use tonic::Code;
 
 use super::{
     arena::{Arena, PLAYERS},
-    bars::{Bar, Bars, Limit},
+    bars::{Bar, Bars, Limit, count},
     load::{Call, Group, Load, Outcome, Samples},
 };
 use crate::proxy::{Line, Proxy};
@@ -69,8 +69,7 @@ fn fast_refusals(bars: &mut Bars, samples: &Samples, group: &str, from: Instant,
     let others = (samples.of(group))
         .filter(|sample| (from..to).contains(&sample.called))
         .filter(|sample| !is_unavailable(&sample.outcome));
-    #[expect(clippy::cast_precision_loss, reason = "there are not 2^52 calls")]
-    let count = others.count() as f64;
+    let count = count(others.count());
     let what = format!("{group}: answers other than DATABASE_UNAVAILABLE with RetryInfo");
     bars.add(Bar::new(what, count, "", Limit::AtMost(0.0)));
 }
@@ -123,8 +122,7 @@ pub async fn proxy_closes(arena: &mut Arena, bars: &mut Bars) -> anyhow::Result<
             Outcome::Refused { code, .. } => *code == Code::Internal,
             _ => false,
         });
-        #[expect(clippy::cast_precision_loss, reason = "there are not 2^52 calls")]
-        let count = internal.count() as f64;
+        let count = count(internal.count());
         let what = format!("{group}: answers INTERNAL");
         bars.add(Bar::new(what, count, "", Limit::AtMost(0.0)));
         let first = samples.first_success(group, back);

@@ -21,7 +21,8 @@ pub struct Bar {
 
 #[derive(Default)]
 pub struct Bars {
-    bars: Vec<Bar>,
+    /// Of the fault that is being played.
+    pending: Vec<Bar>,
     rows: Vec<String>,
     slack: f64,
     missed: usize,
@@ -64,7 +65,7 @@ impl Bars {
     }
 
     pub fn add(&mut self, bar: Bar) {
-        self.bars.push(bar);
+        self.pending.push(bar);
     }
 
     /// A fault that could not be measured.
@@ -77,7 +78,7 @@ impl Bars {
 
     /// Prints the bars of a fault and keeps them for the table.
     pub fn finish(&mut self, fault: &str) {
-        for bar in self.bars.drain(..) {
+        for bar in self.pending.drain(..) {
             let verdict = if bar.limit.is_met(bar.measured, 1.0) {
                 "met"
             } else if bar.limit.is_met(bar.measured, self.slack) {
@@ -115,6 +116,11 @@ impl fmt::Display for Bar {
             figure(self.measured)
         )
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "there are not 2^52 of anything")]
+pub fn count(number: usize) -> f64 {
+    number as f64
 }
 
 /// Three digits.

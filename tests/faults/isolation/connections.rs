@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     arena::{Arena, PLAYERS},
-    bars::{Bar, Bars, Limit},
+    bars::{Bar, Bars, Limit, count},
     load::{Call, Group, Load, Samples},
     tap::{Phase, Silence, Tap},
 };
@@ -53,7 +53,7 @@ pub async fn one_silent(
     });
     ensure!(armed.await.is_ok(), "no batch reached the phase");
     let fault = Instant::now();
-    sleep(arena.lasting(13, 15)).await;
+    sleep(arena.lasting(8, 15)).await;
     let is_ready = running.is_ready().await?;
     let end = Instant::now();
     let samples = load.stop().await?;
@@ -70,8 +70,8 @@ pub async fn one_silent(
         )
         .noting(format!("control {before:.0}/s")),
     );
-    answered_in_time(bars, &samples, fault, end);
-    let blocked = longest_block(&samples, fault, end).as_secs_f64();
+    answered_in_time(bars, &samples, control, end);
+    let blocked = longest_block_s(&samples, fault);
     bars.add(Bar::new(
         "longest block of a player",
         blocked,
@@ -86,19 +86,19 @@ pub async fn one_silent(
     arena.check_books(&samples).await
 }
 
-fn answered_in_time(bars: &mut Bars, samples: &Samples, fault: Instant, end: Instant) {
-    let around = fault - Duration::from_secs(3);
-    let slowest = samples.slowest_ms(GROUP, around, end);
-    let failures = samples.failures(GROUP, around, end);
+fn answered_in_time(bars: &mut Bars, samples: &Samples, from: Instant, end: Instant) {
+    let slowest = samples.slowest_ms(GROUP, from, end);
+    let failures = samples.failures(GROUP, from, end);
     bars.add(
         Bar::new("slowest answer", slowest, "ms", Limit::AtMost(2100.0))
             .noting(format!("deadline 2 s; {failures:?}")),
     );
-    #[expect(clippy::cast_precision_loss, reason = "there are not 2^52 calls")]
-    let internal = (failures.iter())
-        .filter(|(outcome, _)| outcome.contains("INTERNAL") || outcome.contains("Internal"))
-        .map(|(_, count)| *count)
-        .sum::<usize>() as f64;
+    let internal = count(
+        (failures.iter())
+            .filter(|(outcome, _)| outcome.contains("INTERNAL") || outcome.contains("Internal"))
+            .map(|(_, count)| *count)
+            .sum::<usize>(),
+    );
     bars.add(Bar::new(
         "answers INTERNAL",
         internal,
@@ -107,8 +107,9 @@ fn answered_in_time(bars: &mut Bars, samples: &Samples, fault: Instant, end: Ins
     ));
 }
 
-/// The longest time from the fault until a heist of the players of a failed call succeeded.
-fn longest_block(samples: &Samples, fault: Instant, end: Instant) -> Duration {
+/// The longest time from the fault until a heist of the players of a failed call succeeded, in
+/// seconds; infinite where none did.
+fn longest_block_s(samples: &Samples, fault: Instant) -> f64 {
     let failed =
         (samples.0.iter()).filter(|sample| sample.answered > fault && !sample.outcome.is_done());
     let blocks = failed.map(|sample| {
@@ -117,9 +118,11 @@ fn longest_block(samples: &Samples, fault: Instant, end: Instant) -> Duration {
                 && later.answered > sample.answered
                 && later.outcome.is_done()
         });
-        success.map_or(end, |success| success.answered) - fault
+        success.map_or(f64::INFINITY, |success| {
+            (success.answered - fault).as_secs_f64()
+        })
     });
-    blocks.max().unwrap_or_default()
+    blocks.fold(0.0, f64::max)
 }
 
 /// Every open connection falls silent at once; the address still leads to a live primary.
@@ -136,7 +139,7 @@ pub async fn old_ones_silent(arena: &mut Arena, bars: &mut Bars) -> anyhow::Resu
     let control = Instant::now();
     sleep(arena.control()).await;
 
-    let silenced = tap.silence_all(Silence::SessionLost);
+    let silenced = tap.silence_all(Silence::Session);
     ensure!(silenced > 0, "there were no connections");
     let fault = Instant::now();
     sleep(RESUMES_WITHIN + arena.lasting(4, 10)).await;
@@ -171,9 +174,9 @@ pub async fn sessions_ended(arena: &mut Arena, bars: &mut Bars) -> anyhow::Resul
         avoids_failures: false,
         ..callers()
     };
+    let begun = Instant::now();
     let load = Load::start(running.address(), &[heists]);
     sleep(arena.control()).await;
-    let fault = Instant::now();
     for _ in 0..10 {
         let end_sessions = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
             WHERE application_name = 'heist'";
@@ -183,9 +186,8 @@ pub async fn sessions_ended(arena: &mut Arena, bars: &mut Bars) -> anyhow::Resul
     let end = Instant::now();
     let samples = load.stop().await?;
     running.stop().await?;
-    let failures = samples.failures(GROUP, fault - Duration::from_secs(1), end);
-    #[expect(clippy::cast_precision_loss, reason = "there are not 2^52 calls")]
-    let count = failures.values().sum::<usize>() as f64;
+    let failures = samples.failures(GROUP, begun, end);
+    let count = count(failures.values().sum::<usize>());
     bars.add(
         Bar::new("failed calls of ten moments", count, "", Limit::AtMost(0.0))
             .noting(format!("{failures:?}")),

@@ -30,6 +30,8 @@ use tonic::{
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
+use super::bars::count;
+
 /// An answer after the deadline and this much more counts as none.
 const GRACE: Duration = Duration::from_millis(500);
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(10);
@@ -176,8 +178,7 @@ impl Samples {
     pub fn rate(&self, group: &str, from: Instant, to: Instant) -> f64 {
         let done = (self.of(group))
             .filter(|sample| (from..to).contains(&sample.answered) && sample.outcome.is_done());
-        #[expect(clippy::cast_precision_loss, reason = "there are not 2^52 calls")]
-        let count = done.count() as f64;
+        let count = count(done.count());
         count / (to - from).as_secs_f64()
     }
 
@@ -313,7 +314,7 @@ impl Caller {
             let is_heist = matches!(self.group.call, Call::Heist { .. });
             let avoided = self.shared.avoided.lock().expect("no holder panics");
             let is_avoided = players.iter().any(|player| avoided.contains(player));
-            if !(is_heist && players[0] == players[1]) && !is_avoided {
+            if !(is_avoided || is_heist && players[0] == players[1]) {
                 return players;
             }
         }

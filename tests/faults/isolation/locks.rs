@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::{
     arena::{Arena, PLAYERS},
-    bars::{Bar, Bars, Limit},
+    bars::{Bar, Bars, Limit, count},
     load::{Call, Group, Load, Players},
 };
 
@@ -74,7 +74,7 @@ pub async fn rows_locked(arena: &mut Arena, bars: &mut Bars) -> anyhow::Result<(
     let waiting =
         (samples.of("locked")).filter(|sample| sample.called < unlock && sample.answered > unlock);
     let after_unlock = waiting.map(|sample| sample.answered - unlock).max();
-    let first = samples.first_success("locked", unlock - Duration::from_secs(3));
+    let first = samples.first_success("locked", unlock);
     let after_unlock = after_unlock.or(first).unwrap_or_default();
     let after_unlock_ms = after_unlock.as_secs_f64() * 1000.0;
     bars.add(Bar::new(
@@ -94,11 +94,12 @@ pub async fn rows_locked(arena: &mut Arena, bars: &mut Bars) -> anyhow::Result<(
         )
         .noting(format!("deadline 2 s; {failures:?}")),
     );
-    #[expect(clippy::cast_precision_loss, reason = "there are not 2^52 calls")]
-    let unnamed = (failures.iter())
-        .filter(|(outcome, _)| *outcome != "CONTENTION")
-        .map(|(_, count)| *count)
-        .sum::<usize>() as f64;
+    let unnamed = count(
+        (failures.iter())
+            .filter(|(outcome, _)| *outcome != "CONTENTION")
+            .map(|(_, count)| *count)
+            .sum::<usize>(),
+    );
     let what = "answers about a locked player other than OK and CONTENTION";
     bars.add(Bar::new(what, unnamed, "", Limit::AtMost(0.0)));
     let ready = f64::from(u8::from(is_ready));
@@ -255,8 +256,7 @@ pub async fn bulk_update(arena: &mut Arena, bars: &mut Bars) -> anyhow::Result<(
     running.stop().await?;
     application.close().await?;
 
-    #[expect(clippy::cast_precision_loss, reason = "there are not 2^52 errors")]
-    let count = errors.len() as f64;
+    let count = count(errors.len());
     errors.dedup();
     bars.add(
         Bar::new(

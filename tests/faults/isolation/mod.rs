@@ -34,6 +34,7 @@ pub enum Fault {
     TerminatedWhileAway,
     ProxyCloses,
     ListenerSilent,
+    SenderSilent,
     ColumnRetyped,
     LogPipeFull,
     ShortDeadlines,
@@ -44,15 +45,15 @@ impl Fault {
     /// Every phase with every silence takes the long form.
     pub fn all(long: bool) -> Vec<Self> {
         use Phase::{Begin, Commit, Load, Lock, Save};
-        use Silence::{AnswersLost, RequestsLost, SessionLost};
+        use Silence::{Answers, Requests, Session};
         let mut faults = vec![
-            Self::SilentConnection(Commit, AnswersLost),
-            Self::SilentConnection(Lock, SessionLost),
+            Self::SilentConnection(Commit, Answers),
+            Self::SilentConnection(Lock, Session),
         ];
         if long {
             faults.clear();
             for phase in [Begin, Lock, Load, Save, Commit] {
-                for silence in [SessionLost, RequestsLost, AnswersLost] {
+                for silence in [Session, Requests, Answers] {
                     faults.push(Self::SilentConnection(phase, silence));
                 }
             }
@@ -68,6 +69,7 @@ impl Fault {
             Self::TerminatedWhileAway,
             Self::ProxyCloses,
             Self::ListenerSilent,
+            Self::SenderSilent,
             Self::ColumnRetyped,
             Self::LogPipeFull,
             Self::ShortDeadlines,
@@ -81,9 +83,9 @@ impl Fault {
             Self::SilentConnection(phase, silence) => {
                 let phase = format!("{phase:?}").to_lowercase();
                 let silence = match silence {
-                    Silence::SessionLost => "its session lost",
-                    Silence::RequestsLost => "its requests lost",
-                    Silence::AnswersLost => "its answers lost",
+                    Silence::Session => "its session lost",
+                    Silence::Requests => "its requests lost",
+                    Silence::Answers => "its answers lost",
                 };
                 format!("isolation: one connection silent at {phase}, {silence}")
             }
@@ -98,7 +100,12 @@ impl Fault {
             Self::PostgresAway => "isolation: PostgreSQL is gone".to_owned(),
             Self::TerminatedWhileAway => "isolation: SIGTERM while PostgreSQL is gone".to_owned(),
             Self::ProxyCloses => "isolation: a proxy accepts and closes".to_owned(),
-            Self::ListenerSilent => "isolation: a replica's signal connection is silent".to_owned(),
+            Self::ListenerSilent => {
+                "isolation: a replica's listening connection is silent".to_owned()
+            }
+            Self::SenderSilent => {
+                "isolation: a replica's notifying connection is silent".to_owned()
+            }
             Self::ColumnRetyped => "isolation: the application retypes a column".to_owned(),
             Self::LogPipeFull => "isolation: the log pipe is not read".to_owned(),
             Self::ShortDeadlines => "isolation: deadlines of a few milliseconds".to_owned(),
@@ -121,6 +128,7 @@ impl Fault {
             Self::TerminatedWhileAway => away::terminated(arena, bars).await,
             Self::ProxyCloses => away::proxy_closes(arena, bars).await,
             Self::ListenerSilent => signals::listener_silent(arena, bars).await,
+            Self::SenderSilent => signals::sender_silent(arena, bars).await,
             Self::ColumnRetyped => schema::column_retyped(arena, bars).await,
             Self::LogPipeFull => process::log_pipe_full(arena, bars).await,
             Self::ShortDeadlines => process::short_deadlines(arena, bars).await,

@@ -137,7 +137,8 @@ pub async fn short_deadlines(arena: &mut Arena, bars: &mut Bars) -> anyhow::Resu
 }
 
 /// Many players, a fresh server, and callers whose deadline is shorter than the first read of the
-/// distribution of points.
+/// distribution of points. The players stay: deleting them would take minutes, and this fault is the
+/// last one.
 pub async fn first_board(arena: &mut Arena, bars: &mut Bars) -> anyhow::Result<()> {
     let extra = if arena.long { 1_000_000 } else { 200_000 };
     arena
@@ -150,9 +151,6 @@ pub async fn first_board(arena: &mut Arena, bars: &mut Bars) -> anyhow::Result<(
     let cold = board_ms(arena, None).await?;
     let deadline = Duration::from_secs_f64((cold / 2.0).max(5.0) / 1000.0);
     let first = board_ms(arena, Some(deadline)).await?;
-    arena
-        .execute(r#"DELETE FROM "User" WHERE "name" = 'Crowd'"#)
-        .await?;
     bars.add(
         Bar::new("first success", first / 1000.0, "s", Limit::AtMost(5.0)).noting(format!(
             "deadlines of {:.0} ms; the first board takes {cold:.0} ms",

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use super::{
     arena::{Arena, PLAYERS},
-    bars::{Bar, Bars, Limit},
+    bars::{Bar, Bars, Limit, count},
     load::{Call, Group, Load},
 };
 
@@ -43,8 +43,7 @@ pub async fn column_retyped(arena: &mut Arena, bars: &mut Bars) -> anyhow::Resul
         for (fault, end) in &faults {
             let settled = *fault + Duration::from_secs(1);
             let failures = samples.failures(group, settled, *end);
-            #[expect(clippy::cast_precision_loss, reason = "there are not 2^52 calls")]
-            let count = failures.values().sum::<usize>() as f64;
+            let count = count(failures.values().sum::<usize>());
             let what = format!("{group}: failed calls from 1 s on");
             bars.add(Bar::new(what, count, "", Limit::AtMost(0.0)).noting(format!("{failures:?}")));
             let after = samples.rate(group, settled, *end);

@@ -7,14 +7,17 @@ use std::{
 
 use anyhow::ensure;
 use heist::pb::{WatchPointsRequest, heist_service_client::HeistServiceClient};
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use tonic::transport::Endpoint;
 
 use super::{
     arena::{Arena, PLAYERS, Running},
-    bars::{Bar, Bars, Limit},
-    load::{Call, Group, Load},
-    tap::{Silence, Tap},
+    bars::{Bar, Bars, Limit, count},
+    load::{Call, Group, Load, Outcome},
+    tap::{Phase, Silence, Tap},
 };
 
 /// A watcher needs to know of a heist within this time.
@@ -28,11 +31,44 @@ struct Seen {
     resyncs: Vec<Instant>,
 }
 
-/// The connection on which one replica listens for the signals of the others falls silent.
+/// The connection on which a replica listens for the signals of the others falls silent.
 pub async fn listener_silent(arena: &mut Arena, bars: &mut Bars) -> anyhow::Result<()> {
     let tap = Tap::start(arena.postgres.socket()?).await?;
     let watching = arena.serve(&Arena::url_through(tap.address)).await?;
     let executing = arena.serve(&arena.url()).await?;
+    let silence = async || {
+        let silenced = tap.silence_listeners(Silence::Answers);
+        ensure!(silenced > 0, "no connection listens");
+        Ok(())
+    };
+    watchers_learn_of_all(arena, bars, watching, executing, silence).await
+}
+
+/// The connection on which a replica sends signals to the others falls silent.
+pub async fn sender_silent(arena: &mut Arena, bars: &mut Bars) -> anyhow::Result<()> {
+    let tap = Tap::start(arena.postgres.socket()?).await?;
+    let watching = arena.serve(&arena.url()).await?;
+    let executing = arena.serve(&Arena::url_through(tap.address)).await?;
+    let silence = async || {
+        tap.arm(Phase::Notify, Silence::Requests);
+        let struck = timeout(Duration::from_secs(5), async {
+            while !tap.has_struck() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        });
+        ensure!(struck.await.is_ok(), "no signal was sent");
+        Ok(())
+    };
+    watchers_learn_of_all(arena, bars, watching, executing, silence).await
+}
+
+async fn watchers_learn_of_all(
+    arena: &Arena,
+    bars: &mut Bars,
+    watching: Running,
+    executing: Running,
+    silence: impl AsyncFnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let (seen, watcher) = watch(&watching).await?;
     let call = Call::Heist {
         attackers: 1..=PLAYERS,
@@ -46,19 +82,18 @@ pub async fn listener_silent(arena: &mut Arena, bars: &mut Bars) -> anyhow::Resu
         "the watcher got no change before the fault"
     );
 
-    let silenced = tap.silence_listeners(Silence::AnswersLost);
-    ensure!(silenced > 0, "no connection listens");
+    silence().await?;
     let fault = Instant::now();
-    sleep(arena.lasting(20, 60)).await;
+    sleep(arena.lasting(8, 60)).await;
     let samples = load.stop().await?;
     sleep(KNOWN_WITHIN).await;
     watcher.abort();
     watching.kill().await?;
-    executing.stop().await?;
+    executing.kill().await?;
 
-    let seen = seen.lock().expect("no holder panics");
+    let seen = std::mem::take(&mut *seen.lock().expect("no holder panics"));
     let heists = (samples.0.iter()).filter_map(|sample| match sample.outcome {
-        super::load::Outcome::Done(id) if sample.called > fault => Some((id, sample.answered)),
+        Outcome::Done(id) if sample.called > fault => Some((id, sample.answered)),
         _ => None,
     });
     let delays = heists.map(|(id, answered)| {
@@ -73,8 +108,7 @@ pub async fn listener_silent(arena: &mut Arena, bars: &mut Bars) -> anyhow::Resu
     let unknown = delays.iter().filter(|delay| delay.is_none()).count();
     let slowest = delays.iter().flatten().max().copied().unwrap_or_default();
     let resyncs = seen.resyncs.iter().filter(|at| **at > fault).count();
-    #[expect(clippy::cast_precision_loss, reason = "there are not 2^52 heists")]
-    let unknown = unknown as f64;
+    let unknown = count(unknown);
     bars.add(
         Bar::new(
             "heists that a watcher never learnt of",

@@ -19,7 +19,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// A statement of a batch's transaction.
+/// A statement of a batch's transaction, or the one that sends signals to other replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     Begin,
@@ -27,17 +27,18 @@ pub enum Phase {
     Load,
     Save,
     Commit,
+    Notify,
 }
 
 /// How a connection falls silent. Its socket to the server stays open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Silence {
     /// PostgreSQL gets nothing more, and its session ends.
-    SessionLost,
+    Session,
     /// PostgreSQL gets nothing more, and its session stays.
-    RequestsLost,
+    Requests,
     /// PostgreSQL gets everything, and the server gets no answer.
-    AnswersLost,
+    Answers,
 }
 
 pub struct Tap {
@@ -91,7 +92,7 @@ impl Tap {
         })
     }
 
-    /// Silences the first connection that reaches this phase of a batch.
+    /// Silences the first connection that reaches this phase.
     pub fn arm(&self, phase: Phase, silence: Silence) {
         *self.shared.armed.lock().expect("no holder panics") = Some((phase, silence));
     }
@@ -163,7 +164,7 @@ async fn requests(
         let read = tokio::select! {
             read = server.read(&mut bytes) => read.unwrap_or(0),
             _ = silenced.changed() => {
-                if *silenced.borrow() == Some(Silence::SessionLost) {
+                if *silenced.borrow() == Some(Silence::Session) {
                     postgres = None;
                 }
                 continue;
@@ -180,9 +181,9 @@ async fn requests(
                 *connection.listens.lock().expect("no holder panics") = true;
             }
             match *connection.silence.borrow() {
-                Some(Silence::SessionLost) => postgres = None,
-                Some(Silence::RequestsLost) => continue,
-                Some(Silence::AnswersLost) | None => {}
+                Some(Silence::Session) => postgres = None,
+                Some(Silence::Requests) => continue,
+                Some(Silence::Answers) | None => {}
             }
             if let Some(postgres) = &mut postgres
                 && postgres.write_all(&message.bytes).await.is_err()
@@ -243,6 +244,7 @@ enum Statement {
     Save,
     Commit,
     Listen,
+    Notify,
     Other,
 }
 
@@ -255,6 +257,8 @@ impl Statement {
             Self::Commit
         } else if text.starts_with("LISTEN") {
             Self::Listen
+        } else if text.contains("pg_notify(") {
+            Self::Notify
         } else if text.contains("INSERT INTO \"Heist\" (") {
             Self::Save
         } else if text.contains("FOR NO KEY UPDATE") {
@@ -324,6 +328,7 @@ impl Messages {
             Statement::Save => Some(Phase::Save),
             Statement::Commit => std::mem::take(&mut self.has_locked).then_some(Phase::Commit),
             Statement::Other => self.has_locked.then_some(Phase::Load),
+            Statement::Notify => Some(Phase::Notify),
             Statement::Listen => None,
         }
     }

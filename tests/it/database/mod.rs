@@ -1,5 +1,7 @@
 //! Migrations, plans, numbers of statements, replicas for reads, and PgBouncer.
 
+mod application_changes;
+mod application_schemas;
 pub mod migrations;
 mod plans;
 mod read_replica;

@@ -43,30 +43,24 @@ fn order(world: &World, attacker: &Player, victim: &Player) -> HeistOrder {
     }
 }
 
-/// Executes all orders in one batch, by queueing them behind an order that waits for a lock.
+/// Executes all orders in one batch: it takes its orders when it has a connection.
 async fn in_one_batch(world: &World, orders: Vec<HeistOrder>) -> Vec<Result<HeistOutcome, Fault>> {
     let limits = Limits {
         workers: 1,
         ..Limits::default()
     };
     let no_listener: OnCommit = Arc::new(|_| ());
-    let (engine, workers) = Engine::start(world.pool.clone(), limits, None, no_listener);
+    let pool = world.engine_pool(1);
+    let only_connection = pool.acquire().await.unwrap();
+    let (engine, workers) = Engine::start(pool, limits, None, no_listener);
     let deadline = Instant::now() + PATIENCE;
-
-    let bystander = world.player("Bystander").tokens(1).await;
-    let held = bystander.locked().await;
-    let first = order(world, &bystander, &bystander);
-    let mut first: Answer<'_> = Box::pin(engine.execute_heist(first, deadline));
-    queue(&mut first);
-    world.a_session_waits_for_a_lock().await;
 
     let mut answers: Vec<Answer<'_>> = (orders.into_iter())
         .map(|order| Box::pin(engine.execute_heist(order, deadline)) as Answer<'_>)
         .collect();
     answers.iter_mut().for_each(queue);
-    held.rollback().await;
+    drop(only_connection);
 
-    first.await.unwrap();
     let mut outcomes = Vec::new();
     for answer in answers {
         outcomes.push(answer.await);
@@ -171,7 +165,7 @@ fn refusals_in_a_batch_do_not_affect_other_orders() {
 #[test]
 fn a_full_queue_refuses_while_queued_calls_wait() {
     let setup = one_at_a_time().limits(|limits| {
-        limits.queue = 1;
+        limits.queue = 2;
         limits.batch = 1;
     });
     setup.run(async |world| {

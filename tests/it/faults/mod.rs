@@ -3,5 +3,7 @@
 mod broken_connections;
 mod deleted_players;
 mod floods;
+mod held_rows;
 mod interference;
 mod lost_commits;
+mod silent_connections;

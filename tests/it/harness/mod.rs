@@ -19,6 +19,7 @@ mod calls;
 pub mod contract;
 pub mod http;
 pub mod identity;
+pub mod identity_provider;
 pub mod mail;
 pub mod pages;
 pub mod pki;
@@ -141,6 +142,12 @@ impl World {
     /// Of the database, for the test itself.
     pub fn own_url(&self) -> &str {
         self.direct_url.as_ref().unwrap_or(&self.database_url)
+    }
+
+    /// Connections for an engine of the test's own.
+    pub fn engine_pool(&self, connections: u32) -> heist::store::PgPool {
+        let database = parsed(&self.database_url);
+        heist::store::pool::connect_lazy(database.connect_options().clone(), connections)
     }
 
     /// A session of the application.

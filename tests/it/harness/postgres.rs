@@ -86,6 +86,13 @@ impl Database {
         super::parsed(&self.url).connect_options().clone()
     }
 
+    /// The same database, with a parameter in the service's URL.
+    pub fn with_parameter(mut self, parameter: &str) -> Self {
+        let separator = if self.url.contains('?') { '&' } else { '?' };
+        self.url = format!("{}{separator}{parameter}", self.url);
+        self
+    }
+
     /// For the test itself.
     pub fn own_url(&self) -> &str {
         self.direct_url.as_ref().unwrap_or(&self.url)

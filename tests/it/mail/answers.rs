@@ -7,10 +7,10 @@ use std::{
 
 use heist::{
     domain::mailing::Mailing,
-    mail::{self, Authorities, Rate, Secret, SendGrid, Smtp, SmtpServer, TemplateOptions},
+    mail::{self, Authorities, Proxy, Rate, Secret, SendGrid, Smtp, SmtpServer, TemplateOptions},
 };
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional},
     net::{TcpListener, TcpStream},
 };
 
@@ -126,116 +126,85 @@ async fn one_email(world: &World, there: &World) {
     ada.seen_by(there).earns_a_token_for(&eve).await.unwrap();
 }
 
+/// How the server differs from one that works, the state of the e-mail, and the pause.
+type SmtpRow = (fn(&mut Script), &'static str, i64);
+
+const SMTP_TABLE: &[SmtpRow] = &[
+    (|_| {}, "SENT", NONE),
+    (|it| it.body = "250", "SENT", NONE),
+    (|it| it.body = "250-2.0.0\r\n250 queued", "SENT", NONE),
+    (|it| it.ehlo = "250-mail\r\n250 auth login", "SENT", NONE),
+    (
+        |it| {
+            it.ehlo = "250-mail\r\n250 Auth Login";
+            it.auth = &["334 VXNlcm5hbWU6", "334 UGFzc3dvcmQ6", "235 ok"];
+        },
+        "SENT",
+        NONE,
+    ),
+    (|it| it.ehlo = "250-mail\r\n250 AUTH=PLAIN", "SENT", NONE),
+    (|it| it.auth = &["334 ", "235 ok"], "SENT", NONE),
+    (|it| it.rcpt = "251 will forward", "SENT", NONE),
+    (|it| it.ehlo = "250 mail", "QUEUED", LONG),
+    (|it| it.ehlo = "250-mail\r\n250 AUTH GSSAPI", "QUEUED", LONG),
+    (|it| it.ehlo = "502 what", "QUEUED", LONG),
+    (|it| it.ehlo = "421 busy", "QUEUED", SHORT),
+    (|it| it.ehlo = "550 no", "QUEUED", LONG),
+    (|it| it.greeting = "421 busy", "QUEUED", SHORT),
+    (|it| it.greeting = "554 no service", "QUEUED", LONG),
+    (|it| it.greeting = "HTTP/1.1 200 OK", "QUEUED", SHORT),
+    (|it| it.greeting = "220-a\r\n220-b\r\n220 c", "SENT", NONE),
+    (|it| it.auth = &["535 5.7.8 wrong"], "QUEUED", LONG),
+    (|it| it.auth = &["534 weak"], "QUEUED", LONG),
+    (|it| it.auth = &["454 later"], "QUEUED", SHORT),
+    (|it| it.auth = &["421 busy"], "QUEUED", SHORT),
+    (|it| it.auth = &["334 ", "334 ", "334 "], "QUEUED", SHORT),
+    (|it| it.auth = &[""], "QUEUED", SHORT),
+    (|it| it.mail = "421 busy", "QUEUED", SHORT),
+    (|it| it.mail = "451 later", "QUEUED", NONE),
+    (|it| it.mail = "530 authenticate", "QUEUED", LONG),
+    (|it| it.mail = "550 no such sender", "QUEUED", LONG),
+    (|it| it.mail = "", "QUEUED", SHORT),
+    (|it| it.rcpt = "450 greylisted", "QUEUED", NONE),
+    (|it| it.rcpt = "451 greylisted", "QUEUED", NONE),
+    (|it| it.rcpt = "452 full", "QUEUED", NONE),
+    (|it| it.rcpt = "421 busy", "QUEUED", SHORT),
+    (|it| it.rcpt = "550-no such\r\n550 mailbox", "FAILED", NONE),
+    (|it| it.rcpt = "551 moved", "FAILED", NONE),
+    (|it| it.rcpt = "553 no", "FAILED", NONE),
+    (|it| it.rcpt = "354 what", "QUEUED", SHORT),
+    (|it| it.rcpt = "", "QUEUED", SHORT),
+    (|it| it.data = "421 busy", "QUEUED", SHORT),
+    (|it| it.data = "451 later", "QUEUED", NONE),
+    (|it| it.data = "554 no", "FAILED", NONE),
+    (|it| it.data = "250 ok", "QUEUED", SHORT),
+    (|it| it.body = "421 busy", "QUEUED", SHORT),
+    (|it| it.body = "451 later", "QUEUED", NONE),
+    (|it| it.body = "552 too large", "FAILED", NONE),
+    (|it| it.body = "554 spam", "FAILED", NONE),
+    (|it| it.body = "251 what", "UNKNOWN", SHORT),
+    (|it| it.body = "354 what", "UNKNOWN", SHORT),
+    (|it| it.body = "OK", "UNKNOWN", SHORT),
+    (|it| it.body = "", "UNKNOWN", SHORT),
+];
+
 #[test]
 fn each_smtp_reply_leaves_the_email_in_one_state() {
-    let changed = |change: fn(&mut Script)| {
-        let mut script = WORKS;
-        change(&mut script);
-        script
-    };
-    let table: Vec<(Script, &str, i64)> = vec![
-        (WORKS, "SENT", NONE),
-        (changed(|it| it.body = "250"), "SENT", NONE),
-        (
-            changed(|it| it.body = "250-2.0.0\r\n250 queued"),
-            "SENT",
-            NONE,
-        ),
-        (
-            changed(|it| it.ehlo = "250-mail\r\n250 auth login"),
-            "SENT",
-            NONE,
-        ),
-        (
-            changed(|it| {
-                it.ehlo = "250-mail\r\n250 Auth Login";
-                it.auth = &["334 VXNlcm5hbWU6", "334 UGFzc3dvcmQ6", "235 ok"];
-            }),
-            "SENT",
-            NONE,
-        ),
-        (
-            changed(|it| it.ehlo = "250-mail\r\n250 AUTH=PLAIN"),
-            "SENT",
-            NONE,
-        ),
-        (changed(|it| it.auth = &["334 ", "235 ok"]), "SENT", NONE),
-        (changed(|it| it.rcpt = "251 will forward"), "SENT", NONE),
-        (changed(|it| it.ehlo = "250 mail"), "QUEUED", LONG),
-        (
-            changed(|it| it.ehlo = "250-mail\r\n250 AUTH GSSAPI"),
-            "QUEUED",
-            LONG,
-        ),
-        (changed(|it| it.ehlo = "502 what"), "QUEUED", LONG),
-        (changed(|it| it.ehlo = "421 busy"), "QUEUED", SHORT),
-        (changed(|it| it.ehlo = "550 no"), "QUEUED", LONG),
-        (changed(|it| it.greeting = "421 busy"), "QUEUED", SHORT),
-        (changed(|it| it.greeting = "554 no service"), "QUEUED", LONG),
-        (
-            changed(|it| it.greeting = "HTTP/1.1 200 OK"),
-            "QUEUED",
-            SHORT,
-        ),
-        (
-            changed(|it| it.greeting = "220-a\r\n220-b\r\n220 c"),
-            "SENT",
-            NONE,
-        ),
-        (changed(|it| it.auth = &["535 5.7.8 wrong"]), "QUEUED", LONG),
-        (changed(|it| it.auth = &["534 weak"]), "QUEUED", LONG),
-        (changed(|it| it.auth = &["454 later"]), "QUEUED", SHORT),
-        (changed(|it| it.auth = &["421 busy"]), "QUEUED", SHORT),
-        (
-            changed(|it| it.auth = &["334 ", "334 ", "334 "]),
-            "QUEUED",
-            SHORT,
-        ),
-        (changed(|it| it.auth = &[""]), "QUEUED", SHORT),
-        (changed(|it| it.mail = "421 busy"), "QUEUED", SHORT),
-        (changed(|it| it.mail = "451 later"), "QUEUED", NONE),
-        (changed(|it| it.mail = "530 authenticate"), "QUEUED", LONG),
-        (changed(|it| it.mail = "550 no such sender"), "QUEUED", LONG),
-        (changed(|it| it.mail = ""), "QUEUED", SHORT),
-        (changed(|it| it.rcpt = "450 greylisted"), "QUEUED", NONE),
-        (changed(|it| it.rcpt = "451 greylisted"), "QUEUED", NONE),
-        (changed(|it| it.rcpt = "452 full"), "QUEUED", NONE),
-        (changed(|it| it.rcpt = "421 busy"), "QUEUED", SHORT),
-        (
-            changed(|it| it.rcpt = "550-no such\r\n550 mailbox"),
-            "FAILED",
-            NONE,
-        ),
-        (changed(|it| it.rcpt = "551 moved"), "FAILED", NONE),
-        (changed(|it| it.rcpt = "553 no"), "FAILED", NONE),
-        (changed(|it| it.rcpt = "354 what"), "QUEUED", SHORT),
-        (changed(|it| it.rcpt = ""), "QUEUED", SHORT),
-        (changed(|it| it.data = "421 busy"), "QUEUED", SHORT),
-        (changed(|it| it.data = "451 later"), "QUEUED", NONE),
-        (changed(|it| it.data = "554 no"), "FAILED", NONE),
-        (changed(|it| it.data = "250 ok"), "QUEUED", SHORT),
-        (changed(|it| it.body = "421 busy"), "QUEUED", SHORT),
-        (changed(|it| it.body = "451 later"), "QUEUED", NONE),
-        (changed(|it| it.body = "552 too large"), "FAILED", NONE),
-        (changed(|it| it.body = "554 spam"), "FAILED", NONE),
-        (changed(|it| it.body = "251 what"), "UNKNOWN", SHORT),
-        (changed(|it| it.body = "354 what"), "UNKNOWN", SHORT),
-        (changed(|it| it.body = "OK"), "UNKNOWN", SHORT),
-        (changed(|it| it.body = ""), "UNKNOWN", SHORT),
-    ];
     World::run(async |world| {
         let (port, script) = scripted().await;
         let options = smtp(&format!("smtp://ada:hunter2@127.0.0.1:{port}?tls=none"));
         let (server, there) = world.mailing_replica(options).await;
-        for (row, state, pause) in table {
+        for (change, state, pause) in SMTP_TABLE {
+            let mut row = WORKS;
+            change(&mut row);
             *script.lock().unwrap() = row.clone();
             world.provider_works().await;
             one_email(world, &there).await;
             let email = world.newest_attempt().await;
-            assert_eq!(email.state.as_deref(), Some(state), "{row:?}: {email:?}");
+            assert_eq!(email.state.as_deref(), Some(*state), "{row:?}: {email:?}");
             let paused = world.pause_s("smtp").await;
             assert!(
-                (pause - 12..=pause).contains(&paused),
+                (pause - 12..=*pause).contains(&paused),
                 "{row:?}: {paused} s"
             );
             let error = email.error.unwrap_or_default();
@@ -377,5 +346,80 @@ fn a_reply_without_an_end_is_cut() {
         server.stop(PATIENCE).await;
         // The rest fills socket buffers only.
         assert!(*sent.lock().unwrap() < 32 << 20);
+    });
+}
+
+/// A proxy that opens tunnels while `answer` is 200, and refuses them otherwise.
+async fn proxy(answer: Arc<Mutex<&'static str>>) -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&heads);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (answer, heads) = (*answer.lock().unwrap(), Arc::clone(&kept));
+            tokio::spawn(async move {
+                let mut stream = BufReader::new(stream);
+                let mut head = String::new();
+                while !head.ends_with("\r\n\r\n") {
+                    stream.read_line(&mut head).await.unwrap();
+                }
+                let target = head.split(' ').nth(1).unwrap().to_owned();
+                heads.lock().unwrap().push(head);
+                let reply = format!("HTTP/1.1 {answer}\r\n\r\n");
+                stream.write_all(reply.as_bytes()).await.unwrap();
+                if answer.starts_with("200") {
+                    let mut onward = TcpStream::connect(target).await.unwrap();
+                    let _ = copy_bidirectional(&mut stream, &mut onward).await;
+                }
+            });
+        }
+    });
+    (port, heads)
+}
+
+#[test]
+fn a_proxy_tunnels_requests_and_its_refusals_prove_that_nothing_left() {
+    World::run(async |world| {
+        let authority = Authority::new();
+        let provider = Provider::start_with(&authority.issue(&["localhost"])).await;
+        let answer = Arc::new(Mutex::new("200 Connection established"));
+        let (port, heads) = proxy(Arc::clone(&answer)).await;
+        let mut options = provider.options(Mailing::immediate());
+        let sendgrid = SendGrid::new(
+            provider.url.parse().unwrap(),
+            &Authorities::parse(authority.root.as_bytes()).unwrap(),
+            Some(Proxy::parse(&format!("http://ada:hunter2@127.0.0.1:{port}")).unwrap()),
+            Secret::new(API_KEY),
+            Duration::from_secs(5),
+        );
+        options.provider = mail::Provider::SendGrid(sendgrid.unwrap());
+        let (server, there) = world.mailing_replica(options).await;
+        for (says, state, pause) in [
+            ("200 Connection established", "SENT", NONE),
+            ("407 Proxy Authentication Required", "QUEUED", LONG),
+            ("503 Service Unavailable", "QUEUED", SHORT),
+        ] {
+            *answer.lock().unwrap() = says;
+            world.provider_works().await;
+            one_email(world, &there).await;
+            let email = world.newest_attempt().await;
+            assert_eq!(email.state.as_deref(), Some(state), "{says}: {email:?}");
+            let paused = world.pause_s("sendgrid").await;
+            assert!((pause - 12..=pause).contains(&paused), "{says}: {paused} s");
+        }
+        assert_eq!(provider.received().len(), 1);
+        let head = heads.lock().unwrap()[0].clone();
+        let host = provider.url.replace("https://", "");
+        assert!(
+            head.starts_with(&format!("CONNECT {host} HTTP/1.1\r\n")),
+            "{head}"
+        );
+        // printf ada:hunter2 | base64
+        assert!(
+            head.contains("Proxy-Authorization: Basic YWRhOmh1bnRlcjI=\r\n"),
+            "{head}"
+        );
+        server.stop(PATIENCE).await;
     });
 }

@@ -104,7 +104,7 @@ fn resend_queues_a_parked_email_again() {
             assert_eq!(emails(world, &["resend", &ben]).await.code, Some(1));
 
             let before = provider.received().len();
-            let (server, _) = world.mailing_through(&provider).await;
+            let (server, _) = world.mailing_through(provider).await;
             provider.has_received(before + 1).await;
             server.stop(PATIENCE).await;
             let states: Vec<_> = (world.emails().await.into_iter())
@@ -125,7 +125,7 @@ fn an_unknown_email_is_sent_again_only_by_resend() {
             succeeds(world, &["resend", "--state", "unknown", "--player", player]).await,
             "1 e-mail was queued again.\n"
         );
-        let (server, _) = world.mailing_through(&provider).await;
+        let (server, _) = world.mailing_through(provider).await;
         provider.has_received(3).await;
         server.stop(PATIENCE).await;
         assert_eq!(provider.received()[2].to(), "ben@example.com");
@@ -199,7 +199,10 @@ fn contradicting_settings_stop_the_start_with_one_line() {
     let unsubscribe = |url| ("HEIST_EMAIL_UNSUBSCRIBE_URL", url);
     crate::harness::runtime().block_on(async {
         for (settings, complaint) in [
-            (&[][..], "needs SENDGRID_API_KEY or HEIST_EMAIL_SMTP_URL"),
+            (
+                &[from][..],
+                "needs SENDGRID_API_KEY or HEIST_EMAIL_SMTP_URL",
+            ),
             (&[key], "HEIST_EMAIL_FROM is not set"),
             (
                 &[from, key, smtp],

@@ -195,6 +195,7 @@ fn an_email_without_an_attempt_for_a_day_is_parked() {
         let provider = Provider::start_as(Behaviour::Silent).await;
         let (server, there) = world.mailing_through(&provider).await;
         one_robs_another(world, &there).await;
+        world.all_emails_are("SENDING").await;
         server.stop(Duration::ZERO).await;
         world
             .all_emails_are_queued_since(Duration::from_hours(25))

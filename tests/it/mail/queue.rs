@@ -8,8 +8,8 @@ use crate::harness::{
     until,
 };
 
-/// Queues an e-mail, due since `age_s` seconds, for each of a crowd with this address. `{id}` in it is
-/// replaced by the player's id.
+/// Queues an e-mail, due since `age_s` seconds, for each of a crowd with this address. `{id}` in it
+/// is replaced by the player's id.
 async fn queued_for_a_crowd(world: &World, size: usize, address: Option<&str>, age_s: i32) {
     let crowd = world.crowd("player", size).await;
     let ids: Vec<i32> = crowd.iter().map(|player| player.id).collect();
@@ -32,6 +32,14 @@ async fn queued_for_a_crowd(world: &World, size: usize, address: Option<&str>, a
     .execute(&world.pool)
     .await
     .unwrap();
+}
+
+/// The books know nothing of the notifications that these tests write.
+async fn empty_the_queue(world: &World) {
+    sqlx::query(r#"DELETE FROM "HeistNotification""#)
+        .execute(&world.pool)
+        .await
+        .unwrap();
 }
 
 #[test]
@@ -65,6 +73,7 @@ fn a_thousand_bad_rows_do_not_delay_an_email_after_trouble_of_the_provider() {
         .await;
         assert_eq!(world.trouble("sendgrid").await, None);
         server.stop(PATIENCE).await;
+        empty_the_queue(world).await;
     });
 }
 
@@ -84,6 +93,7 @@ fn a_refusal_shows_that_the_provider_works() {
         world.all_emails_are("FAILED").await;
         assert_eq!(world.trouble("sendgrid").await, None);
         server.stop(PATIENCE).await;
+        empty_the_queue(world).await;
     });
 }
 
@@ -124,6 +134,7 @@ fn a_digest_waits_for_a_row_that_is_held_and_others_do_not() {
         assert_eq!(received[1].subject(), "2 things happened in your heists");
         world.all_emails_are("SENT").await;
         server.stop(PATIENCE).await;
+        empty_the_queue(world).await;
         assert_eq!(provider.received().len(), 2);
     });
 }

@@ -12,12 +12,14 @@ use heist::{
     domain::mailing::Mailing,
     mail::{self, Authorities, Rate, Secret, Smtp, SmtpServer, TemplateOptions, Unsubscribe},
 };
+use mail_parser::MessageParser;
 use mailin::{
     Action, AuthMechanism, Handler, Response, Session, SessionBuilder,
     response::{INVALID_CREDENTIALS, NO_MAILBOX, OK, OUT_OF_SPACE},
 };
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use time::OffsetDateTime;
 
 use crate::harness::{PATIENCE, World, mail::presentation, pki::Authority, until};
 
@@ -29,8 +31,8 @@ struct Taken {
     data: String,
 }
 
-/// An SMTP server that keeps what it accepts. It refuses recipients `nobody@` permanently and `full@`
-/// temporarily.
+/// An SMTP server that keeps what it accepts. It refuses recipients `nobody@` permanently and
+/// `full@` temporarily.
 #[derive(Clone, Default)]
 struct PostOffice {
     taken: Arc<Mutex<Vec<Taken>>>,
@@ -239,8 +241,21 @@ fn an_email_has_a_plain_text_and_an_html_part() {
             data.contains("Content-Type: text/html; charset=utf-8"),
             "{data}"
         );
-        // Quoted-printable.
-        assert!(data.contains("Zo=C3=AB joined with your code."), "{data}");
+        assert!(data.is_ascii() && data.lines().all(|line| line.len() <= 998));
+        // As a library of another author reads it.
+        let parsed = MessageParser::default().parse(data.as_bytes()).unwrap();
+        assert_eq!(parsed.subject(), Some("Token earned!"));
+        assert_eq!(
+            parsed.from().unwrap().first().unwrap().address(),
+            Some("heists@example.com")
+        );
+        let age_s =
+            OffsetDateTime::now_utc().unix_timestamp() - parsed.date().unwrap().to_timestamp();
+        assert!((0..60).contains(&age_s), "{age_s}");
+        let text = parsed.body_text(0).unwrap();
+        assert!(text.contains("Zoë joined with your code."), "{text}");
+        let html = parsed.body_html(0).unwrap();
+        assert!(html.contains("Zoë joined with your code."), "{html}");
         let unsubscribe = data
             .split("List-Unsubscribe: <")
             .nth(1)

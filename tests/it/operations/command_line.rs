@@ -17,7 +17,6 @@ fn a_bad_value_stops_the_start_with_one_line_that_says_what_is_expected() {
         let switch = "expected true or false";
         for (variable, value, expectation) in [
             ("HEIST_ENABLED", "perhaps", switch),
-            ("HEIST_ENABLED", "", switch),
             ("HEIST_REFLECTION", "2", switch),
             (
                 "HEIST_STEAL_PERCENTAGE",
@@ -38,7 +37,6 @@ fn a_bad_value_stops_the_start_with_one_line_that_says_what_is_expected() {
             ("HEIST_CONNECTION_LIMIT", "0", whole_number),
             ("HEIST_CALL_LIMIT", "0", whole_number),
             ("HEIST_STREAM_LIMIT", "1000001", whole_number),
-            ("HEIST_PLAYER_STREAM_LIMIT", "", whole_number),
             ("HEIST_CONNECTION_AGE", "old", duration),
             ("HEIST_PROTECTION_WINDOW", "1000years", duration),
             ("HEIST_SHUTDOWN_GRACE", "x", duration),
@@ -56,7 +54,11 @@ fn a_bad_value_stops_the_start_with_one_line_that_says_what_is_expected() {
                 "expected an IP address and a port",
             ),
             ("HEIST_AUTH", "maybe", "expected none or jwt"),
-            ("HEIST_JWT_ISSUER", "", "expected a name"),
+            (
+                "OTEL_EXPORTER_OTLP_PROTOCOL",
+                "http/protobuf",
+                "expected grpc",
+            ),
             (
                 "HEIST_TLS_CLIENT_SCOPES",
                 "auth.internal=token.awards",
@@ -68,11 +70,6 @@ fn a_bad_value_stops_the_start_with_one_line_that_says_what_is_expected() {
                 "HEIST_METRICS_LISTEN",
                 "9464",
                 "expected an IP address and a port",
-            ),
-            (
-                "OTEL_EXPORTER_OTLP_ENDPOINT",
-                "collector:4317",
-                "expected a URL such as http://",
             ),
             ("OTEL_TRACES_EXPORTER", "zipkin", "expected otlp or none"),
             ("OTEL_METRICS_EXPORTER", "x", "expected otlp or none"),
@@ -93,6 +90,80 @@ fn a_bad_value_stops_the_start_with_one_line_that_says_what_is_expected() {
             assert!(complaint.contains(expectation), "{complaint}");
             assert_eq!(ended.stdout, "");
         }
+    });
+}
+
+#[test]
+fn empty_variables_count_as_not_set() {
+    World::run(async |world| {
+        let server = Heist::serve()
+            .env("DATABASE_URL", &world.database_url)
+            .env("HEIST_AUTH", "none");
+        let server = [
+            "DATABASE_READ_URL",
+            "HEIST_ENABLED",
+            "HEIST_JWT_ISSUER",
+            "HEIST_JWKS_URL",
+            "HEIST_SETTINGS_FILE",
+            "HEIST_PLAYER_STREAM_LIMIT",
+            "HOME",
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "OTEL_SDK_DISABLED",
+            "OTEL_TRACES_EXPORTER",
+            "RUST_LOG",
+            "XDG_DATA_HOME",
+        ]
+        .into_iter()
+        .fold(server, |server, variable| server.env(variable, ""));
+        let server = server.serving().await;
+        assert_eq!(server.stopped_by("TERM").await.code, Some(0));
+    });
+}
+
+#[test]
+fn passwords_in_arguments_and_urls_are_not_printed() {
+    runtime().block_on(async {
+        let url = "http://app:hunter2@collector";
+        for arguments in [
+            &["serve", url][..],
+            &["serve", "--otlp-endpoint", url, "x"],
+            &["rob", url],
+        ] {
+            let ended = Heist::new(arguments).ended().await;
+            assert_eq!(ended.code, Some(2), "{ended:?}");
+            assert!(!ended.stderr.contains("hunter2"), "{ended:?}");
+        }
+        for arguments in [&["serve"][..], &["serve", "--help"]] {
+            let ended = Heist::new(arguments)
+                .env("OTEL_EXPORTER_OTLP_ENDPOINT", "app:hunter2@collector")
+                .ended()
+                .await;
+            assert!(!ended.stdout.contains("hunter2"), "{ended:?}");
+            assert!(!ended.stderr.contains("hunter2"), "{ended:?}");
+        }
+    });
+}
+
+#[test]
+fn a_closed_pipe_is_no_error_and_a_full_disk_is_one() {
+    runtime().block_on(async {
+        let database = Database::of_the_application().await;
+        let status = format!("{} migrate status", env!("CARGO_BIN_EXE_heist"));
+        for (script, code) in [
+            (format!("{status} | true; exit ${{PIPESTATUS[0]}}"), 0),
+            (format!("{status} >/dev/full"), 1),
+        ] {
+            let ended = tokio::process::Command::new("bash")
+                .args(["-c", &script])
+                .env("DATABASE_URL", &database.url)
+                .output()
+                .await
+                .unwrap();
+            let stderr = String::from_utf8_lossy(&ended.stderr);
+            assert_eq!(ended.status.code(), Some(code), "{script}: {stderr}");
+            assert!(!stderr.contains("panicked"), "{stderr}");
+        }
+        database.discard().await;
     });
 }
 
@@ -281,6 +352,13 @@ fn migrate_goes_up_and_down_and_says_where_it_is() {
         assert_eq!(applied().await, steps - 1);
         migrate(&["down", "--to", "20261123000002"]).await;
         assert_eq!(applied().await, 2);
+        let status: serde_json::Value =
+            serde_json::from_str(&migrate(&["status", "--json"]).await).unwrap();
+        let is_applied = |step: &&serde_json::Value| step["applied"] == true;
+        assert_eq!(
+            status.as_array().unwrap().iter().filter(is_applied).count(),
+            2
+        );
         migrate(&["down", "--all"]).await;
         assert_eq!(applied().await, 0);
 

@@ -470,7 +470,15 @@ fn every_finding_is_printed_and_counted() {
             .await;
         assert_eq!(ended.code, Some(1));
         assert_eq!(ended.stdout.lines().count(), 3);
-        assert_eq!(ended.complaint(), "3 things are wrong with the books");
+        assert_eq!(ended.complaint(), "the books have 3 inconsistencies");
+        let ended = Heist::new(&["check", "--json"])
+            .env("DATABASE_URL", &world.database_url)
+            .ended()
+            .await;
+        assert_eq!(ended.code, Some(1));
+        let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(report["ok"], false);
+        assert_eq!(report["findings"].as_array().unwrap().len(), 3);
         for debtor in &debtors[1..] {
             debtor.leaves().await;
         }
@@ -549,7 +557,7 @@ fn a_database_that_cannot_be_checked_is_one_line() {
             .env("DATABASE_URL", "postgres://app:hunter2@127.0.0.1:1/app")
             .ended()
             .await;
-        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(3), ""));
         assert!(
             ended.complaint().starts_with("cannot check the books"),
             "{ended:?}"
@@ -561,7 +569,7 @@ fn a_database_that_cannot_be_checked_is_one_line() {
             .env("DATABASE_URL", &database.url)
             .ended()
             .await;
-        assert_eq!(ended.code, Some(1));
+        assert_eq!(ended.code, Some(3));
         assert!(ended.complaint().contains("heist migrate up"), "{ended:?}");
         database.discard().await;
     });

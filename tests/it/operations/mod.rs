@@ -12,3 +12,4 @@ mod readiness;
 mod settings_file;
 mod shutdown;
 mod traces;
+mod unread_log;

@@ -111,6 +111,7 @@ fn a_token_must_be_signed_current_and_for_this_audience() {
             (json!({"aud": null}), not_valid),
             (json!({"iss": "https://evil.example.com"}), "another issuer"),
             (json!({"iss": null}), not_valid),
+            (json!({"iss": [ISSUER]}), not_valid),
             (json!({"sub": null}), not_valid),
             (json!({"sub": 42}), not_valid),
             (json!({"sub": ""}), not_valid),

@@ -84,7 +84,7 @@ fn the_documented_role_reads_and_writes_no_other_column_of_players() {
             r#"INSERT INTO "User" ("name") VALUES ('x')"#,
         ] {
             let refused = sqlx::query(statement).execute(&pool).await.unwrap_err();
-            let code = refused.as_database_error().and_then(|error| error.code());
+            let code = refused.as_database_error().and_then(sqlx::error::DatabaseError::code);
             assert_eq!(code.as_deref(), Some("42501"), "{statement}");
         }
         pool.close().await;

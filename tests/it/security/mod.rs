@@ -5,5 +5,6 @@ mod audit;
 mod authorization;
 mod bearer_tokens;
 mod database_role;
+mod identity_providers;
 mod security_settings;
 mod tls;

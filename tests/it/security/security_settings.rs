@@ -61,7 +61,10 @@ fn contradicting_security_settings_stop_the_start_with_one_line() {
                 &[JWT, ISSUER, AUDIENCE],
                 "needs exactly one of HEIST_JWT_SECRET_FILE",
             ),
-            (&[JWT, ISSUER, AUDIENCE, SECRET, JWKS], "and not more"),
+            (
+                &[JWT, ISSUER, AUDIENCE, SECRET, JWKS],
+                "needs exactly one of",
+            ),
             (&[JWT, SECRET, AUDIENCE], "needs HEIST_JWT_ISSUER"),
             (&[JWT, SECRET, ISSUER], "needs HEIST_JWT_AUDIENCE"),
             (
@@ -79,9 +82,12 @@ fn contradicting_security_settings_stop_the_start_with_one_line() {
             ),
             (
                 &[JWT, SECRET, ISSUER, AUDIENCE],
-                "cannot read /nothing/secret",
+                "HEIST_JWT_SECRET_FILE=/nothing/secret: cannot read it",
             ),
-            (&[NONE, CERT, KEY], "cannot read /nothing/crt"),
+            (
+                &[NONE, CERT, KEY],
+                "HEIST_TLS_CERT_FILE=/nothing/crt: cannot read it",
+            ),
         ] {
             let ended = serve(settings).await;
             assert_eq!(ended.code, Some(1), "{settings:?}: {ended:?}");

@@ -15,7 +15,7 @@ const MOST_LINES: usize = 400;
 /// folder inside a folder may have a row of its own. `pb` is the contract, which `lib.rs` includes.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("archive", &["store"]),
-    ("auth", &["domain", "watched"]),
+    ("auth", &["domain", "telemetry", "watched"]),
     (
         "cli",
         &[
@@ -24,6 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "cli/config",
             "demo",
             "domain",
+            "mail",
             "server",
             "settings",
             "store",

@@ -108,7 +108,7 @@ fn a_notification_without_a_signal_is_delivered_late() {
         // An engine that sends no signals.
         let no_listener: OnCommit = Arc::new(|_| ());
         let (engine, workers) =
-            Engine::start(world.pool.clone(), Limits::default(), None, no_listener);
+            Engine::start(world.engine_pool(4), Limits::default(), None, no_listener);
         for friend in world.crowd("Friend", 3).await {
             let order = AwardOrder {
                 referrer: UserId::new(ada.id).unwrap(),

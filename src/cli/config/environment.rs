@@ -1,0 +1,87 @@
+//! The environment, as deployments write it.
+
+use std::{env, path::PathBuf};
+
+use clap::{Arg, Command};
+
+use crate::watched;
+
+/// Variables whose empty value has a meaning of its own: it switches something off.
+const MAY_BE_EMPTY: [&str; 1] = ["HEIST_METRICS_LISTEN"];
+
+/// Applies the environment to a command and its subcommands:
+///
+/// - A variable that is empty counts as not set, because deployment tools often write an empty value
+///   for a missing one.
+/// - Each secret variable can be in a file, which `NAME_FILE` names.
+///
+/// # Errors
+///
+/// A secret and its file are both set, or the file cannot be read. The message names the variable.
+pub fn apply_environment(command: Command) -> Result<Command, String> {
+    let mut error = None;
+    let mut command = command.mut_args(|mut argument| {
+        if is_empty(&argument) {
+            argument = argument.env(None::<&str>);
+        }
+        match secret_in_file(&argument) {
+            Ok(None) => argument,
+            Ok(Some(secret)) => (argument.default_value(secret))
+                .hide_default_value(true)
+                .required(false),
+            Err(message) => {
+                error.get_or_insert(message);
+                argument
+            }
+        }
+    });
+    if let Some(error) = error {
+        return Err(error);
+    }
+    let names: Vec<String> = (command.get_subcommands())
+        .map(|subcommand| subcommand.get_name().to_owned())
+        .collect();
+    for name in names {
+        let mut applied = Ok(Command::default());
+        command = command.mut_subcommand(name, |subcommand| {
+            applied = apply_environment(subcommand);
+            applied.clone().unwrap_or_default()
+        });
+        applied?;
+    }
+    Ok(command)
+}
+
+fn is_empty(argument: &Arg) -> bool {
+    argument.get_env().is_some_and(|variable| {
+        MAY_BE_EMPTY.iter().all(|it| variable != *it)
+            && env::var_os(variable).is_some_and(|value| value.is_empty())
+    })
+}
+
+/// The content of the file that `NAME_FILE` names, without the line break at its end.
+fn secret_in_file(argument: &Arg) -> Result<Option<String>, String> {
+    let Some(variable) = argument
+        .get_env()
+        .filter(|_| argument.is_hide_env_values_set())
+    else {
+        return Ok(None);
+    };
+    let variable = variable.to_string_lossy();
+    let file_variable = format!("{variable}_FILE");
+    let Some(path) = env::var_os(&file_variable).filter(|path| !path.is_empty()) else {
+        return Ok(None);
+    };
+    if env::var_os(&*variable).is_some_and(|value| !value.is_empty()) {
+        return Err(format!("{variable} and {file_variable} are both set"));
+    }
+    let path = PathBuf::from(path);
+    let named = |cause: String| format!("{file_variable}={}: {cause}", path.display());
+    let content = watched::read_once(&path).map_err(|cause| named(cause.to_string()))?;
+    let content = String::from_utf8(content).map_err(|_| named("it is not UTF-8".to_owned()))?;
+    let content = content.trim_end_matches(['\r', '\n']);
+    if content.is_empty() {
+        return Err(named("it is empty".to_owned()));
+    }
+    Ok(Some(content.to_owned()))
+}

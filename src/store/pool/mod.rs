@@ -1,0 +1,246 @@
+//! Connections to the application's database.
+//!
+//! A pool of our own, because a connection whose peer is gone without a word would be awaited for
+//! ever by sqlx's: that one has no time limit for statements, and asks every connection for a sign
+//! of life when it comes back. This one
+//!
+//! - gives every wait a time limit, and closes a connection that exceeds it;
+//! - then closes all others that were opened before, which are likely to be dead, too;
+//! - refuses at once while the last attempt to connect has failed, and lets one probe at a time find
+//!   out when the database is back;
+//! - asks only connections that were idle for more than a second for a sign of life.
+
+mod connect;
+mod executor;
+mod lease;
+mod shared;
+mod transaction;
+mod url;
+
+use std::{io, sync::Arc, time::Duration};
+
+use sqlx::{Connection as _, postgres::PgConnectOptions};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+
+pub(super) use self::connect::is_pooled;
+use self::{
+    connect::{Purpose, is_too_many_connections},
+    shared::Shared,
+};
+pub use self::{
+    lease::Lease,
+    transaction::{CommitError, Transaction, begin_on},
+    url::DatabaseUrl,
+};
+use super::{ObservedExt as _, StoreError};
+use crate::telemetry::metrics;
+
+/// How long a call waits for a connection that others use before it is told that there is none.
+const ACQUIRE_LIMIT: Duration = Duration::from_secs(2);
+/// A connection idle for longer is asked for a sign of life before it is used. Asking each time
+/// would double the cost of a short query.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+/// How long that sign of life may take.
+const PING_LIMIT: Duration = Duration::from_millis(500);
+/// Between two probes of a database that is away.
+const PROBE_INTERVAL: Duration = Duration::from_millis(200);
+/// How long connections may take to close when the pool is closed.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+/// A statement of a server: longer than any caller waits.
+const SERVING_STATEMENT_LIMIT: Duration = Duration::from_secs(11);
+/// A statement of a command line.
+const COMMAND_STATEMENT_LIMIT: Duration = Duration::from_hours(24);
+
+/// Connections to one database, opened when they are needed. Cheap to clone.
+///
+/// A reference to it is an [`sqlx::PgExecutor`], which runs single statements.
+#[derive(Clone)]
+pub struct PgPool {
+    shared: Arc<Shared>,
+    places: Arc<Semaphore>,
+}
+
+/// A pool for the calls of a server.
+#[must_use]
+pub fn connect_lazy(options: PgConnectOptions, max_connections: u32) -> PgPool {
+    PgPool::new(options, Purpose::Serving, max_connections)
+}
+
+/// The same, of connections to a server that takes writes.
+#[must_use]
+pub fn connect_lazy_to_primary(options: PgConnectOptions, max_connections: u32) -> PgPool {
+    PgPool::new(options, Purpose::ServingWrites, max_connections)
+}
+
+/// A pool for a command line, whose statements may take up to a day.
+#[must_use]
+pub fn connect_lazy_for_command(options: PgConnectOptions, max_connections: u32) -> PgPool {
+    PgPool::new(options, Purpose::Command, max_connections)
+}
+
+impl PgPool {
+    fn new(options: PgConnectOptions, purpose: Purpose, max_connections: u32) -> Self {
+        let options = options.application_name("heist");
+        let places = usize::try_from(max_connections).unwrap_or(Semaphore::MAX_PERMITS);
+        Self {
+            shared: Arc::new(Shared::new(options, purpose, max_connections)),
+            places: Arc::new(Semaphore::new(places)),
+        }
+    }
+
+    /// A connection of the pool, or a new one.
+    ///
+    /// # Errors
+    ///
+    /// `PoolTimedOut` where others use all connections for 2 s, `Io` where the database is away. The
+    /// latter comes at once while that is known.
+    pub async fn acquire(&self) -> sqlx::Result<Lease> {
+        let place = match timeout(ACQUIRE_LIMIT, self.place()).await {
+            Ok(place) => place?,
+            Err(_elapsed) => return Err(sqlx::Error::PoolTimedOut),
+        };
+        while let Some(mut connection) = self.shared.take_idle() {
+            if connection.last_used.elapsed() <= TRUSTED_IDLE {
+                return Ok(self.lease(connection, place));
+            }
+            let answered = timeout(PING_LIMIT, connection.inner.ping()).await;
+            if matches!(answered, Ok(Ok(()))) {
+                return Ok(self.lease(connection, place));
+            }
+            self.shared.distrust(connection.generation);
+        }
+        if self.shared.is_away() {
+            return Err(known_to_be_away());
+        }
+        let generation = self.shared.generation();
+        match connect::open(&self.shared.options, self.shared.purpose).await {
+            Ok(opened) => Ok(self.lease(self.shared.admit(opened, generation), place)),
+            Err(error) => {
+                if !is_too_many_connections(&error) && self.shared.note_away() {
+                    tokio::spawn(probe(self.clone()));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// A place among the connections, unless it could only be used to try what is known to fail.
+    async fn place(&self) -> sqlx::Result<OwnedSemaphorePermit> {
+        if self.shared.is_closed() {
+            return Err(sqlx::Error::PoolClosed);
+        }
+        if self.is_away() {
+            return Err(known_to_be_away());
+        }
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        place.map_err(|_closed| sqlx::Error::PoolClosed)
+    }
+
+    fn lease(&self, connection: shared::Connection, place: OwnedSemaphorePermit) -> Lease {
+        Lease::new(connection, Arc::clone(&self.shared), place)
+    }
+
+    /// Whether the last attempt to connect failed and no connection is open that could be used.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.shared.is_away() && self.shared.count() == (0, 0)
+    }
+
+    /// Begins a transaction that writes.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] where no connection could be had, or only one to a standby.
+    pub async fn begin(&self) -> Result<Transaction, StoreError> {
+        let beginning = async {
+            let lease = self.acquire().await?;
+            Transaction::begin(lease).await
+        };
+        beginning.observed("begin").await
+    }
+
+    fn statement_limit(&self) -> Duration {
+        match self.shared.purpose {
+            Purpose::Command => COMMAND_STATEMENT_LIMIT,
+            Purpose::Serving | Purpose::ServingWrites => SERVING_STATEMENT_LIMIT,
+        }
+    }
+
+    /// Closes the idle connections at once and the others when they come back, for which it waits
+    /// up to a second.
+    pub async fn close(&self) {
+        let closing = async {
+            for connection in self.shared.close() {
+                // PostgreSQL notices a closed socket, too.
+                let _ = connection.inner.close().await;
+            }
+            let _all = self.places.acquire_many(self.shared.max_connections).await;
+        };
+        let _ = timeout(CLOSE_LIMIT, closing).await;
+        self.places.close();
+    }
+}
+
+/// Tries to connect until it works. What it opened is the first connection of the pool.
+async fn probe(pool: PgPool) {
+    while !pool.shared.is_closed() {
+        let generation = pool.shared.generation();
+        if let Ok(opened) = connect::open(&pool.shared.options, pool.shared.purpose).await {
+            let connection = pool.shared.admit(opened, generation);
+            pool.shared.keep(connection);
+            return;
+        }
+        sleep(PROBE_INTERVAL).await;
+    }
+}
+
+fn known_to_be_away() -> sqlx::Error {
+    let why = "the last attempt to connect failed; a probe finds out when it works again";
+    io::Error::new(io::ErrorKind::NotConnected, why).into()
+}
+
+/// Lets operators see how much of the pool is used.
+pub fn watch(pool: &PgPool) {
+    let shared = Arc::clone(&pool.shared);
+    metrics::watch_pool(shared.max_connections, move || {
+        let (idle, used) = shared.count();
+        let count = |connections| u64::try_from(connections).unwrap_or(u64::MAX);
+        (count(idle), count(used))
+    });
+}
+
+/// Opens up to so many connections, so that the first calls find them open. Fewer are enough if the
+/// server grants no more.
+///
+/// # Errors
+///
+/// [`StoreError::Unavailable`] if the server grants none.
+pub async fn warm(pool: &PgPool, connections: u32) -> Result<(), StoreError> {
+    // All are held until the last one is open. The pool would hand out a returned one again.
+    let mut open = Vec::new();
+    for _ in 0..connections {
+        match pool.acquire().await {
+            Ok(connection) => open.push(connection),
+            Err(error) if open.is_empty() => return Err(error.into()),
+            Err(error) => {
+                let granted = open.len();
+                tracing::warn!(%error, granted, "the server grants fewer connections than wanted");
+                break;
+            }
+        }
+    }
+    open.into_iter().for_each(Lease::give_back);
+    Ok(())
+}
+
+/// Begins a transaction that writes: [`PgPool::begin`].
+///
+/// # Errors
+///
+/// See there.
+pub async fn begin(pool: &PgPool) -> Result<Transaction, StoreError> {
+    pool.begin().await
+}

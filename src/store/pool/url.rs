@@ -1,0 +1,184 @@
+//! Parses database URLs, including the parameters that Prisma writes.
+
+use std::fmt;
+
+use sqlx::postgres::PgConnectOptions;
+use url::Url;
+
+/// Parameters that sqlx understands.
+const UNDERSTOOD: [&str; 17] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "options",
+];
+
+/// Parameters of other clients that change nothing here, with the reason.
+const IGNORED: [(&str, &str); 8] = [
+    ("application_name", "the service sets its own name"),
+    (
+        "connection_limit",
+        "DATABASE_MAX_CONNECTIONS sets the size of the pool",
+    ),
+    ("pool_timeout", "the service waits 2 s for a connection"),
+    ("connect_timeout", "the service has time limits of its own"),
+    ("socket_timeout", "the service has time limits of its own"),
+    (
+        "pgbouncer",
+        "the service works with PgBouncer 1.21 or later as it is",
+    ),
+    (
+        "statement_cache_size",
+        "the service works with PgBouncer 1.21 or later as it is",
+    ),
+    (
+        "max_idle_connection_lifetime",
+        "the service has time limits of its own",
+    ),
+];
+
+const EXPECTED: &str =
+    "expected a URL such as postgres://user:password@host:5432/database";
+
+/// The address of a database, and the credentials for it.
+#[derive(Clone)]
+pub struct DatabaseUrl {
+    options: PgConnectOptions,
+    /// A line for each parameter that is ignored.
+    ignored: Vec<String>,
+}
+
+impl DatabaseUrl {
+    /// Parses a `postgres://` URL, including the parameters that Prisma writes.
+    ///
+    /// # Errors
+    ///
+    /// Names an unknown parameter, or says what is expected. Repeats no other part of the URL, because
+    /// it may hold a password.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        parse(text)
+    }
+
+    #[must_use]
+    pub fn connect_options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
+    /// Logs the parameters that are ignored.
+    pub fn warn_of_ignored_parameters(&self) {
+        for line in &self.ignored {
+            tracing::warn!("{line}");
+        }
+    }
+}
+
+/// Without the password.
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseUrl")
+            .field("host", &self.options.get_host())
+            .field("port", &self.options.get_port())
+            .field("database", &self.options.get_database())
+            .finish_non_exhaustive()
+    }
+}
+
+/// `schema` becomes the search path.
+fn parse(text: &str) -> Result<DatabaseUrl, String> {
+    if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
+        return Err(EXPECTED.to_owned());
+    }
+    let mut url = Url::parse(text).map_err(|_| EXPECTED.to_owned())?;
+    let mut understood = Vec::new();
+    let mut ignored = Vec::new();
+    let mut schema = None;
+    for (name, value) in url.query_pairs() {
+        let why = IGNORED.iter().find(|(ignored, _)| *ignored == name);
+        if name == "schema" {
+            schema = Some(value.into_owned());
+        } else if let Some((_, why)) = why {
+            ignored.push(format!("the URL's parameter {name} is ignored: {why}"));
+        } else if UNDERSTOOD.contains(&name.as_ref()) || name.starts_with("options[") {
+            understood.push((name.into_owned(), value.into_owned()));
+        } else {
+            return Err(format!(
+                "the URL's parameter {name:?} is unknown; remove it, or use schema or one of {}",
+                UNDERSTOOD.join(", ")
+            ));
+        }
+    }
+    url.set_query(None);
+    if !understood.is_empty() {
+        url.query_pairs_mut().extend_pairs(&understood);
+    }
+    let mut options: PgConnectOptions = url.as_str().parse().map_err(|_| EXPECTED.to_owned())?;
+    if let Some(schema) = schema {
+        let quoted = schema.replace('"', "\"\"");
+        options = options.options([("search_path", format!("\"{quoted}\""))]);
+    }
+    // PgBouncer would refuse it, and no statement of ours reads a floating-point number.
+    Ok(DatabaseUrl {
+        options: options.extra_float_digits(None),
+        ignored,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_of_prisma_are_understood_or_named() {
+        let url = "postgresql://app:p%40ss@db:6432/game?schema=game&connection_limit=5&pgbouncer=true\
+                   &sslmode=require&connect_timeout=30&pool_timeout=10&socket_timeout=3";
+        let parsed = parse(url).unwrap();
+        assert_eq!(parsed.options.get_host(), "db");
+        assert_eq!(parsed.options.get_port(), 6432);
+        assert_eq!(parsed.options.get_database(), Some("game"));
+        let named: Vec<&str> = (parsed.ignored.iter())
+            .filter_map(|line| line.split(' ').nth(3))
+            .collect();
+        let expected = [
+            "connection_limit",
+            "pgbouncer",
+            "connect_timeout",
+            "pool_timeout",
+            "socket_timeout",
+        ];
+        assert_eq!(named, expected);
+    }
+
+    #[test]
+    fn an_unknown_parameter_is_named_and_the_password_is_not() {
+        let error = parse("postgres://app:hunter2@db/game?conection_limit=5")
+            .err()
+            .unwrap();
+        assert!(error.contains("conection_limit"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_socket_folder_and_a_colon_in_the_password_survive() {
+        let parsed = parse("postgres://postgres@localhost/game?host=/tmp/a%20b").unwrap();
+        assert_eq!(
+            parsed
+                .options
+                .get_socket()
+                .map(|path| path.display().to_string()),
+            Some("/tmp/a b".to_owned())
+        );
+    }
+}

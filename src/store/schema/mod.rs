@@ -1,0 +1,422 @@
+//! The service's migrations, and the checks that the database fits the service.
+
+mod fill;
+mod preflight;
+mod sequences;
+
+use std::{collections::HashSet, fmt::Write as _, io, time::Duration};
+
+use sqlx::{
+    Connection as _, PgConnection,
+    migrate::{Migrate as _, MigrateError, Migrator},
+    postgres::PgConnectOptions,
+};
+use tokio::time::{Instant, sleep, timeout};
+
+pub use self::preflight::Finding;
+use super::{PgPool, StoreError, pool};
+
+/// Our own table of what was applied: the application may use sqlx, too.
+const MIGRATIONS_TABLE: &str = "_heist_migrations";
+
+/// The key of the advisory lock that excludes parallel migrations of one database.
+const LOCK_KEY: i64 = 5_928_131_404_562_710_884;
+
+/// The number of attempts at a migration that waits too long for a lock.
+const LOCK_ATTEMPTS: u32 = 20;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const PAUSE_BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
+
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// Every finding of the preflight that is an error, one on each line.
+    #[error("{0}")]
+    Unfit(String),
+    #[error(
+        "the database schema is old: migration {version} ({description}) is not applied; run `heist migrate up`"
+    )]
+    Old { version: i64, description: String },
+    #[error("the database is a standby: another server may have become the primary")]
+    ReadOnly,
+    #[error("no migration has the version {version}")]
+    NoSuchVersion { version: i64 },
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<sqlx::Error> for SchemaError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl SchemaError {
+    /// The error of a database that has not answered in time.
+    #[must_use]
+    pub fn timed_out() -> Self {
+        sqlx::Error::Io(io::ErrorKind::TimedOut.into()).into()
+    }
+}
+
+/// One migration, and whether the database has applied it.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub version: i64,
+    pub description: String,
+    pub applied: bool,
+}
+
+/// The target of [`revert`].
+#[derive(Clone, Copy, Debug)]
+pub enum RevertTo {
+    /// Revert the newest migration.
+    Previous,
+    /// Revert all migrations that are newer than this version.
+    Version(i64),
+    /// Revert all migrations.
+    Empty,
+}
+
+/// Checks that the database fits the service and has every migration, and logs warnings. Migrations
+/// that are newer than this program are allowed, because they only add.
+///
+/// # Errors
+///
+/// [`SchemaError::Unfit`] or [`SchemaError::Old`].
+pub async fn check(options: &PgConnectOptions) -> Result<(), SchemaError> {
+    let mut connection = connect(options).await?;
+    let steps = steps_of(&mut connection).await?;
+    let findings = findings_of(&mut connection).await?;
+    close(connection).await?;
+    for finding in findings.iter().filter(|finding| !finding.is_error) {
+        tracing::warn!("{finding}");
+    }
+    errors(&findings).and_then(|()| all_applied(steps))
+}
+
+/// Like [`check`], but without the sequences and the warnings: whether the tables can be read.
+///
+/// # Errors
+///
+/// [`SchemaError::Unfit`] or [`SchemaError::Old`].
+pub async fn check_tables(options: &PgConnectOptions) -> Result<(), SchemaError> {
+    let mut connection = connect(options).await?;
+    errors(&preflight::findings(&mut connection).await?)?;
+    let steps = steps_of(&mut connection).await?;
+    close(connection).await?;
+    all_applied(steps)
+}
+
+/// Everything that the preflight finds, errors and warnings. Changes nothing.
+///
+/// # Errors
+///
+/// [`SchemaError::Store`] if the catalogue cannot be read.
+pub async fn findings(options: &PgConnectOptions) -> Result<Vec<Finding>, SchemaError> {
+    let mut connection = connect(options).await?;
+    let findings = findings_of(&mut connection).await?;
+    close(connection).await?;
+    Ok(findings)
+}
+
+/// Repeats the preflight for a running server.
+///
+/// # Errors
+///
+/// [`SchemaError::Unfit`] if the database no longer fits.
+pub async fn check_fitness(pool: &PgPool) -> Result<(), SchemaError> {
+    let mut connection = pool.acquire().await?;
+    errors(&findings_of(&mut connection).await?)
+}
+
+async fn findings_of(connection: &mut PgConnection) -> Result<Vec<Finding>, SchemaError> {
+    let mut findings = preflight::findings(connection).await?;
+    let has_tables = findings.iter().all(|finding| !finding.is_error);
+    if has_tables && all_applied(steps_of(connection).await?).is_ok() {
+        let behind = sequences::behind(connection).await?;
+        findings.extend(behind.iter().map(|behind| Finding {
+            is_error: true,
+            text: behind.text(),
+        }));
+    }
+    Ok(findings)
+}
+
+fn errors(findings: &[Finding]) -> Result<(), SchemaError> {
+    let errors: Vec<&str> = (findings.iter())
+        .filter(|finding| finding.is_error)
+        .map(|finding| finding.text.as_str())
+        .collect();
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(SchemaError::Unfit(errors.join("\n")))
+    }
+}
+
+/// Checks that the database answers, is a primary and has every migration. The check is cheap enough
+/// for one call each second.
+///
+/// # Errors
+///
+/// What is in the way.
+pub async fn check_serviceable(pool: &PgPool) -> Result<(), SchemaError> {
+    let mut connection = pool.acquire().await?;
+    // Not `transaction_read_only`: our transactions are READ WRITE, whatever the default is.
+    let is_standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()")
+        .fetch_one(&mut *connection)
+        .await?;
+    if is_standby {
+        return Err(SchemaError::ReadOnly);
+    }
+    all_applied(steps_of(&mut connection).await?)
+}
+
+fn all_applied(steps: Vec<Step>) -> Result<(), SchemaError> {
+    match steps.into_iter().find(|step| !step.applied) {
+        None => Ok(()),
+        Some(step) => Err(SchemaError::Old {
+            version: step.version,
+            description: step.description,
+        }),
+    }
+}
+
+/// Applies the missing migrations, creates the trigger that fills columns if it is needed, and repairs
+/// sequences. Replicas may migrate at the same time: they queue for a lock, and all but the first
+/// find nothing left to do.
+///
+/// # Errors
+///
+/// [`SchemaError::Unfit`] if the application's tables do not fit, or the error of a migration. Each
+/// migration is applied completely or not at all.
+pub async fn migrate(options: &PgConnectOptions) -> Result<(), SchemaError> {
+    with_lock(options, async |connection| {
+        let mut findings = preflight::findings(connection).await?;
+        // This run cures what a trigger of ours can cure.
+        findings.retain(|finding| !finding.text.ends_with(preflight::CURED_BY_MIGRATING));
+        errors(&findings)?;
+        for step in steps_of(connection).await? {
+            if !step.applied {
+                apply(connection, &step).await?;
+            }
+        }
+        fill::install(connection).await?;
+        if sequences::behind(connection)
+            .await?
+            .iter()
+            .any(sequences::Behind::is_ours)
+        {
+            sequences::repair(connection).await?;
+            tracing::warn!("sequences were behind their rows, and are repaired");
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn apply(connection: &mut PgConnection, step: &Step) -> Result<(), SchemaError> {
+    let Step {
+        version,
+        description,
+        ..
+    } = step;
+    tracing::info!(version, description, "applying a migration");
+    let begun = Instant::now();
+    migrator()
+        .run_direct(Some(*version), connection, false)
+        .await?;
+    let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(version, description, duration_ms, "migration applied");
+    Ok(())
+}
+
+/// The SQL of all migrations in the order in which they run, or of all their downs.
+#[must_use]
+pub fn sql(downs: bool) -> String {
+    let migrator = migrator();
+    let mut migrations: Vec<_> = (migrator.iter())
+        .filter(|migration| migration.migration_type.is_down_migration() == downs)
+        .collect();
+    if downs {
+        migrations.reverse();
+    }
+    let mut sql = String::new();
+    for migration in migrations {
+        let (version, text) = (migration.version, migration.sql.as_str());
+        let _ = writeln!(sql, "-- {version} {}\n\n{text}", migration.description);
+    }
+    sql
+}
+
+/// Reverts migrations, newest first. The rows that the service stored in their tables are lost.
+///
+/// # Errors
+///
+/// An unknown version, or what a migration ran into.
+pub async fn revert(options: &PgConnectOptions, to: RevertTo) -> Result<(), SchemaError> {
+    let target = match to {
+        RevertTo::Empty => 0,
+        RevertTo::Version(version) if migrator().version_exists(version) => version,
+        RevertTo::Version(version) => return Err(SchemaError::NoSuchVersion { version }),
+        RevertTo::Previous => {
+            let applied = (steps(options).await?.into_iter()).filter(|step| step.applied);
+            applied.rev().nth(1).map_or(0, |step| step.version)
+        }
+    };
+    with_lock(options, async |connection| {
+        if target == 0 {
+            fill::remove(connection).await?;
+        }
+        migrator().undo(&mut *connection, target).await?;
+        if target == 0 {
+            let drop_table = sqlx::AssertSqlSafe(format!("DROP TABLE \"{MIGRATIONS_TABLE}\""));
+            sqlx::query(drop_table).execute(connection).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// All migrations of this program, oldest first. Changes nothing.
+///
+/// # Errors
+///
+/// [`SchemaError::Store`] where the database cannot be read.
+pub async fn steps(options: &PgConnectOptions) -> Result<Vec<Step>, SchemaError> {
+    let mut connection = connect(options).await?;
+    let steps = steps_of(&mut connection).await?;
+    close(connection).await?;
+    Ok(steps)
+}
+
+async fn steps_of(connection: &mut PgConnection) -> Result<Vec<Step>, SchemaError> {
+    let table_exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+        .bind(MIGRATIONS_TABLE)
+        .fetch_one(&mut *connection)
+        .await?;
+    let applied: HashSet<i64> = if table_exists {
+        let applied = connection.list_applied_migrations(MIGRATIONS_TABLE).await?;
+        applied
+            .into_iter()
+            .map(|migration| migration.version)
+            .collect()
+    } else {
+        HashSet::new()
+    };
+    let migrator = migrator();
+    let steps = (migrator.iter())
+        .filter(|migration| migration.migration_type.is_up_migration())
+        .map(|migration| Step {
+            version: migration.version,
+            description: migration.description.to_string(),
+            applied: applied.contains(&migration.version),
+        });
+    Ok(steps.collect())
+}
+
+fn migrator() -> Migrator {
+    let mut migrator = sqlx::migrate!();
+    migrator.dangerous_set_table_name(MIGRATIONS_TABLE);
+    // An older program must be able to run beside a newer schema.
+    migrator.set_ignore_missing(true);
+    // The migrator's lock belongs to a session, which a pooler can give to another client.
+    migrator.set_locking(false);
+    migrator
+}
+
+/// Runs `work` under the lock, and repeats it if a migration waited too long for a table lock.
+async fn with_lock(
+    options: &PgConnectOptions,
+    work: impl AsyncFn(&mut PgConnection) -> Result<(), SchemaError>,
+) -> Result<(), SchemaError> {
+    retry_locks(async || {
+        let guard = lock(options).await?;
+        let mut connection = connect(options).await?;
+        work(&mut connection).await?;
+        close(connection).await?;
+        // The work is done, so an error of the lock's connection does not matter.
+        let _ = guard.close().await;
+        Ok(())
+    })
+    .await
+}
+
+/// Opens a connection with a transaction that holds the lock until the connection is closed. A process
+/// that waits for the lock holds no connection, because a pooler may have few.
+async fn lock(options: &PgConnectOptions) -> Result<PgConnection, SchemaError> {
+    loop {
+        let mut guard = connect(options).await?;
+        sqlx::raw_sql("BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0")
+            .execute(&mut guard)
+            .await?;
+        let is_ours: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)")
+            .bind(LOCK_KEY)
+            .fetch_one(&mut guard)
+            .await?;
+        if is_ours {
+            return Ok(guard);
+        }
+        close(guard).await?;
+        tracing::info!("another process migrates; waiting");
+        sleep(PAUSE_BETWEEN_ATTEMPTS).await;
+    }
+}
+
+/// Retries `work` after a lock time-out. A migration gives up on a lock after two seconds, because
+/// statements of the application queue behind its lock request.
+async fn retry_locks(work: impl AsyncFn() -> Result<(), SchemaError>) -> Result<(), SchemaError> {
+    for _ in 1..LOCK_ATTEMPTS {
+        match work().await {
+            Err(error) if is_lock_timeout(&error) => {
+                tracing::warn!(%error, "a migration waited too long for a lock; trying again");
+                sleep(PAUSE_BETWEEN_ATTEMPTS).await;
+            }
+            result => return result,
+        }
+    }
+    work().await
+}
+
+fn is_lock_timeout(error: &SchemaError) -> bool {
+    const LOCK_NOT_AVAILABLE: &str = "55P03";
+    let SchemaError::Migrate(
+        MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _),
+    ) = error
+    else {
+        return false;
+    };
+    cause
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|state| state == LOCK_NOT_AVAILABLE)
+}
+
+/// Opens a connection without the time-outs and the read-only default that the role may have. Behind
+/// a pooler the session is shared, so there the role's settings stay.
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection, SchemaError> {
+    let connecting = async {
+        // `is_pooled` recognises our own sessions by this name.
+        let options = options.clone().application_name("heist");
+        let mut connection = PgConnection::connect_with(&options).await?;
+        if !pool::is_pooled(&mut connection).await? {
+            sqlx::raw_sql(
+                "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
+                 SET default_transaction_read_only = off",
+            )
+            .execute(&mut connection)
+            .await?;
+        }
+        Ok(connection)
+    };
+    match timeout(CONNECT_TIMEOUT, connecting).await {
+        Ok(connection) => connection,
+        Err(_elapsed) => Err(SchemaError::timed_out()),
+    }
+}
+
+async fn close(connection: PgConnection) -> Result<(), SchemaError> {
+    Ok(connection.close().await?)
+}

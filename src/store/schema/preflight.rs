@@ -1,0 +1,589 @@
+//! The preflight: compares the application's tables, our rights and the server's settings with what
+//! the service needs.
+//!
+//! Each finding is one line that names the table, the column, the problem and the cure. Errors stop
+//! `heist migrate up` and the start of a server, and make a running server unready. Warnings are
+//! logged.
+
+use std::{collections::HashMap, fmt};
+
+use sqlx::{FromRow, PgConnection, query_as, query_scalar};
+
+use super::SchemaError;
+
+/// The tables of the application.
+const TABLES: [&str; 3] = ["User", "PointEventTypeMaster", "UserPointEvent"];
+
+/// All tables that the service writes to.
+const WRITTEN_TABLES: [&str; 7] = [
+    "User",
+    "UserPointEvent",
+    "HeistToken",
+    "HeistTokenAward",
+    "HeistTokenAdjustment",
+    "Heist",
+    "HeistNotification",
+];
+
+/// The triggers that belong to the service.
+const OWN_TRIGGERS: [&str; 3] = [
+    "Heist_forget_attacker",
+    "HeistTokenAward_forget_referred",
+    "HeistPointEvent_fill",
+];
+
+/// The rights that `heist serve` needs. Tables and sequences that do not exist are skipped.
+const RIGHTS: [(&str, &str); 18] = [
+    ("User", "SELECT"),
+    ("User", "UPDATE"),
+    ("PointEventTypeMaster", "SELECT"),
+    ("UserPointEvent", "SELECT"),
+    ("UserPointEvent", "INSERT"),
+    ("Heist", "SELECT"),
+    ("Heist", "INSERT"),
+    ("HeistTokenAward", "SELECT"),
+    ("HeistTokenAward", "INSERT"),
+    ("HeistTokenAdjustment", "SELECT"),
+    ("HeistTokenAdjustment", "INSERT"),
+    ("HeistToken", "SELECT"),
+    ("HeistToken", "INSERT"),
+    ("HeistToken", "UPDATE"),
+    ("HeistNotification", "SELECT"),
+    ("HeistNotification", "INSERT"),
+    ("HeistNotification", "UPDATE"),
+    ("HeistSecret", "SELECT"),
+];
+
+/// The length of the longest value that the service writes into a column.
+const EVENT_TYPE_NAME_LENGTH: i32 = 10;
+const EVENT_TYPE_DESCRIPTION_LENGTH: i32 = 34;
+/// The shortest useful description of a point event. Longer texts are cut.
+const EVENT_DESCRIPTION_LENGTH: i32 = 20;
+/// The length of a UUID as text.
+const UUID_LENGTH: i32 = 36;
+
+/// The end of the text of a finding that `heist migrate up` cures.
+pub(super) const CURED_BY_MIGRATING: &str =
+    "cure: run `heist migrate up`, which adds a trigger that fills it";
+
+/// One problem, with its cure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// `false`: the service works, but the operator should know.
+    pub is_error: bool,
+    pub text: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text.fmt(f)
+    }
+}
+
+/// A column of one of the application's tables.
+#[derive(Clone, Debug, FromRow)]
+pub(super) struct Column {
+    table: String,
+    pub(super) name: String,
+    /// The name of the type in `pg_type`, such as `int4`.
+    pub(super) kind: String,
+    /// The category in `pg_type`: `S` for strings, `E` for enums.
+    category: String,
+    /// The maximum length of a `varchar` or `char`.
+    length: Option<i32>,
+    is_not_null: bool,
+    has_default: bool,
+}
+
+impl Column {
+    /// Whether an insert has to name this column.
+    pub(super) fn needs_value(&self) -> bool {
+        self.is_not_null && !self.has_default
+    }
+
+    /// Whether our trigger can fill this column: a text or UUID id, or a time stamp.
+    pub(super) fn can_be_filled(&self) -> bool {
+        self.kind == "uuid" || self.is_time() || self.name == "id" && self.holds_text(UUID_LENGTH)
+    }
+
+    pub(super) fn is_time(&self) -> bool {
+        matches!(self.kind.as_str(), "timestamp" | "timestamptz")
+    }
+
+    fn holds_text(&self, length: i32) -> bool {
+        self.category == "S" && self.length.is_none_or(|maximum| maximum >= length)
+    }
+}
+
+#[derive(FromRow)]
+struct Relation {
+    table: String,
+    kind: String,
+}
+
+/// Finds everything that keeps the service from working on this database.
+///
+/// # Errors
+///
+/// [`SchemaError::Store`] if the catalogue cannot be read.
+pub(super) async fn findings(connection: &mut PgConnection) -> Result<Vec<Finding>, SchemaError> {
+    let mut report = Report::default();
+    server(connection, &mut report).await?;
+    let relations = relations(connection).await?;
+    let columns = columns(connection).await?;
+    for table in TABLES {
+        match relations.iter().find(|relation| relation.table == table) {
+            None => report.error(format!(
+                "the application's table \"{table}\" is missing from the database; cure: create it, or name its schema in the URL (?schema=…)"
+            )),
+            Some(relation) if !matches!(relation.kind.as_str(), "r" | "p") => report.error(format!(
+                "\"{table}\" is not a table; cure: point the service at the table itself"
+            )),
+            Some(_) => {}
+        }
+    }
+    if report.has_errors() {
+        return Ok(report.0);
+    }
+    check_columns(&columns, &mut report);
+    check_inserted_columns(&columns, connection, &mut report).await?;
+    check_unique_keys(connection, &mut report).await?;
+    check_event_types(&columns, connection, &mut report).await?;
+    check_rights(connection, &mut report).await?;
+    check_interference(connection, &mut report).await?;
+    Ok(report.0)
+}
+
+/// The columns of `"UserPointEvent"` that the service has to fill by a trigger, because the
+/// application fills them in its client.
+///
+/// # Errors
+///
+/// [`SchemaError::Store`] if the catalogue cannot be read.
+pub(super) async fn columns_to_fill(
+    connection: &mut PgConnection,
+) -> Result<Vec<Column>, SchemaError> {
+    let mut columns = columns(connection).await?;
+    columns.retain(|column| {
+        column.table == "UserPointEvent"
+            && !is_written(&column.name)
+            && column.needs_value()
+            && column.can_be_filled()
+    });
+    Ok(columns)
+}
+
+/// The findings so far.
+#[derive(Default)]
+struct Report(Vec<Finding>);
+
+impl Report {
+    fn error(&mut self, text: String) {
+        self.0.push(Finding {
+            is_error: true,
+            text,
+        });
+    }
+
+    fn warn(&mut self, text: String) {
+        self.0.push(Finding {
+            is_error: false,
+            text,
+        });
+    }
+
+    fn has_errors(&self) -> bool {
+        self.0.iter().any(|finding| finding.is_error)
+    }
+}
+
+async fn server(connection: &mut PgConnection, report: &mut Report) -> Result<(), SchemaError> {
+    let (encoding, schema): (String, Option<String>) = query_as(
+        "SELECT pg_encoding_to_char(encoding)::text, current_schema()::text \
+         FROM pg_database WHERE datname = current_database()",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if encoding != "UTF8" {
+        report.error(format!(
+            "the database has the encoding {encoding}, which cannot hold every name; cure: move to a database with ENCODING 'UTF8'"
+        ));
+    }
+    if schema.is_none() {
+        report.error(
+            "no schema of the search path exists; cure: correct ?schema=… in the URL, or the role's search_path"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+async fn relations(connection: &mut PgConnection) -> Result<Vec<Relation>, SchemaError> {
+    let relations = query_as(
+        r#"SELECT wanted.name AS "table", relation.relkind::text AS kind
+        FROM unnest($1::text[]) AS wanted (name)
+        INNER JOIN pg_class AS relation ON relation.oid = to_regclass(quote_ident(wanted.name))"#,
+    )
+    .bind(TABLES.map(str::to_owned))
+    .fetch_all(connection)
+    .await?;
+    Ok(relations)
+}
+
+async fn columns(connection: &mut PgConnection) -> Result<Vec<Column>, SchemaError> {
+    let columns = query_as(
+        r#"SELECT
+            wanted.name AS "table",
+            attribute.attname::text AS name,
+            kind.typname::text AS kind,
+            kind.typcategory::text AS category,
+            CASE
+                WHEN kind.typname IN ('varchar', 'bpchar') AND attribute.atttypmod > 4
+                    THEN attribute.atttypmod - 4
+            END AS length,
+            attribute.attnotnull OR kind.typnotnull AS is_not_null,
+            attribute.atthasdef OR attribute.attidentity <> '' OR kind.typdefault IS NOT NULL
+                AS has_default
+        FROM unnest($1::text[]) AS wanted (name)
+        INNER JOIN pg_attribute AS attribute
+            ON attribute.attrelid = to_regclass(quote_ident(wanted.name))
+        INNER JOIN pg_type AS kind ON kind.oid = attribute.atttypid
+        WHERE attribute.attnum > 0 AND NOT attribute.attisdropped
+        ORDER BY wanted.name, attribute.attnum"#,
+    )
+    .bind(TABLES.map(str::to_owned))
+    .fetch_all(connection)
+    .await?;
+    Ok(columns)
+}
+
+/// The type that a column needs.
+#[derive(Clone, Copy)]
+enum Needed {
+    /// The service reads the column as a 32-bit integer.
+    Integer,
+    /// The service only writes the column, so a wider integer is fine.
+    IntegerOrWider,
+    /// Text of at least this length.
+    Text(i32),
+    Time,
+}
+
+fn check_columns(columns: &[Column], report: &mut Report) {
+    use Needed::{Integer, IntegerOrWider, Text, Time};
+    for (table, name, needed) in [
+        ("User", "id", Integer),
+        ("User", "name", Text(1)),
+        ("User", "email", Text(1)),
+        ("User", "monthlyPoints", Integer),
+        ("User", "referredByUserId", Integer),
+        ("PointEventTypeMaster", "id", IntegerOrWider),
+        ("PointEventTypeMaster", "name", Text(EVENT_TYPE_NAME_LENGTH)),
+        ("PointEventTypeMaster", "description", Text(1)),
+        ("UserPointEvent", "userId", IntegerOrWider),
+        ("UserPointEvent", "points", IntegerOrWider),
+        ("UserPointEvent", "pointEventTypeId", IntegerOrWider),
+        (
+            "UserPointEvent",
+            "description",
+            Text(EVENT_DESCRIPTION_LENGTH),
+        ),
+        ("UserPointEvent", "createdAt", Time),
+    ] {
+        let found = (columns.iter()).find(|column| column.table == table && column.name == name);
+        let Some(column) = found else {
+            report.error(format!(
+                "the application's table \"{table}\" has no column \"{name}\"; cure: add it, or rename the one that holds it"
+            ));
+            continue;
+        };
+        let (fits, expected) = match needed {
+            Integer => (column.kind == "int4", "integer".to_owned()),
+            IntegerOrWider => (
+                matches!(column.kind.as_str(), "int4" | "int8"),
+                "integer or bigint".to_owned(),
+            ),
+            Text(length) => (
+                column.holds_text(length),
+                format!("text of {length} characters or more"),
+            ),
+            Time => (column.is_time(), "timestamp or timestamptz".to_owned()),
+        };
+        if fits {
+            continue;
+        }
+        let length = (column.length).map_or_else(String::new, |length| format!("({length})"));
+        let hint = match column.kind.as_str() {
+            "uuid" | "text" if name == "id" => {
+                "UUID and text ids of players are not supported".to_owned()
+            }
+            "int8" => "64-bit ids and points are not supported".to_owned(),
+            _ => format!("change the column's type to {expected}"),
+        };
+        report.error(format!(
+            "\"{table}\".\"{name}\" is {}{length}, not {expected}; cure: {hint}",
+            column.kind
+        ));
+    }
+    let points =
+        (columns.iter()).find(|column| column.table == "User" && column.name == "monthlyPoints");
+    if points.is_some_and(|points| !points.is_not_null) {
+        report.error(
+            "\"User\".\"monthlyPoints\" may be NULL; cure: UPDATE \"User\" SET \"monthlyPoints\" = 0 WHERE \"monthlyPoints\" IS NULL; ALTER TABLE \"User\" ALTER COLUMN \"monthlyPoints\" SET NOT NULL (Prisma: Int @default(0))"
+                .to_owned(),
+        );
+    }
+}
+
+/// Whether the service writes this column of `"UserPointEvent"`.
+fn is_written(name: &str) -> bool {
+    [
+        "userId",
+        "points",
+        "pointEventTypeId",
+        "description",
+        "createdAt",
+    ]
+    .contains(&name)
+}
+
+async fn check_inserted_columns(
+    columns: &[Column],
+    connection: &mut PgConnection,
+    report: &mut Report,
+) -> Result<(), SchemaError> {
+    let is_filled: bool = query_scalar(
+        "SELECT EXISTS (
+            SELECT FROM pg_trigger
+            WHERE tgrelid = to_regclass('\"UserPointEvent\"') AND tgname = 'HeistPointEvent_fill'
+        )",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    let is_migrated: bool = query_scalar("SELECT to_regclass('\"Heist\"') IS NOT NULL")
+        .fetch_one(connection)
+        .await?;
+    for column in columns {
+        if column.table != "UserPointEvent" || is_written(&column.name) || !column.needs_value() {
+            continue;
+        }
+        let Column { name, kind, .. } = column;
+        if !column.can_be_filled() {
+            report.error(format!(
+                "\"UserPointEvent\".\"{name}\" ({kind}) is NOT NULL and has no default, so the service cannot insert; cure: ALTER TABLE \"UserPointEvent\" ALTER COLUMN \"{name}\" SET DEFAULT … (Prisma: @default(…))"
+            ));
+        } else if is_migrated && !is_filled {
+            report.error(format!(
+                "\"UserPointEvent\".\"{name}\" ({kind}) is NOT NULL and has no default; {CURED_BY_MIGRATING}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+async fn check_unique_keys(
+    connection: &mut PgConnection,
+    report: &mut Report,
+) -> Result<(), SchemaError> {
+    let unique: Vec<(String, String)> = query_as(
+        r#"SELECT relation.relname::text, attribute.attname::text
+        FROM pg_index AS key
+        INNER JOIN pg_class AS relation ON relation.oid = key.indrelid
+        INNER JOIN pg_attribute AS attribute
+            ON attribute.attrelid = key.indrelid AND attribute.attnum = key.indkey[0]
+        WHERE
+            key.indrelid IN (to_regclass('"User"'), to_regclass('"PointEventTypeMaster"'))
+            AND key.indisunique AND key.indisvalid AND key.indnkeyatts = 1
+            AND key.indpred IS NULL AND key.indexprs IS NULL"#,
+    )
+    .fetch_all(connection)
+    .await?;
+    let is_unique =
+        |table: &str, column: &str| (unique.iter()).any(|(of, name)| of == table && name == column);
+    if !is_unique("User", "id") {
+        report.error(
+            "\"User\".\"id\" has no primary or unique key; cure: ALTER TABLE \"User\" ADD PRIMARY KEY (\"id\") (Prisma: @id)"
+                .to_owned(),
+        );
+    }
+    if !is_unique("PointEventTypeMaster", "name") {
+        report.warn(
+            "\"PointEventTypeMaster\".\"name\" is not unique: heists fail if HEIST_GAIN or HEIST_LOSS is added again; cure: CREATE UNIQUE INDEX ON \"PointEventTypeMaster\" (\"name\") (Prisma: @unique)"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+async fn check_event_types(
+    columns: &[Column],
+    connection: &mut PgConnection,
+    report: &mut Report,
+) -> Result<(), SchemaError> {
+    if report.has_errors() {
+        return Ok(());
+    }
+    let found: Vec<(String, i64)> = query_as(
+        r#"SELECT "name"::text, count(*) FROM "PointEventTypeMaster"
+        WHERE "name" IN ('HEIST_GAIN', 'HEIST_LOSS') GROUP BY "name""#,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let found: HashMap<String, i64> = found.into_iter().collect();
+    let (is_migrated, has_sequence): (bool, bool) = query_as(
+        r#"SELECT
+            to_regclass('"HeistRevertNote"') IS NOT NULL,
+            pg_get_serial_sequence('"PointEventTypeMaster"', 'id') IS NOT NULL"#,
+    )
+    .fetch_one(connection)
+    .await?;
+    for name in ["HEIST_GAIN", "HEIST_LOSS"] {
+        match found.get(name).copied().unwrap_or(0) {
+            1 => {}
+            0 if is_migrated => report.error(format!(
+                "\"PointEventTypeMaster\" has no row named {name}; cure: restore the name of the row that `heist migrate up` added, or insert one"
+            )),
+            0 => {}
+            count => report.error(format!(
+                "\"PointEventTypeMaster\" has {count} rows named {name}; cure: keep one of them, and make the name unique"
+            )),
+        }
+    }
+    if is_migrated {
+        return Ok(());
+    }
+    if !has_sequence {
+        report.error(
+            "\"PointEventTypeMaster\".\"id\" has no sequence of its own; cure: make it GENERATED BY DEFAULT AS IDENTITY (Prisma: Int @id @default(autoincrement()))"
+                .to_owned(),
+        );
+    }
+    if found.len() == 2 {
+        return Ok(());
+    }
+    for column in columns {
+        let Column { name, kind, .. } = column;
+        if column.table != "PointEventTypeMaster" {
+            continue;
+        }
+        if name == "description" && !column.holds_text(EVENT_TYPE_DESCRIPTION_LENGTH) {
+            report.error(format!(
+                "\"PointEventTypeMaster\".\"description\" holds less than {EVENT_TYPE_DESCRIPTION_LENGTH} characters; cure: insert rows named HEIST_GAIN and HEIST_LOSS yourself, or widen the column"
+            ));
+        }
+        if column.needs_value() && !["name", "description"].contains(&name.as_str()) {
+            report.error(format!(
+                "\"PointEventTypeMaster\".\"{name}\" ({kind}) is NOT NULL and has no default, so `heist migrate up` cannot add the event types; cure: insert rows named HEIST_GAIN and HEIST_LOSS yourself, or give the column a default"
+            ));
+        }
+    }
+    Ok(())
+}
+
+async fn check_rights(
+    connection: &mut PgConnection,
+    report: &mut Report,
+) -> Result<(), SchemaError> {
+    let (tables, rights): (Vec<&str>, Vec<&str>) = RIGHTS.iter().copied().unzip();
+    let missing: Vec<(String, String, String)> = query_as(
+        "SELECT needed.name, needed.privilege, current_user::text
+        FROM unnest($1::text[], $2::text[]) AS needed (name, privilege)
+        WHERE NOT has_table_privilege(to_regclass(quote_ident(needed.name)), needed.privilege)
+        UNION ALL
+        SELECT sequence.name, 'USAGE', current_user::text
+        FROM (
+            VALUES
+                ('HeistLedger_id_seq', to_regclass('\"HeistLedger_id_seq\"')),
+                ('HeistNotification_id_seq', to_regclass('\"HeistNotification_id_seq\"')),
+                (
+                    'UserPointEvent.id',
+                    (
+                        SELECT pg_get_serial_sequence('\"UserPointEvent\"', attname::text)::regclass
+                        FROM pg_attribute
+                        WHERE
+                            attrelid = to_regclass('\"UserPointEvent\"')
+                            AND attname = 'id' AND attnum > 0 AND attidentity = ''
+                    )
+                )
+        ) AS sequence (name, oid)
+        WHERE NOT has_sequence_privilege(sequence.oid, 'USAGE')",
+    )
+    .bind(tables)
+    .bind(rights)
+    .fetch_all(connection)
+    .await?;
+    for (name, right, role) in missing {
+        let object = match (right.as_str(), name.split_once('.')) {
+            ("USAGE", Some((table, column))) => {
+                format!("the sequence of \"{table}\".\"{column}\"")
+            }
+            ("USAGE", None) => format!("SEQUENCE \"{name}\""),
+            _ => format!("\"{name}\""),
+        };
+        report.error(format!(
+            "the role {role} lacks {right} on {object}; cure: GRANT {right} ON {object} TO {role}"
+        ));
+    }
+    Ok(())
+}
+
+async fn check_interference(
+    connection: &mut PgConnection,
+    report: &mut Report,
+) -> Result<(), SchemaError> {
+    let triggers: Vec<(String, String)> = query_as(
+        "SELECT relation.relname::text, candidate.tgname::text
+        FROM pg_trigger AS candidate
+        INNER JOIN pg_class AS relation ON relation.oid = candidate.tgrelid
+        WHERE
+            candidate.tgrelid IN (
+                SELECT to_regclass(quote_ident(written.name)) FROM unnest($1::text[]) AS written (name)
+            )
+            AND NOT candidate.tgisinternal
+            AND candidate.tgenabled <> 'D'
+            AND candidate.tgname <> ALL($2::text[])
+        ORDER BY 1, 2",
+    )
+    .bind(WRITTEN_TABLES.map(str::to_owned))
+    .bind(OWN_TRIGGERS.map(str::to_owned))
+    .fetch_all(&mut *connection)
+    .await?;
+    for (table, trigger) in triggers {
+        report.warn(format!(
+            "\"{table}\" has the trigger \"{trigger}\": a heist whose rows it changes is rolled back and answered with INTERNAL; cure: let it leave rows of the service alone"
+        ));
+    }
+    let hidden: Vec<String> = query_scalar(
+        "SELECT written.name
+        FROM unnest($1::text[]) AS written (name)
+        WHERE row_security_active(to_regclass(quote_ident(written.name))::oid)",
+    )
+    .bind(WRITTEN_TABLES.map(str::to_owned))
+    .fetch_all(&mut *connection)
+    .await?;
+    for table in hidden {
+        report.warn(format!(
+            "row-level security applies to the service's role on \"{table}\": a heist with a hidden row fails; cure: ALTER ROLE … BYPASSRLS, or a policy that shows all rows to the role"
+        ));
+    }
+    let rules: Vec<(String, String)> = query_as(
+        "SELECT relation.relname::text, rule.rulename::text
+        FROM pg_rewrite AS rule
+        INNER JOIN pg_class AS relation ON relation.oid = rule.ev_class
+        WHERE
+            rule.ev_class IN (
+                SELECT to_regclass(quote_ident(written.name)) FROM unnest($1::text[]) AS written (name)
+            )
+            AND rule.ev_type <> '1' AND rule.ev_enabled <> 'D'
+        ORDER BY 1, 2",
+    )
+    .bind(WRITTEN_TABLES.map(str::to_owned))
+    .fetch_all(connection)
+    .await?;
+    for (table, rule) in rules {
+        report.error(format!(
+            "\"{table}\" has the rule \"{rule}\", which our statements do not work with; cure: replace the rule with a trigger"
+        ));
+    }
+    Ok(())
+}
