@@ -409,7 +409,7 @@ fn without_addresses(text: &str) -> String {
 
 /// Whether an order that ended so may have been executed.
 fn may_be_executed(fault: &Fault) -> bool {
-    !matches!(fault, Fault::Overloaded)
+    matches!(fault, Fault::Unknown)
 }
 
 /// The reason of a refusal; the code if it has none.
