@@ -15,6 +15,7 @@ mod rate_limiter;
 mod render;
 mod status;
 mod stream;
+mod stream_reads;
 mod stream_slots;
 mod tokens;
 mod traffic;
@@ -28,8 +29,8 @@ use tonic::service::Routes;
 use self::methods::MAX_REQUEST_BYTES;
 pub use self::{
     connection_info::{ConnectionInfo, ConnectionUsage},
-    notifications::StreamReads,
     paging::PageTokenKey,
+    stream_reads::StreamReads,
     traffic::{Traffic, TrafficLimits},
 };
 use crate::{

@@ -4,15 +4,13 @@
 //! connection, and accepts any number of connections. At its maximum age it asks a connection to
 //! close and does not enforce it.
 //!
-//! A connection counts as a stranger's until one of its calls has been authenticated. When there is
-//! no place for a new connection, it takes the place of the oldest stranger's, so that strangers
-//! cannot keep probes and callers out.
+//! A connection counts as a stranger's until one of its calls has been authenticated. Strangers give
+//! way: see [`Places`].
 
 use std::{
     io,
-    net::IpAddr,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -26,6 +24,7 @@ use tokio_stream::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
 
+use super::places::{Place, Places};
 use crate::rpc::{ConnectionUsage, TrafficLimits};
 
 /// The length of the HTTP/2 connection preface (RFC 9113).
@@ -34,9 +33,6 @@ const PREFACE_BYTES: usize = 24;
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time in which a call on the connection must have been authenticated.
 const STRANGER_TIMEOUT: Duration = Duration::from_mins(1);
-/// Connections beyond the limit that are accepted for probes while all others are authenticated.
-/// Calls of the contract are refused on them.
-const PROBE_CONNECTIONS: usize = 16;
 /// The pause after a failed accept. The process or the machine may be out of file descriptors, and
 /// the next attempt would fail at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -44,31 +40,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The accepted connections.
 pub(super) struct Connections {
     listener: TcpIncoming,
-    open: Arc<Mutex<Open>>,
+    places: Places,
     limits: TrafficLimits,
     close_all: CancellationToken,
     /// Whether the last connection was refused. One line is logged for each run of refusals.
     refusing: bool,
     pause: Option<Pin<Box<Sleep>>>,
-}
-
-/// The open connections, oldest first.
-#[derive(Default)]
-struct Open {
-    next: u64,
-    all: Vec<Entry>,
-}
-
-struct Entry {
-    number: u64,
-    address: Option<IpAddr>,
-    usage: Arc<ConnectionUsage>,
-}
-
-/// The place of a connection, which is free when it is dropped.
-struct Place {
-    number: u64,
-    open: Arc<Mutex<Open>>,
 }
 
 impl Connections {
@@ -81,7 +58,7 @@ impl Connections {
     ) -> Self {
         Self {
             listener,
-            open: Arc::default(),
+            places: Places::default(),
             limits,
             close_all,
             refusing: false,
@@ -93,19 +70,16 @@ impl Connections {
     fn limit(&mut self, io: TcpStream) -> Option<LimitedConnection> {
         let address = io.peer_addr().ok().map(|address| address.ip());
         let closed = self.close_all.child_token();
-        let place = lock(&self.open).take(address, &self.limits, &closed);
+        let place = self.places.take(address, &self.limits, &closed);
         if place.is_none() && !self.refusing {
             tracing::warn!("refusing connections: HEIST_CONNECTION_LIMIT callers are connected");
         }
         self.refusing = place.is_none();
-        let (number, usage) = place?;
+        let (place, usage) = place?;
         Some(LimitedConnection {
             io,
             usage,
-            _place: Place {
-                number,
-                open: Arc::clone(&self.open),
-            },
+            _place: place,
             accepted: Instant::now(),
             // Streams that open just before a connection is asked to close may last as long again.
             lifetime: self.limits.connection_age.map(|age| age * 2),
@@ -115,62 +89,6 @@ impl Connections {
             closed: Box::pin(closed.cancelled_owned()),
         })
     }
-}
-
-impl Open {
-    fn take(
-        &mut self,
-        address: Option<IpAddr>,
-        limits: &TrafficLimits,
-        closed: &CancellationToken,
-    ) -> Option<(u64, Arc<ConnectionUsage>)> {
-        let strangers = |entry: &&Entry| !entry.usage.is_authenticated();
-        let from_there = |entry: &&Entry| entry.address == address;
-        let mut others = self.all.iter().filter(strangers).filter(from_there);
-        let oldest = others.next().map(|entry| entry.number);
-        if oldest.is_some() && others.count() + 1 >= limits.address_connections {
-            self.close(oldest);
-        }
-        if self.all.len() >= limits.connections {
-            let oldest = self.all.iter().find(strangers);
-            self.close(oldest.map(|entry| entry.number));
-        }
-        let is_full = self.all.len() >= limits.connections;
-        if is_full && self.all.len() >= limits.connections + PROBE_CONNECTIONS {
-            return None;
-        }
-        let usage = Arc::new(ConnectionUsage::new(is_full, closed.clone()));
-        let number = self.next;
-        self.next += 1;
-        self.all.push(Entry {
-            number,
-            address,
-            usage: Arc::clone(&usage),
-        });
-        Some((number, usage))
-    }
-
-    /// Closes a connection, whose place is free at once.
-    fn close(&mut self, number: Option<u64>) {
-        if let Some(entry) = number.and_then(|number| self.remove(number)) {
-            entry.usage.close();
-        }
-    }
-
-    fn remove(&mut self, number: u64) -> Option<Entry> {
-        let place = (self.all.binary_search_by_key(&number, |entry| entry.number)).ok()?;
-        Some(self.all.remove(place))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        lock(&self.open).remove(self.number);
-    }
-}
-
-fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
-    open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Stream for Connections {
@@ -426,64 +344,5 @@ mod tests {
         let usage = ConnectionUsage::new(false, CancellationToken::new());
         usage.set_authenticated();
         Arc::new(usage)
-    }
-
-    fn address(last: u8) -> IpAddr {
-        IpAddr::from([10, 0, 0, last])
-    }
-
-    /// Takes a place and returns the connection, with the token of its end.
-    fn take(
-        open: &mut Open,
-        from: u8,
-        limits: &TrafficLimits,
-    ) -> Option<(Arc<ConnectionUsage>, CancellationToken)> {
-        let closed = CancellationToken::new();
-        let (_, usage) = open.take(Some(address(from)), limits, &closed)?;
-        Some((usage, closed))
-    }
-
-    #[test]
-    fn a_new_connection_takes_the_place_of_the_oldest_strangers() {
-        let mut open = Open::default();
-        let (caller, of_caller) = take(&mut open, 1, &limits(3)).unwrap();
-        caller.set_authenticated();
-        let (_, first) = take(&mut open, 2, &limits(3)).unwrap();
-        let (_, second) = take(&mut open, 3, &limits(3)).unwrap();
-        let (newest, _) = take(&mut open, 4, &limits(3)).unwrap();
-        assert!(first.is_cancelled() && !second.is_cancelled() && !of_caller.is_cancelled());
-        assert!(!newest.is_for_probes_only());
-    }
-
-    #[test]
-    fn probes_have_places_beside_callers_that_take_all_others() {
-        let mut open = Open::default();
-        for _ in 0..3 {
-            take(&mut open, 1, &limits(3))
-                .unwrap()
-                .0
-                .set_authenticated();
-        }
-        for _ in 0..100 {
-            let (probe, _) = take(&mut open, 2, &limits(3)).unwrap();
-            assert!(probe.is_for_probes_only());
-        }
-        assert!(open.all.len() <= 3 + PROBE_CONNECTIONS);
-    }
-
-    #[test]
-    fn strangers_of_one_address_have_so_many_places() {
-        let limits = TrafficLimits {
-            address_connections: 2,
-            ..limits(100)
-        };
-        let mut open = Open::default();
-        let (_, elsewhere) = take(&mut open, 1, &limits).unwrap();
-        let closed: Vec<CancellationToken> = (0..5)
-            .map(|_| take(&mut open, 2, &limits).unwrap().1)
-            .collect();
-        let closed: Vec<bool> = closed.iter().map(CancellationToken::is_cancelled).collect();
-        assert_eq!(closed, [true, true, true, false, false]);
-        assert!(!elsewhere.is_cancelled());
     }
 }

@@ -6,6 +6,7 @@ mod connections;
 mod health;
 mod listener;
 mod options;
+mod places;
 mod shutdown;
 mod tls;
 

@@ -9,7 +9,7 @@ use std::{
 use tokio::time::Instant;
 use tonic::{Status, codegen::Service};
 
-use super::{HttpFuture, HttpRequest, HttpResponse};
+use super::http_types::{HttpFuture, HttpRequest, HttpResponse};
 use crate::{
     rpc::{audit::Attempt, connection_info::ConnectionInfo, methods::Method},
     telemetry,

@@ -12,7 +12,7 @@ use tonic::{
     codegen::{Service, http},
 };
 
-use super::{HttpFuture, HttpRequest, HttpResponse, answer};
+use super::http_types::{HttpFuture, HttpRequest, HttpResponse, answer};
 use crate::{
     auth::{Authenticator, Caller},
     rpc::{

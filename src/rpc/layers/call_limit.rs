@@ -23,7 +23,7 @@ use tokio::{
 use tonic::{body::Body, codegen::Service};
 
 use super::{
-    HttpFuture, HttpRequest, HttpResponse, answer,
+    http_types::{HttpFuture, HttpRequest, HttpResponse, answer},
     memory::CallMemory,
     request_body::RequestBody,
     response_body::{Resources, UnreadAnswers},

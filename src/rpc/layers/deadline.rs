@@ -11,7 +11,7 @@ use std::{
 use tokio::time::timeout_at;
 use tonic::codegen::Service;
 
-use super::{HttpFuture, HttpRequest, HttpResponse, answer};
+use super::http_types::{HttpFuture, HttpRequest, HttpResponse, answer};
 use crate::{
     fault::Fault,
     rpc::{deadline::Deadline, methods::Method, status},

@@ -10,7 +10,7 @@ use std::{
 
 use tonic::codegen::{Service, http::header::AUTHORIZATION};
 
-use super::{HttpFuture, HttpRequest, HttpResponse};
+use super::http_types::{HttpFuture, HttpRequest, HttpResponse};
 use crate::auth::Authenticator;
 
 /// A service that authenticates callers with the newest keys.

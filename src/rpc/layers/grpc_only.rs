@@ -11,7 +11,7 @@ use tonic::{
     codegen::{BoxFuture, Service},
 };
 
-use super::{HttpRequest, observe::ObservedBody};
+use super::{http_types::HttpRequest, observe::ObservedBody};
 
 type Response = http::Response<ObservedBody>;
 

@@ -8,20 +8,16 @@ mod deadline;
 mod feature_switch;
 mod fresh_keys;
 mod grpc_only;
+mod http_types;
 mod memory;
 mod observe;
 mod rate_limit;
 mod request_body;
 mod response_body;
 
-use std::{convert::Infallible, sync::Arc};
+use std::sync::Arc;
 
-use tonic::{
-    Status,
-    body::Body,
-    codegen::{BoxFuture, http},
-    service::Routes,
-};
+use tonic::service::Routes;
 
 use self::{
     audit::Audit, authenticate::Authenticate, call_limit::CallLimit, deadline::EndInTime,
@@ -30,10 +26,6 @@ use self::{
 };
 use super::{methods, traffic::Traffic};
 use crate::{auth::Authenticator, settings::LiveSettings};
-
-type HttpRequest = http::Request<Body>;
-type HttpResponse = http::Response<Body>;
-type HttpFuture = BoxFuture<HttpResponse, Infallible>;
 
 /// The services with their middleware.
 pub type Layered = GrpcOnly<
@@ -64,9 +56,4 @@ pub fn wrap(
     let services = Audit::new(services);
     let services = Observe::new(services);
     GrpcOnly::new(services)
-}
-
-/// Answers a call without passing it on.
-fn answer(status: Status) -> HttpFuture {
-    Box::pin(async { Ok(status.into_http()) })
 }

@@ -10,7 +10,7 @@ use std::{
 
 use tonic::codegen::Service;
 
-use super::{HttpFuture, HttpRequest, HttpResponse, answer};
+use super::http_types::{HttpFuture, HttpRequest, HttpResponse, answer};
 use crate::{
     auth::{Caller, Who},
     rpc::{

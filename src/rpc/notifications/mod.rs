@@ -10,7 +10,6 @@ mod update_preferences;
 
 use tonic::{Request, Response, Status, async_trait};
 
-pub use self::stream_notifications::StreamReads;
 use crate::{
     pb::{self, notification_service_server::NotificationService},
     rpc::{Api, stream::Items},

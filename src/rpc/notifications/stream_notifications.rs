@@ -3,12 +3,9 @@
 //! A stream is a cursor: after each signal it reads the notifications after the last one that it
 //! sent. A lost signal delays notifications and skips none.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use tokio::{
-    sync::Semaphore,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -25,6 +22,7 @@ use crate::{
         fields::Fields,
         render, status,
         stream::{Items, TooSlow, Writer, stream},
+        stream_reads::StreamReads,
     },
     store::{
         PgPool, StoreError,
@@ -41,20 +39,6 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 
 type Item = StreamNotificationsResponse;
-
-/// Limits the concurrent reads of all streams, so that streams that wake at the same moment do not
-/// take the connections of the calls. Cheap to clone.
-#[derive(Clone)]
-pub struct StreamReads(Arc<Semaphore>);
-
-impl StreamReads {
-    /// A limit of a quarter of the connections of the pool.
-    #[must_use]
-    pub fn with_connections(connections: u32) -> Self {
-        let at_a_time = usize::try_from(connections / 4).unwrap_or(usize::MAX);
-        Self(Arc::new(Semaphore::new(at_a_time.max(1))))
-    }
-}
 
 pub(super) async fn handle(
     api: &Api,
@@ -155,7 +139,7 @@ impl Feed {
 
     /// The oldest notifications after the cursor, newest first.
     async fn read(&self) -> Result<Vec<Notification>, ReadError> {
-        let _permit = (self.reads.0.acquire().await).expect("the semaphore is never closed");
+        let _permit = self.reads.permit().await;
         let range = Range::After(self.cursor);
         let page = notifications::page(&self.pool, self.user_id, false, range, ROWS.into());
         match timeout(READ_TIMEOUT, page).await {

@@ -16,7 +16,7 @@ use tonic::codegen::{BoxFuture, Service};
 
 pub use self::body::ObservedBody;
 use self::call::Call;
-use super::{HttpFuture, HttpRequest, HttpResponse};
+use super::http_types::{HttpFuture, HttpRequest, HttpResponse};
 use crate::rpc::methods::Method;
 
 /// The header of the request id. Callers may send one; every answer has one.
