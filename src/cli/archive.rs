@@ -87,7 +87,9 @@ fn verify(files: &[PathBuf]) -> anyhow::Result<()> {
 async fn move_old_rows(database: &DatabaseConfig, config: ArchiveConfig) -> anyhow::Result<()> {
     check_retention(&config)?;
     let database = database.database_url.connect_options().clone();
-    schema::check(&database).await.context("cannot archive")?;
+    schema::check_migrations(&database)
+        .await
+        .context("cannot archive")?;
     let options = Options {
         database,
         folder: config.dir,

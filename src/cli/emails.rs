@@ -226,7 +226,7 @@ fn preview(templates: &TemplateConfig, out: &Path) -> anyhow::Result<()> {
 
 async fn connect(database: &DatabaseConfig) -> anyhow::Result<PgPool> {
     let options = database.database_url.connect_options();
-    schema::check(options)
+    schema::check_migrations(options)
         .await
         .context("cannot read the e-mails")?;
     Ok(pool::connect_lazy_for_command(options.clone(), 1))

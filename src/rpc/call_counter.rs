@@ -142,7 +142,7 @@ mod tests {
     fn ended_windows_are_removed_and_their_memory_is_freed() {
         let begun = Instant::now();
         let limiter = CallCounter::new(begun);
-        for id in 0..100_000 {
+        for id in 1..=100_000 {
             limiter.count(UserId::new(id).unwrap(), TEN, begun).unwrap();
         }
         assert_eq!(counted(&limiter), 100_000);
@@ -156,7 +156,7 @@ mod tests {
         let begun = Instant::now();
         let limiter = CallCounter::new(begun);
         let most = i32::try_from(MAX_PLAYERS).unwrap();
-        for id in 0..most + 1000 {
+        for id in 1..=most + 1000 {
             limiter.count(UserId::new(id).unwrap(), TEN, begun).unwrap();
         }
         assert_eq!(counted(&limiter), MAX_PLAYERS);

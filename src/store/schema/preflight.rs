@@ -5,58 +5,18 @@
 //! `heist migrate up` and the start of a server, and make a running server unready. Warnings are
 //! logged.
 
-use std::{collections::HashMap, fmt};
+use std::fmt;
 
 use sqlx::{FromRow, PgConnection, query_as, query_scalar};
 
-use super::SchemaError;
+use super::{SchemaError, event_types, interference, rights};
 
 /// The tables of the application.
 const TABLES: [&str; 3] = ["User", "PointEventTypeMaster", "UserPointEvent"];
 
-/// All tables that the service writes to.
-const WRITTEN_TABLES: [&str; 7] = [
-    "User",
-    "UserPointEvent",
-    "HeistToken",
-    "HeistTokenAward",
-    "HeistTokenAdjustment",
-    "Heist",
-    "HeistNotification",
-];
-
-/// The triggers that belong to the service.
-const OWN_TRIGGERS: [&str; 3] = [
-    "Heist_forget_attacker",
-    "HeistTokenAward_forget_referred",
-    "HeistPointEvent_fill",
-];
-
-/// The rights that `heist serve` needs. Tables and sequences that do not exist are skipped.
-const RIGHTS: [(&str, &str); 18] = [
-    ("User", "SELECT"),
-    ("User", "UPDATE"),
-    ("PointEventTypeMaster", "SELECT"),
-    ("UserPointEvent", "SELECT"),
-    ("UserPointEvent", "INSERT"),
-    ("Heist", "SELECT"),
-    ("Heist", "INSERT"),
-    ("HeistTokenAward", "SELECT"),
-    ("HeistTokenAward", "INSERT"),
-    ("HeistTokenAdjustment", "SELECT"),
-    ("HeistTokenAdjustment", "INSERT"),
-    ("HeistToken", "SELECT"),
-    ("HeistToken", "INSERT"),
-    ("HeistToken", "UPDATE"),
-    ("HeistNotification", "SELECT"),
-    ("HeistNotification", "INSERT"),
-    ("HeistNotification", "UPDATE"),
-    ("HeistSecret", "SELECT"),
-];
-
 /// The length of the longest value that the service writes into a column.
 const EVENT_TYPE_NAME_LENGTH: i32 = 10;
-const EVENT_TYPE_DESCRIPTION_LENGTH: i32 = 34;
+pub(super) const EVENT_TYPE_DESCRIPTION_LENGTH: i32 = 34;
 /// The shortest useful description of a point event. Longer texts are cut.
 const EVENT_DESCRIPTION_LENGTH: i32 = 20;
 /// The length of a UUID as text.
@@ -83,7 +43,7 @@ impl fmt::Display for Finding {
 /// A column of one of the application's tables.
 #[derive(Clone, Debug, FromRow)]
 pub(super) struct Column {
-    table: String,
+    pub(super) table: String,
     pub(super) name: String,
     /// The name of the type in `pg_type`, such as `int4`.
     pub(super) kind: String,
@@ -110,7 +70,7 @@ impl Column {
         matches!(self.kind.as_str(), "timestamp" | "timestamptz")
     }
 
-    fn holds_text(&self, length: i32) -> bool {
+    pub(super) fn holds_text(&self, length: i32) -> bool {
         self.category == "S" && self.length.is_none_or(|maximum| maximum >= length)
     }
 }
@@ -148,9 +108,9 @@ pub(super) async fn findings(connection: &mut PgConnection) -> Result<Vec<Findin
     check_columns(&columns, &mut report);
     check_inserted_columns(&columns, connection, &mut report).await?;
     check_unique_keys(connection, &mut report).await?;
-    check_event_types(&columns, connection, &mut report).await?;
-    check_rights(connection, &mut report).await?;
-    check_interference(connection, &mut report).await?;
+    event_types::check(&columns, connection, &mut report).await?;
+    rights::check(connection, &mut report).await?;
+    interference::check(connection, &mut report).await?;
     Ok(report.0)
 }
 
@@ -175,24 +135,24 @@ pub(super) async fn columns_to_fill(
 
 /// The findings so far.
 #[derive(Default)]
-struct Report(Vec<Finding>);
+pub(super) struct Report(Vec<Finding>);
 
 impl Report {
-    fn error(&mut self, text: String) {
+    pub(super) fn error(&mut self, text: String) {
         self.0.push(Finding {
             is_error: true,
             text,
         });
     }
 
-    fn warn(&mut self, text: String) {
+    pub(super) fn warn(&mut self, text: String) {
         self.0.push(Finding {
             is_error: false,
             text,
         });
     }
 
-    fn has_errors(&self) -> bool {
+    pub(super) fn has_errors(&self) -> bool {
         self.0.iter().any(|finding| finding.is_error)
     }
 }
@@ -411,178 +371,6 @@ async fn check_unique_keys(
             "\"PointEventTypeMaster\".\"name\" is not unique: heists fail if HEIST_GAIN or HEIST_LOSS is added again; cure: CREATE UNIQUE INDEX ON \"PointEventTypeMaster\" (\"name\") (Prisma: @unique)"
                 .to_owned(),
         );
-    }
-    Ok(())
-}
-
-async fn check_event_types(
-    columns: &[Column],
-    connection: &mut PgConnection,
-    report: &mut Report,
-) -> Result<(), SchemaError> {
-    if report.has_errors() {
-        return Ok(());
-    }
-    let found: Vec<(String, i64)> = query_as(
-        r#"SELECT "name"::text, count(*) FROM "PointEventTypeMaster"
-        WHERE "name" IN ('HEIST_GAIN', 'HEIST_LOSS') GROUP BY "name""#,
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    let found: HashMap<String, i64> = found.into_iter().collect();
-    let (is_migrated, has_sequence): (bool, bool) = query_as(
-        r#"SELECT
-            to_regclass('"HeistRevertNote"') IS NOT NULL,
-            pg_get_serial_sequence('"PointEventTypeMaster"', 'id') IS NOT NULL"#,
-    )
-    .fetch_one(connection)
-    .await?;
-    for name in ["HEIST_GAIN", "HEIST_LOSS"] {
-        match found.get(name).copied().unwrap_or(0) {
-            0 if is_migrated => report.error(format!(
-                "\"PointEventTypeMaster\" has no row named {name}; cure: restore the name of the row that `heist migrate up` added, or insert one"
-            )),
-            0 | 1 => {}
-            count => report.error(format!(
-                "\"PointEventTypeMaster\" has {count} rows named {name}; cure: keep one of them, and make the name unique"
-            )),
-        }
-    }
-    if is_migrated {
-        return Ok(());
-    }
-    if !has_sequence {
-        report.error(
-            "\"PointEventTypeMaster\".\"id\" has no sequence of its own; cure: make it GENERATED BY DEFAULT AS IDENTITY (Prisma: Int @id @default(autoincrement()))"
-                .to_owned(),
-        );
-    }
-    if found.len() == 2 {
-        return Ok(());
-    }
-    for column in columns {
-        let Column { name, kind, .. } = column;
-        if column.table != "PointEventTypeMaster" {
-            continue;
-        }
-        if name == "description" && !column.holds_text(EVENT_TYPE_DESCRIPTION_LENGTH) {
-            report.error(format!(
-                "\"PointEventTypeMaster\".\"description\" holds less than {EVENT_TYPE_DESCRIPTION_LENGTH} characters; cure: insert rows named HEIST_GAIN and HEIST_LOSS yourself, or widen the column"
-            ));
-        }
-        if column.needs_value() && !["name", "description"].contains(&name.as_str()) {
-            report.error(format!(
-                "\"PointEventTypeMaster\".\"{name}\" ({kind}) is NOT NULL and has no default, so `heist migrate up` cannot add the event types; cure: insert rows named HEIST_GAIN and HEIST_LOSS yourself, or give the column a default"
-            ));
-        }
-    }
-    Ok(())
-}
-
-async fn check_rights(
-    connection: &mut PgConnection,
-    report: &mut Report,
-) -> Result<(), SchemaError> {
-    let (tables, rights): (Vec<&str>, Vec<&str>) = RIGHTS.iter().copied().unzip();
-    let missing: Vec<(String, String, String)> = query_as(
-        "SELECT needed.name, needed.privilege, current_user::text
-        FROM unnest($1::text[], $2::text[]) AS needed (name, privilege)
-        WHERE NOT has_table_privilege(to_regclass(quote_ident(needed.name)), needed.privilege)
-        UNION ALL
-        SELECT sequence.name, 'USAGE', current_user::text
-        FROM (
-            VALUES
-                ('HeistLedger_id_seq', to_regclass('\"HeistLedger_id_seq\"')),
-                ('HeistNotification_id_seq', to_regclass('\"HeistNotification_id_seq\"')),
-                (
-                    'UserPointEvent.id',
-                    (
-                        SELECT pg_get_serial_sequence('\"UserPointEvent\"', attname::text)::regclass
-                        FROM pg_attribute
-                        WHERE
-                            attrelid = to_regclass('\"UserPointEvent\"')
-                            AND attname = 'id' AND attnum > 0 AND attidentity = ''
-                    )
-                )
-        ) AS sequence (name, oid)
-        WHERE NOT has_sequence_privilege(sequence.oid, 'USAGE')",
-    )
-    .bind(tables)
-    .bind(rights)
-    .fetch_all(connection)
-    .await?;
-    for (name, right, role) in missing {
-        let object = match (right.as_str(), name.split_once('.')) {
-            ("USAGE", Some((table, column))) => {
-                format!("the sequence of \"{table}\".\"{column}\"")
-            }
-            ("USAGE", None) => format!("SEQUENCE \"{name}\""),
-            _ => format!("\"{name}\""),
-        };
-        report.error(format!(
-            "the role {role} lacks {right} on {object}; cure: GRANT {right} ON {object} TO {role}"
-        ));
-    }
-    Ok(())
-}
-
-async fn check_interference(
-    connection: &mut PgConnection,
-    report: &mut Report,
-) -> Result<(), SchemaError> {
-    let triggers: Vec<(String, String)> = query_as(
-        "SELECT relation.relname::text, candidate.tgname::text
-        FROM pg_trigger AS candidate
-        INNER JOIN pg_class AS relation ON relation.oid = candidate.tgrelid
-        WHERE
-            candidate.tgrelid IN (
-                SELECT to_regclass(quote_ident(written.name)) FROM unnest($1::text[]) AS written (name)
-            )
-            AND NOT candidate.tgisinternal
-            AND candidate.tgenabled <> 'D'
-            AND candidate.tgname <> ALL($2::text[])
-        ORDER BY 1, 2",
-    )
-    .bind(WRITTEN_TABLES.map(str::to_owned))
-    .bind(OWN_TRIGGERS.map(str::to_owned))
-    .fetch_all(&mut *connection)
-    .await?;
-    for (table, trigger) in triggers {
-        report.warn(format!(
-            "\"{table}\" has the trigger \"{trigger}\": a heist whose rows it changes is rolled back and answered with INTERNAL; cure: let it leave rows of the service alone"
-        ));
-    }
-    let hidden: Vec<String> = query_scalar(
-        "SELECT written.name
-        FROM unnest($1::text[]) AS written (name)
-        WHERE row_security_active(to_regclass(quote_ident(written.name))::oid)",
-    )
-    .bind(WRITTEN_TABLES.map(str::to_owned))
-    .fetch_all(&mut *connection)
-    .await?;
-    for table in hidden {
-        report.warn(format!(
-            "row-level security applies to the service's role on \"{table}\": a heist with a hidden row fails; cure: ALTER ROLE … BYPASSRLS, or a policy that shows all rows to the role"
-        ));
-    }
-    let rules: Vec<(String, String)> = query_as(
-        "SELECT relation.relname::text, rule.rulename::text
-        FROM pg_rewrite AS rule
-        INNER JOIN pg_class AS relation ON relation.oid = rule.ev_class
-        WHERE
-            rule.ev_class IN (
-                SELECT to_regclass(quote_ident(written.name)) FROM unnest($1::text[]) AS written (name)
-            )
-            AND rule.ev_type <> '1' AND rule.ev_enabled <> 'D'
-        ORDER BY 1, 2",
-    )
-    .bind(WRITTEN_TABLES.map(str::to_owned))
-    .fetch_all(connection)
-    .await?;
-    for (table, rule) in rules {
-        report.error(format!(
-            "\"{table}\" has the rule \"{rule}\", which our statements do not work with; cure: replace the rule with a trigger"
-        ));
     }
     Ok(())
 }

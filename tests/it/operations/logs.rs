@@ -187,12 +187,12 @@ fn outcomes_of_emails_are_logged() {
         for (event, level, outcome, reason) in [
             ("EMAIL_PARKED", "ERROR", "failed", "HTTP 400"),
             ("EMAIL_DONE", "INFO", "sent", ""),
-            ("EMAIL_DELAYED", "WARN", "retried", "HTTP 500"),
+            ("EMAIL_DELAYED", "WARN", "retried", "HTTP 408"),
         ] {
             provider.does(match outcome {
                 "failed" => Behaviour::Answer("400 Bad Request", ""),
                 "sent" => Behaviour::Accept,
-                _ => Behaviour::Answer("500 Internal Server Error", ""),
+                _ => Behaviour::Answer("408 Request Timeout", ""),
             });
             let new = world.player(event).await;
             ada.earns_a_token_for(&new).await.unwrap();

@@ -374,7 +374,7 @@ fn files_have_at_most_400_lines() {
 #[test]
 fn the_image_build_context_is_complete() {
     let not_read = ".ci .dockerignore .gitignore CHANGELOG.md CONTRIBUTING.md Dockerfile Makefile \
-        README.md benches clippy.toml compose.yaml deny.toml docs examples k8s monitoring scripts tests";
+        README.md benches clients clippy.toml compose.yaml deny.toml docs examples k8s monitoring scripts tests";
     let not_read: Vec<&str> = not_read.split_whitespace().collect();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let copied = fs::read_to_string(root.join(".dockerignore")).unwrap();

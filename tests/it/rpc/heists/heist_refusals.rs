@@ -301,7 +301,7 @@ fn an_attacker_with_old_negative_points_must_reach_zero() {
         world
             .refuses(too_deep.robs(&rich))
             .await
-            .tells_only_an_incident();
+            .is(FailedPrecondition, "POINTS_LIMIT_REACHED");
 
         let just_so = world.player("Ben").tokens(1).await;
         just_so.has_negative_points(-50).await;
@@ -320,14 +320,15 @@ fn points_that_overflow_fail_one_heist_only() {
         world
             .refuses(full.robs(&rich))
             .await
-            .tells_only_an_incident();
+            .is(FailedPrecondition, "POINTS_LIMIT_REACHED");
 
         let burst = robbers
             .iter()
             .chain([&full])
             .map(|robber| robber.robs(&rich));
         let mut answers = all_at_once(burst).await;
-        crate::harness::Refusal::from(answers.pop().unwrap().unwrap_err()).tells_only_an_incident();
+        crate::harness::Refusal::from(answers.pop().unwrap().unwrap_err())
+            .is(FailedPrecondition, "POINTS_LIMIT_REACHED");
         for answer in answers {
             answer.unwrap();
         }
