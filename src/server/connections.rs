@@ -151,6 +151,8 @@ impl LimitedConnection {
     pub(super) fn close_after(&mut self, time: Duration) {
         let lifetime = self.accepted.elapsed() + time;
         self.lifetime = Some(self.lifetime.map_or(lifetime, |other| other.min(lifetime)));
+        // The timer of the stage was set without this limit.
+        self.enter(self.stage);
     }
 
     fn note_read(&mut self, bytes: usize) {
