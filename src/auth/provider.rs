@@ -73,6 +73,8 @@ struct Budget {
     left: u32,
     /// When `left` was last increased.
     since: Instant,
+    /// The number of fetches that had begun when the last one was requested.
+    requested_after: Option<u64>,
 }
 
 /// What is known about the fetches so far.
@@ -179,11 +181,14 @@ impl ProviderKeys {
         let is_running = known.begun > known.ended;
         if !is_running {
             let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
-            if !budget.take(Instant::now()) {
-                return;
+            // Calls that come before the fetch begins wait for the same one.
+            if budget.requested_after != Some(known.begun) {
+                if !budget.take(Instant::now()) {
+                    return;
+                }
+                budget.requested_after = Some(known.begun);
+                self.wanted.notify_one();
             }
-            drop(budget);
-            self.wanted.notify_one();
         }
         let ended = fetches.wait_for(|fetches| fetches.ended > known.ended);
         let _ = timeout(REFETCH_TIMEOUT, ended).await;
@@ -193,7 +198,11 @@ impl ProviderKeys {
 impl Budget {
     fn full(now: Instant) -> Self {
         let (left, since) = (MAX_REFETCHES, now);
-        Self { left, since }
+        Self {
+            left,
+            since,
+            requested_after: None,
+        }
     }
 
     /// Takes one fetch, if one is left.

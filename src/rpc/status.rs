@@ -25,6 +25,8 @@ use crate::{
 const DOMAIN: &str = "heist.v1";
 /// The delay before a retry after a full queue, which drains within milliseconds.
 const OVERLOAD_RETRY: Duration = Duration::from_millis(100);
+/// The delay for callers while the database is unavailable. A probe notices its return within 200 ms.
+const DATABASE_RETRY: Duration = Duration::from_millis(500);
 /// The delay before a retry after too many streams, which stay open for minutes to hours.
 const STREAMS_RETRY: Duration = Duration::from_secs(5);
 
@@ -243,11 +245,11 @@ pub(super) fn award_refused(refusal: &AwardRefusal) -> Status {
 pub(super) fn fault(error: &Fault) -> Status {
     match error {
         Fault::Overloaded => overloaded(),
-        Fault::Unavailable => refuse(
+        Fault::Unavailable => with_wait(
             Code::Unavailable,
-            "DATABASE_UNAVAILABLE",
             "The database is unavailable. Try again, with the same request id.",
-            &[],
+            info("DATABASE_UNAVAILABLE", &[]),
+            DATABASE_RETRY,
         ),
         Fault::Contention => refuse(
             Code::Aborted,

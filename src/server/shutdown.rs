@@ -12,6 +12,9 @@ use crate::rpc::Traffic;
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// The interval of looking whether all calls have been answered.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// The time for orders that are left when all calls have been answered: their callers were told that
+/// the outcome is unknown, and the database decides it without the server.
+const SETTLE_TIME: Duration = Duration::from_secs(2);
 /// The time for telling the other replicas of the last changes. They resynchronise by themselves when
 /// it is too short, for example because the database is away.
 const SIGNAL_TIME: Duration = Duration::from_secs(2);
@@ -51,8 +54,9 @@ impl Server {
             tracing::warn!("closing calls that outlast the grace period");
         }
         self.listener.close_connections.cancel();
-        if timeout_at(until, self.workers.finish()).await.is_err() {
-            tracing::warn!("leaving orders that outlast the grace period");
+        let settled = until.min(Instant::now() + SETTLE_TIME);
+        if timeout_at(settled, self.workers.finish()).await.is_err() {
+            tracing::warn!("leaving orders without a caller whose outcome is unknown");
         }
         self.events.stop();
         let told = until.min(Instant::now() + SIGNAL_TIME);

@@ -75,7 +75,7 @@ async fn log_pipe(arena: &Arena, log: Stdio) -> anyhow::Result<WithLog> {
     let to = Instant::now();
     let is_live = running.is_live().await.unwrap_or(false);
     let dropped_lines = running
-        .metric("heist_log_dropped_lines_total")
+        .metric("heist_log_dropped_total")
         .await
         .unwrap_or(0.0);
     let samples = load.stop().await?;
