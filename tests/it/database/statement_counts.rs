@@ -33,6 +33,9 @@ const SIMPLE_QUERY: u8 = b'Q';
 /// of an answer.
 const SIGNALS: &[u8] = b"heist_events";
 
+/// The table that only the connection of the health checks reads while the server runs.
+const MIGRATIONS: &[u8] = b"_heist_migrations";
+
 /// How many statements have passed.
 #[derive(Clone, Default)]
 struct Count(Arc<AtomicUsize>);
@@ -96,15 +99,18 @@ async fn count_and_pass_on(
 ) -> std::io::Result<()> {
     let mut kind = None;
     let mut is_signal = false;
+    let mut is_health_check = false;
     loop {
         let length = server.read_u32().await?;
         let mut content = vec![0; usize::try_from(length - 4).unwrap()];
         server.read_exact(&mut content).await?;
         if let Some(kind) = kind {
+            is_health_check |= (content.windows(MIGRATIONS.len())).any(|part| part == MIGRATIONS);
             if kind == BIND {
                 is_signal = content.windows(SIGNALS.len()).any(|part| part == SIGNALS);
             }
-            if kind == SIMPLE_QUERY || kind == EXECUTE && !is_signal {
+            let is_statement = kind == SIMPLE_QUERY || kind == EXECUTE && !is_signal;
+            if is_statement && !is_health_check {
                 count.fetch_add(1, Ordering::SeqCst);
             }
             postgres.write_u8(kind).await?;
