@@ -65,8 +65,6 @@ pub enum Behaviour {
     NeverAnswer,
     /// Reads the request and closes the connection.
     HangUp,
-    /// Reads nothing and never answers.
-    Silent,
     /// Reads the request and answers with text that is not HTTP.
     Babble,
 }
@@ -202,9 +200,6 @@ pub async fn closed_window(world: &World) -> Mailing {
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<Mutex<State>>) {
     let behaviour = state.lock().unwrap().behaviour.clone();
-    if matches!(behaviour, Behaviour::Silent) {
-        sleep(Duration::from_mins(5)).await;
-    }
     let mut stream = BufReader::new(stream);
     let Some(received) = read(&mut stream).await else {
         return;
@@ -225,7 +220,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<Mutex<Sta
             return;
         }
         Behaviour::Babble => "220 mail.example.com ESMTP\r\n\r\n".to_owned(),
-        Behaviour::HangUp | Behaviour::Silent => return,
+        Behaviour::HangUp => return,
     };
     let _ = stream.write_all(answer.as_bytes()).await;
 }

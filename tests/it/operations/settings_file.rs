@@ -154,7 +154,7 @@ fn email_is_switched_on_and_off() {
 fn email_cannot_be_switched_on_without_a_provider() {
     World::run(async |world| {
         let map = ConfigMap::mount("e_mail_that_is_not_set_up", "HEIST_EMAIL_ENABLED=true\n");
-        let complaint = "players cannot be mailed: HEIST_EMAIL_";
+        let complaint = "players cannot be mailed: HEIST_EMAIL_FROM is not set";
         let ended = map.server(world).ended().await;
         assert_eq!(ended.code, Some(1));
         assert!(ended.stderr.contains(complaint), "{}", ended.stderr);
