@@ -101,7 +101,7 @@ fn parse_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit
     let command = command.map_err(|error| usage::report_line(&error))?;
     (command.try_get_matches_from(arguments))
         .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches))
-        .map_err(|error| usage::report(&error))
+        .map_err(|error| usage::report(&error, &Cli::command()))
 }
 
 impl Command {

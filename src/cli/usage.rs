@@ -7,18 +7,16 @@ use std::{
 };
 
 use clap::{
-    CommandFactory as _,
+    Command,
     error::{ContextKind, ContextValue, ErrorKind},
 };
-
-use super::Cli;
 
 const USAGE: u8 = 2;
 
 /// Prints one line for a value that is missing or does not parse: the variable, the value and what is
 /// expected. clap prints everything else, including help and version.
-pub(super) fn report(error: &clap::Error) -> ExitCode {
-    if let Some(line) = bad_value(error).or_else(|| missing_value(error)) {
+pub(super) fn report(error: &clap::Error, cli: &Command) -> ExitCode {
+    if let Some(line) = bad_value(error, cli).or_else(|| missing_value(error, cli)) {
         return report_line(&line);
     }
     if matches!(
@@ -45,7 +43,7 @@ pub(super) fn report_line(line: &str) -> ExitCode {
     ExitCode::from(USAGE)
 }
 
-fn bad_value(error: &clap::Error) -> Option<String> {
+fn bad_value(error: &clap::Error, cli: &Command) -> Option<String> {
     if !matches!(
         error.kind(),
         ErrorKind::ValueValidation | ErrorKind::InvalidValue
@@ -59,7 +57,7 @@ fn bad_value(error: &clap::Error) -> Option<String> {
         return None;
     };
     let flag = argument.split_whitespace().next()?;
-    let (variable, secret) = variable_of(flag)?;
+    let (variable, secret) = variable_of(flag, cli)?;
     let value = if secret {
         "(not shown)".to_owned()
     } else {
@@ -89,7 +87,7 @@ fn without_passwords(text: &str) -> String {
     redacted
 }
 
-fn missing_value(error: &clap::Error) -> Option<String> {
+fn missing_value(error: &clap::Error, cli: &Command) -> Option<String> {
     if error.kind() != ErrorKind::MissingRequiredArgument {
         return None;
     }
@@ -97,18 +95,17 @@ fn missing_value(error: &clap::Error) -> Option<String> {
         return None;
     };
     let flag = arguments.first()?.split_whitespace().next()?;
-    let (variable, _) = variable_of(flag)?;
+    let (variable, _) = variable_of(flag, cli)?;
     Some(format!("{variable} is not set (also set by {flag})"))
 }
 
 /// The variable that sets `flag`, and whether its value is secret.
-fn variable_of(flag: &str) -> Option<(String, bool)> {
+fn variable_of(flag: &str, cli: &Command) -> Option<(String, bool)> {
     let name = flag.strip_prefix("--")?;
-    let cli = Cli::command();
     let commands = cli.get_subcommands();
     let argument = commands
         .flat_map(|command| iter::once(command).chain(command.get_subcommands()))
-        .flat_map(clap::Command::get_arguments)
+        .flat_map(Command::get_arguments)
         .find(|argument| argument.get_long() == Some(name))?;
     let variable = argument.get_env()?.to_str()?.to_owned();
     Some((variable, argument.is_hide_env_values_set()))

@@ -3,22 +3,11 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
-use tokio::{
-    sync::watch,
-    time::{MissedTickBehavior, interval},
-};
+use tokio::sync::watch;
 
-use super::Events;
-use crate::{
-    domain::ids::{NotificationId, UserId},
-    store::{PgPool, notifications},
-};
-
-/// How late a notification is at the most whose signal was lost.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(3);
+use crate::domain::ids::{NotificationId, UserId};
 
 /// The players whose notifications are streamed.
 #[derive(Default)]
@@ -57,13 +46,13 @@ impl Mailboxes {
     }
 
     /// Everybody with an open stream, and their newest notification that a sweep has seen.
-    fn known(&self) -> Vec<(UserId, Option<NotificationId>)> {
+    pub(super) fn known(&self) -> Vec<(UserId, Option<NotificationId>)> {
         (self.lock().iter())
             .map(|(user_id, sender)| (*user_id, *sender.borrow()))
             .collect()
     }
 
-    fn wake_up_to(&self, user_id: UserId, newest: NotificationId) {
+    pub(super) fn wake_up_to(&self, user_id: UserId, newest: NotificationId) {
         if let Some(sender) = self.lock().get(&user_id) {
             sender.send_replace(Some(newest));
         }
@@ -98,32 +87,10 @@ impl Drop for Mailbox {
     }
 }
 
-/// Looks every few seconds whether a stream has missed something, all in one statement.
-pub(super) async fn sweep(events: Events, pool: PgPool) {
-    let mut ticks = interval(SWEEP_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = events.stopped.cancelled() => return,
-        }
-        let known = events.mailboxes.known();
-        if known.is_empty() {
-            continue;
-        }
-        match notifications::newer(&pool, &known).await {
-            Ok(newer) => {
-                for (user_id, newest) in newer {
-                    events.mailboxes.wake_up_to(user_id, newest);
-                }
-            }
-            Err(error) => tracing::warn!(%error, "could not look for missed notifications"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::time::timeout;
 
     use super::*;

@@ -4,14 +4,7 @@
 //! gap in the numbers of another one, or nothing of it any more, may have missed something. Its
 //! watchers are told to resynchronise, again with every heartbeat for as long as that lasts.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc,
@@ -45,20 +38,6 @@ const DEATH: Duration = Duration::from_mins(1);
 const SEND_LIMIT: Duration = Duration::from_secs(2);
 /// Between attempts to reach the database.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// Whether something could not be told.
-#[derive(Default)]
-pub(super) struct Missed(AtomicBool);
-
-impl Missed {
-    pub(super) fn note(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    fn take(&self) -> bool {
-        self.0.swap(false, Ordering::Relaxed)
-    }
-}
 
 /// Tells what this replica changed, until the server stops.
 pub(super) async fn tell(

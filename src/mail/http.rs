@@ -32,7 +32,7 @@ use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 use tokio_util::sync::CancellationToken;
 use url::{Host, Url};
 
-use super::{Authorities, Proxy};
+use super::{Authorities, Proxy, proxy::NoTunnel};
 
 /// Maximum size of a response body that is read.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -68,6 +68,15 @@ pub(super) enum Failure {
     NoAnswer(String),
     /// The request was not begun, because this process stops.
     Stopping,
+}
+
+impl From<NoTunnel> for Failure {
+    fn from(no_tunnel: NoTunnel) -> Self {
+        match no_tunnel {
+            NoTunnel::Refused(why) => Self::Misconfigured(why),
+            NoTunnel::Failed(why) => Self::NotSent(why),
+        }
+    }
 }
 
 impl Endpoint {

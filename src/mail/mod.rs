@@ -13,7 +13,9 @@ mod attempt;
 mod authorities;
 mod claim;
 mod http;
+mod options;
 mod outcome;
+mod presentation;
 mod proxy;
 mod rate;
 mod render;
@@ -23,15 +25,16 @@ mod smtp;
 mod unsubscribe;
 mod worker;
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
-use lettre::message::Mailbox;
 use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
+use self::worker::Worker;
 pub use self::{
     authorities::Authorities,
+    options::{Options, Provider, TemplateOptions},
+    presentation::Presentation,
     proxy::Proxy,
     rate::Rate,
     render::{Preview, Templates, previews},
@@ -40,55 +43,7 @@ pub use self::{
     smtp::{Smtp, SmtpServer},
     unsubscribe::Unsubscribe,
 };
-use self::{
-    outcome::Outcome,
-    render::{RenderedEmail, TemplateFile},
-    worker::Worker,
-};
-use crate::{
-    domain::mailing::{Mailing, MailingNow},
-    store::{PgPool, emails::LanguageColumn},
-    watched::{Watched, WatchedError, WatchedFile},
-};
-
-/// Which e-mails are sent, and how.
-#[derive(Clone, Debug)]
-pub struct Options {
-    pub mailing: Mailing,
-    pub provider: Provider,
-    /// The limit for all replicas together.
-    pub rate: Rate,
-    pub presentation: Presentation,
-    pub templates: TemplateOptions,
-}
-
-/// Where the words of e-mails come from.
-#[derive(Clone, Debug)]
-pub struct TemplateOptions {
-    /// A folder with templates that replace the built-in ones.
-    pub folder: Option<PathBuf>,
-    /// The language of players without a language, or with one that has no templates.
-    pub default_language: String,
-    /// The column of the application's table of players that holds the language.
-    pub language_column: Option<LanguageColumn>,
-}
-
-/// What all e-mails have in common.
-#[derive(Clone, Debug)]
-pub struct Presentation {
-    pub from: Mailbox,
-    /// Base URL of the application, to which link paths are appended. `None`: e-mails have no
-    /// links.
-    pub link_base: Option<Url>,
-    pub unsubscribe: Option<Unsubscribe>,
-}
-
-/// The provider that accepts our e-mails.
-#[derive(Clone, Debug)]
-pub enum Provider {
-    SendGrid(SendGrid),
-    Smtp(Smtp),
-}
+use crate::{domain::mailing::MailingNow, store::PgPool, watched::Watched};
 
 /// A handle of this replica's worker task.
 pub struct Mailer {
@@ -138,70 +93,6 @@ impl Mailer {
     pub async fn finish(self) {
         if let Err(panic) = self.worker.await {
             tracing::error!(error = %panic, "the e-mail worker panicked");
-        }
-    }
-}
-
-impl TemplateOptions {
-    /// Compiles the templates, and compiles them again when their files change.
-    ///
-    /// # Errors
-    ///
-    /// One line for each problem.
-    pub async fn open(&self) -> Result<Watched<Templates>, WatchedError> {
-        let files = (self.folder.as_deref().map(Templates::list).transpose())
-            .map_err(WatchedError::Unusable)?
-            .unwrap_or_default();
-        let paths = (files.iter().map(TemplateFile::path))
-            .map(WatchedFile::from)
-            .collect();
-        let default_language = self.default_language.clone();
-        Watched::open("e-mail templates", paths, move |contents| {
-            Templates::new(&files, contents, &default_language)
-        })
-        .await
-    }
-}
-
-impl Default for TemplateOptions {
-    /// The built-in templates, in English.
-    fn default() -> Self {
-        Self {
-            folder: None,
-            default_language: "en".to_owned(),
-            language_column: None,
-        }
-    }
-}
-
-impl Provider {
-    /// Its name in the database.
-    fn name(&self) -> &'static str {
-        match self {
-            Self::SendGrid(_) => "sendgrid",
-            Self::Smtp(_) => "smtp",
-        }
-    }
-
-    /// The time limit of one attempt.
-    fn timeout(&self) -> std::time::Duration {
-        match self {
-            Self::SendGrid(sendgrid) => sendgrid.timeout,
-            Self::Smtp(smtp) => smtp.timeout,
-        }
-    }
-
-    /// Makes one attempt. When `stopping` is cancelled before any part of the e-mail was handed
-    /// over, the attempt ends with [`Outcome::Released`].
-    async fn send(
-        &self,
-        from: &Mailbox,
-        email: &RenderedEmail,
-        stopping: &CancellationToken,
-    ) -> Outcome {
-        match self {
-            Self::SendGrid(sendgrid) => sendgrid.send(from, email, stopping).await,
-            Self::Smtp(smtp) => smtp.send(from, email, stopping).await,
         }
     }
 }

@@ -10,10 +10,18 @@ use tokio::{
 };
 use url::Url;
 
-use super::{Secret, http::Failure};
+use super::Secret;
 
 /// Maximum size of a proxy's answer to CONNECT.
 const MAX_ANSWER_BYTES: u64 = 16 * 1024;
+
+/// Why a proxy opened no tunnel.
+pub(super) enum NoTunnel {
+    /// The proxy refuses the credentials, or needs some: an operator has to change a setting.
+    Refused(String),
+    /// The proxy cannot be reached, or cannot reach the host.
+    Failed(String),
+}
 
 /// A proxy that opens tunnels with CONNECT. It sees the host name, and never the content.
 #[derive(Clone)]
@@ -78,10 +86,10 @@ impl Proxy {
     }
 
     /// Opens a tunnel. No byte of a request is sent before it is open.
-    pub(super) async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Failure> {
+    pub(super) async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, NoTunnel> {
         let stream = TcpStream::connect((self.host.as_str(), self.port))
             .await
-            .map_err(not_sent)?;
+            .map_err(failed)?;
         let mut stream = BufReader::new(stream);
         let mut request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n");
         if let Some(authorization) = &self.authorization {
@@ -90,43 +98,40 @@ impl Proxy {
             }
         }
         request += "\r\n";
-        stream
-            .write_all(request.as_bytes())
-            .await
-            .map_err(not_sent)?;
+        stream.write_all(request.as_bytes()).await.map_err(failed)?;
         let status = status(&mut stream).await?;
         match status {
             200..300 if stream.buffer().is_empty() => Ok(stream.into_inner()),
-            407 => Err(Failure::Misconfigured(
+            407 => Err(NoTunnel::Refused(
                 "the proxy refuses the credentials: HTTP 407".to_owned(),
             )),
-            _ => Err(Failure::NotSent(format!("the proxy answers HTTP {status}"))),
+            _ => Err(NoTunnel::Failed(format!("the proxy answers HTTP {status}"))),
         }
     }
 }
 
 /// Reads the head of the answer.
-async fn status(stream: &mut BufReader<TcpStream>) -> Result<u16, Failure> {
+async fn status(stream: &mut BufReader<TcpStream>) -> Result<u16, NoTunnel> {
     let mut head = stream.take(MAX_ANSWER_BYTES);
     let mut first = Vec::new();
-    head.read_until(b'\n', &mut first).await.map_err(not_sent)?;
+    head.read_until(b'\n', &mut first).await.map_err(failed)?;
     loop {
         let mut line = Vec::new();
-        let read = head.read_until(b'\n', &mut line).await.map_err(not_sent)?;
+        let read = head.read_until(b'\n', &mut line).await.map_err(failed)?;
         match line.trim_ascii() {
             b"" if read > 0 => break,
-            b"" => return Err(Failure::NotSent("the proxy gives no answer".to_owned())),
+            b"" => return Err(NoTunnel::Failed("the proxy gives no answer".to_owned())),
             _ => {}
         }
     }
     (std::str::from_utf8(&first).ok())
         .filter(|line| line.starts_with("HTTP/1."))
         .and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
-        .ok_or_else(|| Failure::NotSent("the proxy does not speak HTTP".to_owned()))
+        .ok_or_else(|| NoTunnel::Failed("the proxy does not speak HTTP".to_owned()))
 }
 
-fn not_sent(error: impl fmt::Display) -> Failure {
-    Failure::NotSent(format!("the proxy cannot be reached: {error}"))
+fn failed(error: impl fmt::Display) -> NoTunnel {
+    NoTunnel::Failed(format!("the proxy cannot be reached: {error}"))
 }
 
 /// Without the credentials.

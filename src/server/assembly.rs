@@ -15,7 +15,7 @@ use crate::{
     auth::Authenticator,
     domain::mailing::{Mailing, MailingNow},
     engine::{Engine, OnCommit, Workers},
-    events::{Events, Tasks},
+    events::{self, Events, Tasks},
     mail::Mailer,
     pb,
     rpc::{Api, PageTokenKey, StreamReads, Traffic, layers},
@@ -87,7 +87,7 @@ impl Server {
 
         let (incoming, address) = listener::listen(options.listen)?;
 
-        let (events, event_tasks) = Events::start(pool.clone(), listen_options);
+        let (events, event_tasks) = events::start(pool.clone(), listen_options);
         let mailing =
             (mail.as_ref()).map(|(_, mail)| while_enabled(mail.mailing, options.settings.clone()));
         let mailer = (mail.zip(mailing.clone())).map(|((templates, mail), mailing)| {

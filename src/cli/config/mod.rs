@@ -17,7 +17,7 @@ pub use self::{
     archive::ArchiveConfig,
     email::{EmailConfig, TemplateConfig},
     environment::apply_environment,
-    security::{JwtConfig, SecurityConfig},
+    security::{Auth, JwtConfig, SecurityConfig},
     telemetry::TelemetryConfig,
 };
 use crate::{
@@ -57,7 +57,7 @@ pub struct ServeConfig {
 
     /// `jwt`: callers need a bearer token; `none`: any client that can connect may call every RPC.
     /// Required if `DATABASE_URL` is set
-    #[arg(long, env = "HEIST_AUTH", value_name = "METHOD", value_parser = auth)]
+    #[arg(long, env = "HEIST_AUTH", value_name = "METHOD", value_parser = Auth::parse)]
     pub auth: Option<Auth>,
 
     /// Whether gRPC reflection is served, which grpcurl needs
@@ -207,15 +207,6 @@ pub struct TargetConfig {
     pub tls_cert_file: Option<PathBuf>,
 }
 
-/// How callers are authenticated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Auth {
-    /// Not at all: any client that can connect may call every RPC.
-    None,
-    /// By a bearer token, or by a client certificate that is listed as a service.
-    Jwt,
-}
-
 const MIB: usize = 1024 * 1024;
 const DEFAULT_LISTEN: &str = "127.0.0.1:50051";
 
@@ -322,14 +313,6 @@ fn socket_address(value: &str) -> Result<SocketAddr, String> {
     value
         .parse()
         .map_err(|_| "expected an IP address and a port, such as 127.0.0.1:50051".to_owned())
-}
-
-fn auth(value: &str) -> Result<Auth, String> {
-    match value {
-        "none" => Ok(Auth::None),
-        "jwt" => Ok(Auth::Jwt),
-        _ => Err("expected none or jwt".to_owned()),
-    }
 }
 
 fn log_format(value: &str) -> Result<LogFormat, String> {

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use super::Auth;
 use crate::{
     auth::{
         self, ClaimName, ClaimNames, ClientScopes, JwtOptions, KeyFile, KeySource, Location,
@@ -91,6 +90,25 @@ pub struct JwtConfig {
     /// The audience of the tokens, as in their claim `aud`
     #[arg(long, env = "HEIST_JWT_AUDIENCE", value_name = "NAME", value_parser = name)]
     pub jwt_audience: Option<String>,
+}
+
+/// How callers are authenticated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Not at all: any client that can connect may call every RPC.
+    None,
+    /// By a bearer token, or by a client certificate that is listed as a service.
+    Jwt,
+}
+
+impl Auth {
+    pub(super) fn parse(value: &str) -> Result<Self, String> {
+        match value {
+            "none" => Ok(Self::None),
+            "jwt" => Ok(Self::Jwt),
+            _ => Err("expected none or jwt".to_owned()),
+        }
+    }
 }
 
 impl SecurityConfig {

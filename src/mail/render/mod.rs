@@ -2,6 +2,7 @@
 
 mod content;
 mod format;
+mod preview;
 mod sample;
 mod templates;
 
@@ -15,7 +16,7 @@ use crate::store::emails::ClaimedEmail;
 use self::content::Content;
 pub(super) use self::templates::TemplateFile;
 pub use self::{
-    sample::{Preview, previews},
+    preview::{Preview, previews},
     templates::Templates,
 };
 

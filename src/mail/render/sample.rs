@@ -2,42 +2,11 @@
 
 use time::macros::datetime;
 
-use super::{content::Content, templates::Templates};
+use super::content::Content;
 use crate::domain::{
     ids::{HeistId, NotificationId, UserId},
     notification::{Details, Notification},
 };
-
-/// A rendered sample.
-#[derive(Clone, Debug)]
-pub struct Preview {
-    pub language: String,
-    pub kind: &'static str,
-    pub subject: String,
-    pub text: String,
-    pub html: String,
-}
-
-/// Renders each kind of e-mail in each language.
-///
-/// # Errors
-///
-/// Names the template and the line that failed.
-pub fn previews(templates: &Templates) -> Result<Vec<Preview>, String> {
-    let contents = templates.languages().flat_map(contents);
-    contents
-        .map(|content| {
-            let (subject, text, html) = templates.render(&content)?;
-            Ok(Preview {
-                language: content.language,
-                kind: content.kind,
-                subject,
-                text,
-                html,
-            })
-        })
-        .collect()
-}
 
 /// One content for each kind, and a digest.
 pub(super) fn contents(language: &str) -> Vec<Content> {

@@ -5,22 +5,15 @@
 //! functions here compare that with the decision. Triggers that run after the statement are covered
 //! by a second look, which is taken only if a table has triggers that are not ours.
 
+mod interference;
+
 use std::collections::BTreeMap;
 
 use sqlx::{PgConnection, query, query_file};
 
+pub use self::interference::Interference;
 use super::{ObservedExt as _, StoreError};
 use crate::domain::ids::UserId;
-
-/// A write had another effect than the one that was decided.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "\"{table}\" {difference}: a trigger, rule or row-level security policy of the application has changed this write"
-)]
-pub struct Interference {
-    table: &'static str,
-    difference: String,
-}
 
 /// The decided effects of one batch.
 #[derive(Debug, Default)]
@@ -48,21 +41,6 @@ pub(super) struct Written {
     pub(super) adjustments: Vec<String>,
     /// A table has triggers that are not ours, so rows may change after the statement.
     pub(super) has_foreign_triggers: bool,
-}
-
-impl Interference {
-    pub(super) fn new(table: &'static str, difference: impl Into<String>) -> Self {
-        Self {
-            table,
-            difference: difference.into(),
-        }
-    }
-
-    /// The table whose rows are not as decided.
-    #[must_use]
-    pub fn table(&self) -> &'static str {
-        self.table
-    }
 }
 
 impl Effects {

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use sqlx::{PgConnection, query_as};
 
-use super::{
-    SchemaError,
-    preflight::{Column, EVENT_TYPE_DESCRIPTION_LENGTH, Report},
-};
+use super::{SchemaError, column::Column, finding::Report};
+
+/// The length of the longest description that `heist migrate up` inserts.
+const EVENT_TYPE_DESCRIPTION_LENGTH: i32 = 34;
 
 /// Reports event types of the service that are missing or ambiguous, and columns that cannot hold
 /// them.

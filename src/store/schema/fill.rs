@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::{
     SchemaError,
-    preflight::{self, Column},
+    column::{self, Column},
 };
 
 /// Removes the trigger and its function.
@@ -23,7 +23,7 @@ const DROP: &str = r#"
 ///
 /// [`SchemaError::Store`] if the role does not own `"UserPointEvent"`.
 pub(super) async fn install(connection: &mut PgConnection) -> Result<(), SchemaError> {
-    let columns = preflight::columns_to_fill(connection).await?;
+    let columns = column::to_fill(connection).await?;
     if columns.is_empty() && !is_installed(connection).await? {
         return Ok(());
     }

@@ -3,7 +3,7 @@
 
 use sqlx::{PgConnection, query_as, query_scalar};
 
-use super::{SchemaError, preflight::Report};
+use super::{SchemaError, finding::Report};
 
 /// All tables that the service writes to.
 const WRITTEN_TABLES: [&str; 7] = [

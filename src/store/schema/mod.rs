@@ -1,61 +1,31 @@
 //! The service's migrations, and the checks that the database fits the service.
 
+mod column;
+mod error;
 mod event_types;
 mod fill;
+mod finding;
 mod interference;
 mod preflight;
 mod rights;
 mod sequences;
 mod session;
 
-use std::{collections::HashSet, fmt::Write as _, io};
+use std::{collections::HashSet, fmt::Write as _};
 
 use sqlx::{
     PgConnection,
-    migrate::{Migrate as _, MigrateError, Migrator},
+    migrate::{Migrate as _, Migrator},
     postgres::PgConnectOptions,
 };
 use tokio::time::Instant;
 
-pub use self::preflight::Finding;
 use self::session::{close, connect, with_lock};
-use super::{PgPool, StoreError, pool};
+pub use self::{error::SchemaError, finding::Finding};
+use super::{PgPool, pool};
 
 /// Our own table of what was applied: the application may use sqlx, too.
 const MIGRATIONS_TABLE: &str = "_heist_migrations";
-
-#[derive(Debug, thiserror::Error)]
-pub enum SchemaError {
-    /// Every finding of the preflight that is an error, one on each line.
-    #[error("{0}")]
-    Unfit(String),
-    #[error(
-        "the database schema is old: migration {version} ({description}) is not applied; run `heist migrate up`"
-    )]
-    Old { version: i64, description: String },
-    #[error("the database is a standby: another server may have become the primary")]
-    ReadOnly,
-    #[error("no migration has the version {version}")]
-    NoSuchVersion { version: i64 },
-    #[error(transparent)]
-    Migrate(#[from] MigrateError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl From<sqlx::Error> for SchemaError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
-impl SchemaError {
-    /// The error of a database that has not answered in time.
-    #[must_use]
-    pub fn timed_out() -> Self {
-        sqlx::Error::Io(io::ErrorKind::TimedOut.into()).into()
-    }
-}
 
 /// One migration, and whether the database has applied it.
 #[derive(Clone, Debug)]

@@ -5,75 +5,23 @@
 //! `heist migrate up` and the start of a server, and make a running server unready. Warnings are
 //! logged.
 
-use std::fmt;
-
 use sqlx::{FromRow, PgConnection, query_as, query_scalar};
 
-use super::{SchemaError, event_types, interference, rights};
-
-/// The tables of the application.
-const TABLES: [&str; 3] = ["User", "PointEventTypeMaster", "UserPointEvent"];
+use super::{
+    SchemaError,
+    column::{self, Column, TABLES},
+    event_types,
+    finding::{Finding, Report},
+    interference, rights,
+};
 
 /// The length of the longest value that the service writes into a column.
 const EVENT_TYPE_NAME_LENGTH: i32 = 10;
-pub(super) const EVENT_TYPE_DESCRIPTION_LENGTH: i32 = 34;
 /// The shortest useful description of a point event. Longer texts are cut.
 const EVENT_DESCRIPTION_LENGTH: i32 = 20;
-/// The length of a UUID as text.
-const UUID_LENGTH: i32 = 36;
-
 /// The end of the text of a finding that `heist migrate up` cures.
 pub(super) const CURED_BY_MIGRATING: &str =
     "cure: run `heist migrate up`, which adds a trigger that fills it";
-
-/// One problem, with its cure.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// `false`: the service works, but the operator should know.
-    pub is_error: bool,
-    pub text: String,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.text.fmt(f)
-    }
-}
-
-/// A column of one of the application's tables.
-#[derive(Clone, Debug, FromRow)]
-pub(super) struct Column {
-    pub(super) table: String,
-    pub(super) name: String,
-    /// The name of the type in `pg_type`, such as `int4`.
-    pub(super) kind: String,
-    /// The category in `pg_type`: `S` for strings, `E` for enums.
-    category: String,
-    /// The maximum length of a `varchar` or `char`.
-    length: Option<i32>,
-    is_not_null: bool,
-    has_default: bool,
-}
-
-impl Column {
-    /// Whether an insert has to name this column.
-    pub(super) fn needs_value(&self) -> bool {
-        self.is_not_null && !self.has_default
-    }
-
-    /// Whether our trigger can fill this column: a text or UUID id, or a time stamp.
-    pub(super) fn can_be_filled(&self) -> bool {
-        self.kind == "uuid" || self.is_time() || self.name == "id" && self.holds_text(UUID_LENGTH)
-    }
-
-    pub(super) fn is_time(&self) -> bool {
-        matches!(self.kind.as_str(), "timestamp" | "timestamptz")
-    }
-
-    pub(super) fn holds_text(&self, length: i32) -> bool {
-        self.category == "S" && self.length.is_none_or(|maximum| maximum >= length)
-    }
-}
 
 #[derive(FromRow)]
 struct Relation {
@@ -90,7 +38,7 @@ pub(super) async fn findings(connection: &mut PgConnection) -> Result<Vec<Findin
     let mut report = Report::default();
     server(connection, &mut report).await?;
     let relations = relations(connection).await?;
-    let columns = columns(connection).await?;
+    let columns = column::all(connection).await?;
     for table in TABLES {
         match relations.iter().find(|relation| relation.table == table) {
             None => report.error(format!(
@@ -103,7 +51,7 @@ pub(super) async fn findings(connection: &mut PgConnection) -> Result<Vec<Findin
         }
     }
     if report.has_errors() {
-        return Ok(report.0);
+        return Ok(report.into_findings());
     }
     check_columns(&columns, &mut report);
     check_inserted_columns(&columns, connection, &mut report).await?;
@@ -111,50 +59,7 @@ pub(super) async fn findings(connection: &mut PgConnection) -> Result<Vec<Findin
     event_types::check(&columns, connection, &mut report).await?;
     rights::check(connection, &mut report).await?;
     interference::check(connection, &mut report).await?;
-    Ok(report.0)
-}
-
-/// The columns of `"UserPointEvent"` that the service has to fill by a trigger, because the
-/// application fills them in its client.
-///
-/// # Errors
-///
-/// [`SchemaError::Store`] if the catalogue cannot be read.
-pub(super) async fn columns_to_fill(
-    connection: &mut PgConnection,
-) -> Result<Vec<Column>, SchemaError> {
-    let mut columns = columns(connection).await?;
-    columns.retain(|column| {
-        column.table == "UserPointEvent"
-            && !is_written(&column.name)
-            && column.needs_value()
-            && column.can_be_filled()
-    });
-    Ok(columns)
-}
-
-/// The findings so far.
-#[derive(Default)]
-pub(super) struct Report(Vec<Finding>);
-
-impl Report {
-    pub(super) fn error(&mut self, text: String) {
-        self.0.push(Finding {
-            is_error: true,
-            text,
-        });
-    }
-
-    pub(super) fn warn(&mut self, text: String) {
-        self.0.push(Finding {
-            is_error: false,
-            text,
-        });
-    }
-
-    pub(super) fn has_errors(&self) -> bool {
-        self.0.iter().any(|finding| finding.is_error)
-    }
+    Ok(report.into_findings())
 }
 
 async fn server(connection: &mut PgConnection, report: &mut Report) -> Result<(), SchemaError> {
@@ -188,33 +93,6 @@ async fn relations(connection: &mut PgConnection) -> Result<Vec<Relation>, Schem
     .fetch_all(connection)
     .await?;
     Ok(relations)
-}
-
-async fn columns(connection: &mut PgConnection) -> Result<Vec<Column>, SchemaError> {
-    let columns = query_as(
-        r#"SELECT
-            wanted.name AS "table",
-            attribute.attname::text AS name,
-            kind.typname::text AS kind,
-            kind.typcategory::text AS category,
-            CASE
-                WHEN kind.typname IN ('varchar', 'bpchar') AND attribute.atttypmod > 4
-                    THEN attribute.atttypmod - 4
-            END AS length,
-            attribute.attnotnull OR kind.typnotnull AS is_not_null,
-            attribute.atthasdef OR attribute.attidentity <> '' OR kind.typdefault IS NOT NULL
-                AS has_default
-        FROM unnest($1::text[]) AS wanted (name)
-        INNER JOIN pg_attribute AS attribute
-            ON attribute.attrelid = to_regclass(quote_ident(wanted.name))
-        INNER JOIN pg_type AS kind ON kind.oid = attribute.atttypid
-        WHERE attribute.attnum > 0 AND NOT attribute.attisdropped
-        ORDER BY wanted.name, attribute.attnum"#,
-    )
-    .bind(TABLES.map(str::to_owned))
-    .fetch_all(connection)
-    .await?;
-    Ok(columns)
 }
 
 /// The type that a column needs.
@@ -295,18 +173,6 @@ fn check_columns(columns: &[Column], report: &mut Report) {
     }
 }
 
-/// Whether the service writes this column of `"UserPointEvent"`.
-fn is_written(name: &str) -> bool {
-    [
-        "userId",
-        "points",
-        "pointEventTypeId",
-        "description",
-        "createdAt",
-    ]
-    .contains(&name)
-}
-
 async fn check_inserted_columns(
     columns: &[Column],
     connection: &mut PgConnection,
@@ -324,7 +190,7 @@ async fn check_inserted_columns(
         .fetch_one(connection)
         .await?;
     for column in columns {
-        if column.table != "UserPointEvent" || is_written(&column.name) || !column.needs_value() {
+        if column.table != "UserPointEvent" || column.is_written() || !column.needs_value() {
             continue;
         }
         let Column { name, kind, .. } = column;

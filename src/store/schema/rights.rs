@@ -2,7 +2,7 @@
 
 use sqlx::{PgConnection, query_as};
 
-use super::{SchemaError, preflight::Report};
+use super::{SchemaError, finding::Report};
 
 /// The rights to columns of `"User"` that `heist serve` needs.
 const USER_RIGHTS: [(&str, &str); 6] = [

@@ -261,7 +261,6 @@ fn the_table_of_imports_has_no_stale_entries() {
 }
 
 #[test]
-#[ignore = "the source still has circles"]
 fn files_do_not_import_each_other_in_a_circle() {
     let source = Crate::read(&src());
     let needs = source.imports().into_iter().filter(|it| it.needs_item);

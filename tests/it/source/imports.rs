@@ -231,6 +231,12 @@ impl Parser {
                     self.place += 1;
                     self.use_tree(&[], is_public);
                 }
+                // The path of `pub(in …)` needs nothing of that module.
+                "pub" if self.text(1) == "(" && self.text(2) == "in" => {
+                    while !matches!(self.text(0), ")" | "") {
+                        self.place += 1;
+                    }
+                }
                 "mod" if self.text(1) == "tests" && self.text(2) == "{" => {
                     self.place += 2;
                     self.skip_block();

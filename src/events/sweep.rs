@@ -1,0 +1,35 @@
+//! Finds notifications whose signal was lost.
+
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::Events;
+use crate::store::{PgPool, notifications};
+
+/// How late a notification is at the most whose signal was lost.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(3);
+
+/// Looks every few seconds whether a stream has missed something, all in one statement.
+pub(super) async fn run(events: Events, pool: PgPool) {
+    let mut ticks = interval(SWEEP_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = events.stopped.cancelled() => return,
+        }
+        let known = events.mailboxes.known();
+        if known.is_empty() {
+            continue;
+        }
+        match notifications::newer(&pool, &known).await {
+            Ok(newer) => {
+                for (user_id, newest) in newer {
+                    events.mailboxes.wake_up_to(user_id, newest);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "could not look for missed notifications"),
+        }
+    }
+}
