@@ -1,4 +1,4 @@
-//! Wakes the streams of notifications, each player's own.
+//! Wakes the streams of a player's notifications.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -17,18 +17,18 @@ use crate::{
     store::{PgPool, notifications},
 };
 
-/// How late a notification is at the most whose signal was lost.
+/// The interval of the sweep, and so the longest delay of a notification whose signal was lost.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3);
 
-/// The players whose notifications are streamed.
+/// The players with an open stream, each with the newest notification that a sweep has seen.
 #[derive(Default)]
 pub(super) struct Mailboxes(Mutex<HashMap<UserId, watch::Sender<Option<NotificationId>>>>);
 
-/// One stream's ear.
+/// Wakes one stream.
 pub struct Mailbox {
     mailboxes: Arc<Mailboxes>,
     user_id: UserId,
-    /// Closed before the entry is looked at again, so an `Option`.
+    /// `drop` sets it to `None` before it counts the receivers of the entry.
     signal: Option<watch::Receiver<Option<NotificationId>>>,
 }
 
@@ -56,7 +56,7 @@ impl Mailboxes {
         }
     }
 
-    /// Everybody with an open stream, and their newest notification that a sweep has seen.
+    /// The players with an open stream, each with the newest notification that a sweep has seen.
     fn known(&self) -> Vec<(UserId, Option<NotificationId>)> {
         (self.lock().iter())
             .map(|(user_id, sender)| (*user_id, *sender.borrow()))
@@ -70,14 +70,13 @@ impl Mailboxes {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<UserId, watch::Sender<Option<NotificationId>>>> {
-        // Nothing under the lock can panic half-way.
+        // No code under the lock can panic in the middle of a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Mailbox {
-    /// Resolves when there may be something new since the last time; at once if there already
-    /// is.
+    /// Resolves when the player may have new notifications since the last call.
     pub async fn woken(&mut self) {
         if let Some(signal) = &mut self.signal {
             // The sender lives as long as a receiver does.
@@ -98,7 +97,8 @@ impl Drop for Mailbox {
     }
 }
 
-/// Looks every few seconds whether a stream has missed something, all in one statement.
+/// Every 3 s, looks with one statement for new notifications of all players with an open stream,
+/// and wakes their streams.
 pub(super) async fn sweep(events: Events, pool: PgPool) {
     let mut ticks = interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -150,7 +150,7 @@ mod tests {
         assert!(is_woken(&mut first).await);
         assert!(is_woken(&mut second).await);
         assert!(!is_woken(&mut other).await);
-        // Once is enough, and a signal while nobody waits is not lost.
+        // One signal wakes a stream once. A signal is kept until the stream waits for it.
         assert!(!is_woken(&mut first).await);
         mailboxes.wake_all();
         for mailbox in [&mut first, &mut second, &mut other] {
@@ -177,7 +177,7 @@ mod tests {
             |number: i32| Mailboxes::open(&mailboxes, UserId::new(number % 300 + 1).unwrap());
         let mut opened: Vec<Mailbox> = (0..1000).map(open).collect();
         assert_eq!(mailboxes.lock().len(), 300);
-        // Those of player 0 are closed, all but the last.
+        // Closes the streams of player 1: three now, and the last one later.
         let last = opened.remove(900);
         for index in [600, 300, 0] {
             drop(opened.remove(index));

@@ -1,11 +1,11 @@
-//! Who is listening to what, on this replica and on the others.
+//! Delivers the changes of each commit to the open streams of this replica and of the others.
 //!
-//! After a commit the engine says what changed. That wakes the streams of this replica at once,
-//! and those of the others through PostgreSQL's `LISTEN` and `NOTIFY`, on connections apart from
-//! the transactions that execute heists. Signals are hints: who streams notifications reads
-//! them from the table after its cursor, and a sweep every few seconds wakes whoever missed a
-//! signal. Who watches points gets the changes themselves, and is told to resynchronise
-//! whenever some may have been missed.
+//! After a commit the engine publishes the changes. They wake the streams of this replica at once.
+//! The other replicas get a signal through PostgreSQL's `LISTEN` and `NOTIFY`, on connections apart
+//! from the transactions that execute heists. Signals are hints: a stream of notifications reads
+//! the table after its cursor, and a sweep every 3 s wakes the streams that missed a signal. A
+//! stream of points gets the changes themselves, and the message `resync` whenever it may have
+//! missed some.
 
 mod mailboxes;
 mod peers;
@@ -26,12 +26,14 @@ use crate::{
     store::{PgPool, signals::ListenOptions},
 };
 
-/// Commits that a watcher of points may be behind; one more and it has to resynchronise.
+/// The limit of commits by which a watcher of points may lag. A watcher that lags further has to
+/// resynchronise.
 const WATCHER_BACKLOG: usize = 1024;
-/// Commits that wait to be told to the other replicas; one more and they have to resynchronise.
+/// The limit of commits that wait to be signalled to the other replicas. If there are more, the
+/// other replicas have to resynchronise.
 const PEER_BACKLOG: usize = 1024;
 
-/// Takes in what changed and hands it out. Cheap to clone.
+/// Takes the changes of commits and delivers them to streams and replicas. Cheap to clone.
 #[derive(Clone)]
 pub struct Events {
     mailboxes: Arc<Mailboxes>,
@@ -42,11 +44,11 @@ pub struct Events {
     stopped: CancellationToken,
 }
 
-/// What a watcher of points gets.
+/// An event for a watcher of points.
 #[derive(Clone, Debug)]
 pub enum Points {
     Moved(Arc<Changes>),
-    /// Some changes may have been missed.
+    /// The watcher may have missed changes.
     Resync,
 }
 
@@ -54,7 +56,8 @@ pub enum Points {
 pub struct Tasks(JoinSet<()>);
 
 impl Events {
-    /// Starts talking to the other replicas, on connections of its own to the database.
+    /// Starts the tasks that signal the other replicas, listen to them, and sweep for missed
+    /// notifications.
     #[must_use]
     pub fn start(pool: PgPool, options: ListenOptions) -> (Self, Tasks) {
         let (events, from_engine) = Self::without_tasks();
@@ -71,7 +74,8 @@ impl Events {
         (events, Tasks(tasks))
     }
 
-    /// Nobody tells other replicas what it is told, nor hears them.
+    /// Creates the events without their tasks: nothing signals the other replicas or listens to
+    /// them.
     pub(crate) fn without_tasks() -> (Self, mpsc::Receiver<Arc<Changes>>) {
         let (to_peers, from_engine) = mpsc::channel(PEER_BACKLOG);
         let events = Self {
@@ -85,7 +89,7 @@ impl Events {
         (events, from_engine)
     }
 
-    /// Says what a commit of this replica changed.
+    /// Publishes the changes of a commit of this replica.
     pub fn publish(&self, changes: Changes) {
         if changes.is_empty() {
             return;
@@ -101,13 +105,13 @@ impl Events {
         }
     }
 
-    /// Wakes a stream of this player's notifications whenever there may be new ones.
+    /// A mailbox that wakes a stream whenever the player may have new notifications.
     #[must_use]
     pub fn mailbox(&self, user_id: UserId) -> Mailbox {
         Mailboxes::open(&self.mailboxes, user_id)
     }
 
-    /// Every change of points from now on.
+    /// Receives every change of points from now on.
     #[must_use]
     pub fn watch_points(&self) -> broadcast::Receiver<Points> {
         self.points.subscribe()
@@ -123,19 +127,19 @@ impl Events {
         self.streams_end.cancel();
     }
 
-    /// Tells the other replicas what is left to tell, and takes leave of them. To be called
-    /// when nothing is published any more.
+    /// Signals the remaining changes to the other replicas, and that this replica stops. Call it
+    /// after the last change was published.
     pub fn stop(&self) {
         self.stopped.cancel();
     }
 
-    /// Hands out what changed to the streams of this replica.
+    /// Delivers changes to the streams of this replica.
     fn deliver(&self, changes: Arc<Changes>) {
         for user_id in changes.notified_players() {
             self.mailboxes.wake(user_id);
         }
         if !changes.heists.is_empty() {
-            // An error means that nobody watches.
+            // An error means that there is no watcher.
             let _ = self.points.send(Points::Moved(changes));
         }
     }
