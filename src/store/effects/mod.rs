@@ -1,9 +1,10 @@
 //! Verifies the effects of a write inside its transaction.
 //!
-//! A trigger, rule or row-level security policy of the application can change, add or suppress
-//! rows that this service writes. A saving statement therefore returns what it wrote, and the
-//! functions here compare that with the decision. Triggers that run after the statement are covered
-//! by a second look, which is taken only if a table has triggers that are not ours.
+//! A trigger, rule or row-level security policy of the application can change, add or suppress rows
+//! that this service writes. So a saving statement returns the values that it wrote, and the
+//! functions here compare them with the decision. A trigger can also change rows after the
+//! statement. So the functions read the rows again if a table has triggers that are not the
+//! service's.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use sqlx::{PgConnection, query, query_file};
 use super::{ObservedExt as _, StoreError};
 use crate::domain::ids::UserId;
 
-/// A write had another effect than the one that was decided.
+/// The error of a write whose effect differs from the decision.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "\"{table}\" {difference}: a trigger, rule or row-level security policy of the application has changed this write"
@@ -46,7 +47,7 @@ pub(super) struct Written {
     pub(super) notifications: Vec<String>,
     pub(super) awards: Vec<String>,
     pub(super) adjustments: Vec<String>,
-    /// A table has triggers that are not ours, so rows may change after the statement.
+    /// A table has triggers that are not the service's, so rows may change after the statement.
     pub(super) has_foreign_triggers: bool,
 }
 
@@ -58,7 +59,7 @@ impl Interference {
         }
     }
 
-    /// The table whose rows are not as decided.
+    /// The table whose rows differ from the decision.
     #[must_use]
     pub fn table(&self) -> &'static str {
         self.table
@@ -66,8 +67,8 @@ impl Interference {
 }
 
 impl Effects {
-    /// Compares `written` with these effects. If the tables have triggers that are not ours, runs
-    /// the deferred ones and reads the rows again.
+    /// Compares `written` with these effects. If the tables have triggers that are not the
+    /// service's, runs the deferred triggers and reads the rows again.
     ///
     /// # Errors
     ///

@@ -21,7 +21,8 @@ pub use self::preflight::Finding;
 use self::session::{close, connect, with_lock};
 use super::{PgPool, StoreError, pool};
 
-/// Our own table of what was applied: the application may use sqlx, too.
+/// The table of applied migrations. It is not sqlx's default table, because the application may use
+/// sqlx, too.
 const MIGRATIONS_TABLE: &str = "_heist_migrations";
 
 #[derive(Debug, thiserror::Error)]
@@ -171,10 +172,11 @@ fn errors(findings: &[Finding]) -> Result<(), SchemaError> {
 ///
 /// # Errors
 ///
-/// What is in the way.
+/// The first check that failed.
 pub async fn check_serviceable(pool: &PgPool) -> Result<(), SchemaError> {
     let mut connection = pool.acquire().await?;
-    // Not `transaction_read_only`: our transactions are READ WRITE, whatever the default is.
+    // Not `transaction_read_only`, because the service's transactions are READ WRITE whatever the
+    // default is.
     let is_standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()")
         .fetch_one(&mut *connection)
         .await?;
@@ -205,7 +207,7 @@ fn all_applied(steps: Vec<Step>) -> Result<(), SchemaError> {
 pub async fn migrate(options: &PgConnectOptions) -> Result<(), SchemaError> {
     with_lock(options, async |connection| {
         let mut findings = preflight::findings(connection).await?;
-        // This run cures what a trigger of ours can cure.
+        // This run adds the trigger that cures these findings.
         findings.retain(|finding| !finding.text.ends_with(preflight::CURED_BY_MIGRATING));
         errors(&findings)?;
         for step in steps_of(connection).await? {
@@ -265,7 +267,7 @@ pub fn sql(downs: bool) -> String {
 ///
 /// # Errors
 ///
-/// An unknown version, or what a migration ran into.
+/// An unknown version, or the error of a migration.
 pub async fn revert(options: &PgConnectOptions, to: RevertTo) -> Result<(), SchemaError> {
     let target = match to {
         RevertTo::Empty => 0,
@@ -294,7 +296,7 @@ pub async fn revert(options: &PgConnectOptions, to: RevertTo) -> Result<(), Sche
 ///
 /// # Errors
 ///
-/// [`SchemaError::Store`] where the database cannot be read.
+/// [`SchemaError::Store`] if the database cannot be read.
 pub async fn steps(options: &PgConnectOptions) -> Result<Vec<Step>, SchemaError> {
     let mut connection = connect(options).await?;
     let steps = steps_of(&mut connection).await?;

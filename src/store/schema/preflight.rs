@@ -1,5 +1,5 @@
-//! The preflight: compares the application's tables, our rights and the server's settings with what
-//! the service needs.
+//! The preflight: checks that the application's tables, the rights of the service's role and the
+//! server's settings meet the service's needs.
 //!
 //! Each finding is one line that names the table, the column, the problem and the cure. Errors stop
 //! `heist migrate up` and the start of a server, and make a running server unready. Warnings are
@@ -14,7 +14,7 @@ use super::{SchemaError, event_types, interference, rights};
 /// The tables of the application.
 const TABLES: [&str; 3] = ["User", "PointEventTypeMaster", "UserPointEvent"];
 
-/// The length of the longest value that the service writes into a column.
+/// The lengths of the longest values that the service writes into columns of event types.
 const EVENT_TYPE_NAME_LENGTH: i32 = 10;
 pub(super) const EVENT_TYPE_DESCRIPTION_LENGTH: i32 = 34;
 /// The shortest useful description of a point event. Longer texts are cut.
@@ -61,7 +61,7 @@ impl Column {
         self.is_not_null && !self.has_default
     }
 
-    /// Whether our trigger can fill this column: a text or UUID id, or a time stamp.
+    /// Whether the service's trigger can fill this column: a text or UUID id, or a time stamp.
     pub(super) fn can_be_filled(&self) -> bool {
         self.kind == "uuid" || self.is_time() || self.name == "id" && self.holds_text(UUID_LENGTH)
     }
