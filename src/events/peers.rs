@@ -85,7 +85,7 @@ pub(super) async fn tell(
             bodies.push(Body::Resync);
         }
         if let Err(error) = voice.say(bodies).await {
-            tracing::warn!(%error, "could not tell the other replicas what changed");
+            tracing::warn!(%error, "could not signal changes to the other replicas");
             events.peers_missed_some.note();
         }
         sleep(PACE).await;

@@ -128,7 +128,7 @@ impl Reads {
             match timeout(READ_TIMEOUT, read(replica.pool.clone())).await {
                 Ok(Ok(value)) => return Ok(value),
                 Ok(Err(error)) => tracing::debug!(%error, "a read goes to the primary"),
-                Err(_elapsed) => tracing::debug!("a read goes to the primary: it took too long"),
+                Err(_elapsed) => tracing::debug!("a read goes to the primary: the replica is slow"),
             }
         }
         self.run_on_primary(read).await
@@ -146,7 +146,7 @@ impl Reads {
     {
         match read(self.primary.clone()).await {
             Err(StoreError::Unavailable(error)) if !self.primary.is_away() => {
-                tracing::debug!(%error, "a read is made once more");
+                tracing::debug!(%error, "a read on the primary is repeated");
                 read(self.primary.clone()).await
             }
             result => result,

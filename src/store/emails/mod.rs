@@ -67,7 +67,7 @@ pub struct ClaimRequest {
 pub struct ClaimedEmail {
     pub user_id: UserId,
     pub user_name: String,
-    /// The player's language, where [`add_languages`] found one.
+    /// The player's language, if [`add_languages`] found one.
     pub language: Option<String>,
     /// The address in the application's table at the time of the claim.
     pub address: Option<String>,

@@ -142,7 +142,7 @@ impl Ranks {
                 Ok(distribution)
             }
             Err(error) => {
-                tracing::warn!(%error, "ranks stay as they were");
+                tracing::warn!(%error, "the distribution of points could not be read");
                 Err(ReadingFailed)
             }
         };
