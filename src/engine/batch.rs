@@ -39,8 +39,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 const TRIALS_BETWEEN_LINES: u32 = 8;
 /// The pause before the engine looks up again whether an unconfirmed commit took effect.
 const PAUSE_IN_DOUBT: Duration = Duration::from_millis(50);
-/// The time limit of the statement that waits in a line. PostgreSQL itself ends the wait after 100
-/// ms.
+/// The time limit of the statement that waits in a line. After 100 ms PostgreSQL itself ends the
+/// wait.
 const LINE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Limits the log lines about rollbacks: an unreachable database, or a held lock, fails every

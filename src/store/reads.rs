@@ -261,8 +261,8 @@ async fn identity(pool: &PgPool) -> Result<(i64, String), StoreError> {
     Ok((row.cluster, row.database))
 }
 
-/// A position of the write-ahead log behind which is no answered commit: the end of the flushed
-/// log, or of the inserted log if commits do not wait for the disk.
+/// A position of the write-ahead log that no answered commit exceeds: the end of the flushed log,
+/// or of the inserted log if commits do not wait for the disk.
 async fn written_up_to(primary: &PgPool) -> Result<String, StoreError> {
     let position = query_scalar!(
         r#"SELECT CASE current_setting('synchronous_commit')

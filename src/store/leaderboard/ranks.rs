@@ -1,10 +1,10 @@
 //! The viewer's rank when the viewer is not on the requested page.
 //!
 //! Ranks up to 1000 are exact: a statement counts the players above. Counting takes longer for
-//! lower ranks, so they come from the distribution of points, which a task reads at most every 10
-//! s. Such a rank may be out of date, for example 412,007 instead of 412,011. The task continues
-//! when the call that started it is cancelled. Otherwise calls with short deadlines would never
-//! complete the first reading.
+//! lower ranks. They come from the distribution of points, which a task reads at most once in 10 s.
+//! Such a rank may be out of date, for example 412,007 instead of 412,011. The task continues when
+//! the call that started it is cancelled. Otherwise calls with short deadlines would never complete
+//! the first reading.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -49,8 +49,7 @@ const PING_LIMIT: Duration = Duration::from_millis(500);
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 /// The time limit for closing all connections when the pool is closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
-/// The time limit of a statement of a server. It is longer than the longest deadline of a call, 10
-/// s.
+/// The time limit of a statement of a server. The longest deadline of a call is 10 s.
 const SERVING_STATEMENT_LIMIT: Duration = Duration::from_secs(11);
 /// The time limit of a statement of a command line.
 const COMMAND_STATEMENT_LIMIT: Duration = Duration::from_hours(24);
