@@ -154,7 +154,7 @@ impl<O: Operation> Job<O> {
             });
     }
 
-    /// Answers the caller, if there still is one.
+    /// Answers the caller, if the caller still waits.
     pub(super) fn answer(self, result: Result<O::Outcome, Fault>) {
         let _ = self.reply.send(result);
     }
