@@ -1,4 +1,4 @@
-//! Why a call has no answer.
+//! The causes of calls that end without a decision.
 
 use std::fmt::Display;
 
@@ -6,24 +6,25 @@ use tokio::time::Instant;
 
 use crate::{store::StoreError, telemetry::LogLimiter};
 
-/// Why a call that changes or reads the books has no answer. Its cause was logged where it
-/// happened.
+/// The cause of a call that ended without a decision. An error of the database or a defect was
+/// logged where it occurred.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// The queue is full: the order was not accepted.
     #[error("too many orders are waiting")]
     Overloaded,
-    /// The caller's time is up. The order was not executed and will not be.
+    /// The deadline has passed. An order was not executed, and will not be. A call that marks
+    /// notifications as read or stores a preference may still take effect.
     #[error("the deadline has passed")]
     DeadlineExceeded,
-    /// The caller's time is up. The order may have been executed, or be executed at this moment.
-    /// Repeating it with the same request id finds out.
+    /// The order may have been executed, or may be executing: the deadline passed meanwhile, or a
+    /// commit was not confirmed. A retry with the same request id returns the outcome.
     #[error("the deadline has passed while the order was being executed")]
     Unknown,
     /// The database is away. Safe to repeat with the same request id.
     #[error("the database is unavailable")]
     Unavailable,
-    /// In conflict with other transactions until the deadline. Nothing was executed.
+    /// The order conflicted with other transactions until the deadline, and was not executed.
     #[error("too many conflicts with other transactions")]
     Contention,
     /// A defect, logged under the id of the request.
@@ -31,11 +32,11 @@ pub enum Fault {
     Internal,
 }
 
-/// While the database is away, every call fails with it.
+/// Limits the log lines while the database is away and every call fails.
 static UNAVAILABLE: LogLimiter = LogLimiter::new();
 
 impl Fault {
-    /// What a caller may know of a fault that ended what the server was `doing`. Logs the rest.
+    /// Logs the error that ended what the server was `doing`, and returns the fault for the caller.
     pub fn after(error: &StoreError, doing: &str) -> Self {
         match error {
             StoreError::Unavailable(_) => {
@@ -59,7 +60,7 @@ impl Fault {
     }
 }
 
-/// What a caller may know of a fault that was logged where it happened.
+/// The fault for the caller. The error was logged where it occurred.
 impl From<&StoreError> for Fault {
     fn from(error: &StoreError) -> Self {
         match error {

@@ -27,8 +27,8 @@
 //!
 //! # What always holds
 //!
-//! - A transaction locks a player's row before it changes anything of that player, and locks rows
-//!   in the order of the players' ids.
+//! - A batch locks a player's row before it changes anything of that player. It skips rows
+//!   that another transaction holds, so it never waits for a row while it holds another one.
 //! - A decision uses only what was read under those locks, and the database's clock.
 //! - A caller is answered after the commit. Nothing but the commit follows the last write.
 //! - `domain` imports no other room, and `store` neither `rpc` nor `engine`.

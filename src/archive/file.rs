@@ -85,7 +85,7 @@ pub(super) struct Writer {
 impl Writer {
     /// # Errors
     ///
-    /// Also if the file exists.
+    /// An error of the file system, also if the file exists.
     pub(super) fn create(path: &Path, kind: Kind, cutoff: OffsetDateTime) -> io::Result<Self> {
         let file = BufWriter::new(File::create_new(path)?);
         let mut writer = Self {

@@ -31,7 +31,8 @@ impl Folder {
     ///
     /// # Errors
     ///
-    /// Also if the name exists. Then the folder holds the files of another database.
+    /// An error of the file system, also if the name exists. Then the folder holds the files of
+    /// another database.
     pub(super) fn publish(&self, kind: Kind, id: i64) -> io::Result<()> {
         let file = self.file(kind, id);
         if file.exists() {

@@ -193,7 +193,7 @@ impl Run {
         let claim = archive::claim(&self.pool, self.id, kind, self.cutoff).await?;
         let written_sha256 = self.write(claim, kind, first_page, rows).await?;
 
-        // The file counts from the moment that its checksum is in the database. A run that is
+        // A file is part of the archive as soon as its checksum is in the database. A run that is
         // interrupted earlier leaves a file that the next run discards.
         let partial = self.folder.partial(kind, claim.file_id);
         let contents = verify(&partial)?;
@@ -241,7 +241,7 @@ impl Run {
         writer.finish().map_err(at(&path))
     }
 
-    /// Removes those rows of a verified file that the database still holds.
+    /// Removes the rows of a verified file that the database still holds.
     async fn remove_rows(
         &mut self,
         claim: Claim,

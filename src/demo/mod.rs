@@ -34,13 +34,13 @@ pub const DATABASE: &str = "heist";
 /// database.
 const UNFINISHED: &str = "heist_unfinished";
 
-/// Referred players whose tokens are not awarded, so that the user can try `AwardToken`.
+/// Referred players without an award, so that the user can try `AwardToken`.
 const LEFT_TO_AWARD: [i32; 2] = [49, 50];
 /// Attacker and victim of each heist in the history.
 const PAST_HEISTS: [(i32, i32); 5] = [(3, 11), (5, 3), (12, 25), (14, 21), (17, 3)];
 
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// To the new database, while its history is made.
+/// The limit of connections to the new database while its history is created.
 const CONNECTIONS: u32 = 4;
 
 /// Why the demo database could not be created.

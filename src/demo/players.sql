@@ -5,7 +5,8 @@
 -- Yusuf (50) signed up with a referral code: awarding their tokens lets Bruno (2) and Ada (1)
 -- execute a heist.
 
--- One statement, because a player may refer to a later one.
+-- One statement, because it checks the foreign key at its end: a player may name any other player
+-- as referrer.
 INSERT INTO "User" ("name", "email", "monthlyPoints", "referredByUserId") VALUES
     ('Ada',        'ada@example.com',       1200, NULL),
     ('Bruno',      'bruno@example.com',     1000, NULL),
@@ -63,8 +64,9 @@ INSERT INTO "PointEventTypeMaster" ("name", "description") VALUES
     ('QUIZ_COMPLETED', 'Finished a quiz'),
     ('REFERRAL_BONUS', 'Somebody signed up with the player''s code');
 
--- How each player came by the points above: 100 for every referral as far as the points go, up
--- to 50 for logging in, the rest for quizzes. So the events of a player add up to the balance.
+-- The point events of each player: 100 points for every referral, but no more than the player has,
+-- up to 50 for logging in, and the rest for quizzes. So the events of a player add up to the
+-- player's points.
 WITH referral AS (
     SELECT
         referrer."id" AS referrer_id,

@@ -21,7 +21,8 @@ pub struct AwardOrder {
     pub referred_name: Option<String>,
 }
 
-/// The rows that a batch of awards needs, read under the locks of its referrers.
+/// The rows that a batch of awards needs, read under the locks of its referrers and referred
+/// players.
 #[derive(Clone, Debug)]
 pub struct AwardFacts {
     /// The database's clock, read after the locks were taken.

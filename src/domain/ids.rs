@@ -69,8 +69,7 @@ row_id! {
     NotificationId: i64
 }
 
-/// The idempotency key of a call: chosen by the caller, or by the service where the caller sent
-/// none.
+/// The idempotency key of a call: chosen by the caller, or by the service if the caller sent none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(Uuid);
 

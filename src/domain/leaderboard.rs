@@ -33,7 +33,7 @@ pub struct PageEnd {
 /// Ranks the rows of one page, which are sorted by descending points. The page begins after `end`,
 /// or at the top if `end` is `None`.
 ///
-/// The ranks continue from those in `end`, so a page costs the same at any depth of the board.
+/// The ranks continue from the rank in `end`, so a page costs the same at any depth of the board.
 #[must_use]
 pub fn rank(standings: Vec<Standing>, end: Option<PageEnd>) -> Vec<(Place, PageEnd)> {
     let mut before = end;

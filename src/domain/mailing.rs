@@ -51,7 +51,7 @@ pub struct Window {
 pub struct Digest {
     /// The most recent opening of the window. Notifications from before it are in the digest.
     pub opened_at: OffsetDateTime,
-    /// When sending starts after that opening.
+    /// The time at which digests are first sent after that opening.
     pub starts_at: OffsetDateTime,
     /// Whether digests may be sent at the moment.
     pub is_open: bool,
@@ -59,12 +59,12 @@ pub struct Digest {
     pub next_start: OffsetDateTime,
 }
 
-/// A queued e-mail that is due, as far as its schedule depends on it.
+/// The facts about a due e-mail that decide whether it is sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
     pub mode: EmailMode,
     pub due_at: OffsetDateTime,
-    /// An attempt to send it was made.
+    /// Whether an attempt to send it was made.
     pub attempted: bool,
 }
 
@@ -98,8 +98,8 @@ impl Mailing {
         }
     }
 
-    /// How long after its due time an e-mail is retried: 24 hours, or for a digest until the next
-    /// day's window closes.
+    /// The time after its due time for which an e-mail is retried: 24 hours, or for a digest until
+    /// the next day's window closes.
     #[must_use]
     pub fn patience(self, mode: EmailMode) -> Duration {
         match mode {
@@ -110,11 +110,11 @@ impl Mailing {
 }
 
 impl Digest {
-    /// When an e-mail that is due now must be sent later instead. `None`: it may be sent now.
+    /// The time to which a due e-mail is deferred. `None`: it may be sent now.
     ///
-    /// A digest takes what was written before the window opened, what was deferred to this digest,
-    /// and what was attempted before. Everything else waits for the next digest, because a second
-    /// digest on the same day would follow.
+    /// A digest contains the notifications that were written before the window opened, deferred to
+    /// this digest, or attempted before. Later notifications wait for the next digest. Otherwise
+    /// the player would get a second digest on the same day.
     #[must_use]
     pub fn deferral(self, email: Due) -> Option<OffsetDateTime> {
         let is_in_digest =

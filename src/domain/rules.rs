@@ -21,7 +21,7 @@ pub struct Rules {
     pub protection: Option<Protection>,
 }
 
-/// A victim who was robbed `after` times within `window` is protected until the oldest of those
+/// A victim who was robbed `after` times within `window` is protected until the oldest of these
 /// heists is older than `window`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Protection {
@@ -95,7 +95,7 @@ impl Refusal {
 
 impl Rules {
     /// Decides whether `attacker` may rob `victim` at `now`, and returns the number of points that
-    /// the heist steals. `players` holds those of the two players who exist.
+    /// the heist steals. `players` lacks a player who does not exist.
     ///
     /// `ExecuteHeist` and `CheckEligibility` both call this function, so they cannot disagree. The
     /// order of the checks is part of the contract.

@@ -15,34 +15,36 @@ use crate::{
     telemetry::metrics::METRICS,
 };
 
-/// How long taking locks may take, which never waits.
+/// The time limit of the statement that locks the players. It skips locked rows, so it never waits
+/// for one.
 const LOCK_LIMIT: Duration = Duration::from_secs(1);
-/// How long loading, deciding and saving may take: a little more than PostgreSQL's own limits.
+/// The time limit for loading, deciding and saving together: 1 s more than PostgreSQL's
+/// `statement_timeout` in a transaction.
 const APPLY_LIMIT: Duration = Duration::from_secs(4);
 
-/// An order of a batch, and whether it is to be executed. One that is not is only looked after: its
-/// caller is gone, and an earlier attempt at it may have been committed. When the locks of its
-/// players are had, that attempt has ended.
+/// An order of a batch. An order with `is_executed: false` only has its players locked: its caller
+/// is gone, and the commit of an earlier attempt was not confirmed. When this transaction has
+/// locked the players, the earlier attempt has ended.
 pub(super) struct Item<'a, O: Operation> {
     pub(super) order: &'a O::Order,
     pub(super) is_executed: bool,
 }
 
-/// What an attempt found out about one order.
+/// The result of an attempt for one order.
 pub(super) enum Found<Outcome> {
     Decided(Outcome),
     /// Another transaction holds the row of this player.
     Held(UserId),
-    /// Its players' locks were had, and it was not to be executed.
+    /// The players were locked, and the order was not to be executed.
     Settled,
 }
 
 /// Why an attempt did not succeed.
 pub(super) enum Failure<Outcome> {
-    /// Nothing happened.
+    /// The transaction changed nothing.
     NotCommitted(StoreError),
-    /// The commit was not confirmed: either all of it happened or nothing did. `found` is what was
-    /// decided.
+    /// The commit was not confirmed: PostgreSQL has committed the whole transaction or nothing of
+    /// it. `found` holds the decisions.
     Unknown {
         found: Vec<Found<Outcome>>,
         error: StoreError,
@@ -55,8 +57,8 @@ impl<Outcome> From<StoreError> for Failure<Outcome> {
     }
 }
 
-/// Locks what is free, and executes the orders whose players are locked. Returns what was found out
-/// about each item, in their order.
+/// Locks the players whose rows are free, and executes the orders all of whose players are locked.
+/// Returns one result for each item, in the order of the items.
 pub(super) async fn attempt<O: Operation>(
     mut transaction: Transaction,
     items: &[Item<'_, O>],
@@ -86,9 +88,10 @@ pub(super) async fn attempt<O: Operation>(
         let applied = timeout(APPLY_LIMIT, applied).await;
         transaction.checked(applied)?
     };
-    // An answer that was found in the books has to be as durable as one of our own. The commit of
-    // this transaction, which has locked rows and so written to the log, waits for the same disk and
-    // the same standbys.
+    // A transaction that wrote nothing also commits if it found the answer of an earlier
+    // transaction, because an answer must be durable before the caller gets it. This transaction
+    // has locked rows, so its commit writes to the write-ahead log and waits for the disk and the
+    // synchronous standbys. Then the earlier commit is durable, too.
     let is_committed = outcomes.iter().any(|it| O::wrote(it) || O::was_found(it));
     let wrote = outcomes.iter().any(O::wrote);
     let mut outcomes = outcomes.into_iter();
@@ -103,7 +106,7 @@ pub(super) async fn attempt<O: Operation>(
 
     if !is_committed {
         METRICS.transactions(1, O::NAME, "empty");
-        // There is nothing to undo: a rollback that fails changes no answer.
+        // The transaction wrote nothing, so a failed rollback changes no answer.
         let _ = transaction.rollback().await;
         return Ok(found);
     }

@@ -1,4 +1,5 @@
-//! Runs a batch: takes its orders, attempts its transaction, and says what becomes of each order.
+//! Runs a batch: takes its orders, attempts its transaction, and then answers each order, splits
+//! the batch, or puts orders back to be tried again.
 
 use std::time::Duration;
 
@@ -24,23 +25,26 @@ use crate::{
     },
 };
 
-/// Attempts at an order while the database seems to be away. The second one gets a new connection,
-/// should the first have been given a dead one.
+/// The limit of attempts at an order that fail because the database is unreachable or a plan is
+/// stale. The second attempt gets a new connection if the first one got a dead one.
 const UNAVAILABLE_ATTEMPTS: u32 = 3;
-/// The pause before an order that another transaction is in the way of is tried again is random
-/// between half of this and all of it, and doubles from there.
+/// The longest first pause after another transaction blocked an order: it held a player's row, or
+/// caused a deadlock, a lock time-out or a serialization failure. Each pause is random between half
+/// of its limit and its limit. The limit doubles with every pause, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
-/// The longest pause while another transaction holds a row: as long as callers may have to wait
-/// after it is free.
+/// The longest pause while another transaction holds a row. A caller may wait this long after the
+/// row has become free.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
-/// An order is tried again without a line so many times before a line is opened anew.
+/// An order opens a line for a held row at its first attempt, and again after this many attempts.
 const TRIALS_BETWEEN_LINES: u32 = 8;
-/// The pause before a commit that was not confirmed is looked for again.
+/// The pause before the engine looks up again whether an unconfirmed commit took effect.
 const PAUSE_IN_DOUBT: Duration = Duration::from_millis(50);
-/// How long waiting in a line may take: PostgreSQL ends it after 100 ms.
+/// The time limit of the statement that waits in a line. After 100 ms PostgreSQL itself ends the
+/// wait.
 const LINE_LIMIT: Duration = Duration::from_secs(1);
 
-/// A database that is away, or a lock that is held, fails every batch.
+/// Limits the log lines about rollbacks: an unreachable database, or a held lock, fails every
+/// batch.
 static LOG_LIMITER: LogLimiter = LogLimiter::new();
 
 type Jobs<O> = Vec<Entry<Job<O>>>;
@@ -74,7 +78,8 @@ pub(super) async fn run<O: Operation>(mut batch: Batch<O>) {
         .await;
 }
 
-/// Begins a transaction and waits for the row of a player, holding nothing meanwhile.
+/// Begins a transaction and waits for the row of a player. The transaction holds no lock while it
+/// waits.
 async fn wait_in_line<O: Operation>(
     batch: &Batch<O>,
     player: UserId,
@@ -87,8 +92,8 @@ async fn wait_in_line<O: Operation>(
 
 /// Attempts a transaction for these orders, and settles each of them: answers it or puts it back.
 ///
-/// A fault that only some of the orders may have caused splits them: the halves are attempted on
-/// their own, so that one impossible order fails alone.
+/// If only some of the orders may have caused the error, the batch is split in halves, and each
+/// half gets a transaction of its own, so that an order that can never be executed fails alone.
 async fn settle<O: Operation>(
     batch: &Batch<O>,
     begun: Result<Transaction, StoreError>,
@@ -114,7 +119,7 @@ async fn settle<O: Operation>(
         Err(Failure::Unknown { found, error }) => {
             rolled_back::<O>(&error, jobs.len(), true);
             tracing::warn!(
-                %error, batch.size = jobs.len(), "finding out whether a commit came through"
+                %error, batch.size = jobs.len(), "looking up whether a lost commit took effect"
             );
             look_for_later(batch, jobs, found);
         }
@@ -150,7 +155,8 @@ async fn split<O: Operation>(batch: &Batch<O>, mut jobs: Jobs<O>) {
     }
 }
 
-/// Answers the orders that were decided, and puts back those that are in the way of others.
+/// Answers the orders that were decided. Puts back each order that has a player whose row another
+/// transaction holds.
 fn conclude<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, found: Vec<Found<O::Outcome>>) {
     let mut changes = Changes::default();
     let mut answers = Vec::new();
@@ -162,7 +168,8 @@ fn conclude<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, found: Vec<Found<O::O
                     .fold(outcome, |again, earlier| O::reconcile(earlier, again));
                 O::add_changes(&mut changes, &outcome);
                 if let Some(since) = job.order.set_aside_since {
-                    // What operators know as the time that players' locks are waited for.
+                    // Operators see this as the time for which orders wait for the locks of
+                    // players.
                     METRICS.statement("players.lock", since.elapsed());
                 }
                 let request = job.order.request.clone();
@@ -170,7 +177,8 @@ fn conclude<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, found: Vec<Found<O::O
                 answers.push((job, outcome));
             }
             Found::Held(player) => set_aside(batch, job, Some(player)),
-            // Whatever was committed is in the books now, and streams were not told of it.
+            // The earlier attempt has ended, and streams were not told whether it changed
+            // something.
             Found::Settled => changes.in_doubt = true,
         }
     }
@@ -180,8 +188,8 @@ fn conclude<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, found: Vec<Found<O::O
     }
 }
 
-/// Puts all orders back. Running them again finds out what was committed: request ids that are in
-/// the books already are not executed twice.
+/// Puts all orders back after an unconfirmed commit. The next attempt finds the request ids that
+/// were committed, and does not execute their orders again.
 fn look_for_later<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, found: Vec<Found<O::Outcome>>) {
     for (mut job, found) in jobs.into_iter().zip(found) {
         match found {
@@ -202,7 +210,7 @@ fn look_for_later<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, found: Vec<Foun
     }
 }
 
-/// Whether an order that was not executed is to be repeated after this error.
+/// Whether another attempt at an order may succeed after this error.
 fn is_worth_another_attempt<O: Operation>(job: &Job<O>, error: &StoreError, is_away: bool) -> bool {
     match error {
         StoreError::Contention(_) => true,
@@ -213,7 +221,7 @@ fn is_worth_another_attempt<O: Operation>(job: &Job<O>, error: &StoreError, is_a
     }
 }
 
-/// Of orders that were not executed, repeats those for which that may help, and answers the others.
+/// Puts back the orders at which another attempt may succeed, and answers the others with a fault.
 fn fail<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, error: &StoreError, is_away: bool) {
     if !matches!(error, StoreError::Unavailable(_)) {
         batch.desk.progress.order_got_somewhere();
@@ -245,7 +253,7 @@ fn fail<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, error: &StoreError, is_aw
     }
 }
 
-/// Puts back an order that another transaction was in the way of.
+/// Puts back an order that another transaction blocked. `player` is the player whose row it holds.
 fn set_aside<O: Operation>(batch: &Batch<O>, mut job: Entry<Job<O>>, player: Option<UserId>) {
     METRICS.retries(1, O::NAME, "contention");
     job.order.wait_again(true);
@@ -261,7 +269,7 @@ fn set_aside<O: Operation>(batch: &Batch<O>, mut job: Entry<Job<O>>, player: Opt
     batch.put_back(job, pause_before(trials));
 }
 
-/// Random, so that transactions that collided do not collide again.
+/// A random pause, so that transactions that collided do not collide again.
 fn pause_before(trials: u32) -> Duration {
     let longest = FIRST_PAUSE
         .saturating_mul(1 << trials.min(10))
@@ -283,7 +291,7 @@ fn log_rollback<O: Operation>(error: &StoreError, batch_size: usize, retrying: b
             "TRANSACTION_ROLLED_BACK",
             LOG_LIMITER.permit(Instant::now()),
         ),
-        // A defect, whose caller is given an id to find in the log.
+        // A defect is logged every time, because its caller gets an id that finds this line.
         StoreError::Database(_) | StoreError::Interference(_) => {
             ("TRANSACTION_ROLLED_BACK", Some(0))
         }

@@ -1,4 +1,4 @@
-//! What the tasks of one queue share: the schedule, and the batches that run.
+//! The state that the tasks of one queue share: the schedule and the running batches.
 
 use std::{
     collections::HashMap,
@@ -20,11 +20,11 @@ use crate::{
     store::PgPool,
 };
 
-/// Told what a batch changed, after its commit and before its callers are answered. It must
-/// return at once.
+/// Called with the changes of a batch, after its commit and before its callers are answered. It
+/// must not block.
 pub type OnCommit = Arc<dyn Fn(Changes) + Send + Sync>;
 
-/// What batches work with.
+/// The pool and the callbacks that every batch uses.
 #[derive(Clone)]
 pub(super) struct Context {
     pub(super) pool: PgPool,
@@ -32,13 +32,13 @@ pub(super) struct Context {
     pub(super) on_commit: OnCommit,
 }
 
-/// The schedule of one kind of order, and its batches.
+/// The schedule and the running batches of one kind of order.
 pub(super) struct Desk<O: Operation> {
     pub(super) context: Context,
     pub(super) limits: Limits,
     pub(super) progress: Progress,
     state: Mutex<State<O>>,
-    /// Something changed that the clock of the queue has to know of.
+    /// Wakes `queue::tend` after a change of the schedule or of the running batches.
     pub(super) changed: Notify,
 }
 
@@ -56,11 +56,12 @@ struct RunningBatch {
     has_taken: bool,
 }
 
-/// A batch from its start to its end. Dropped, also by a panic, it frees its players.
+/// A running batch. Dropping it, also by a panic, releases its players.
 pub(super) struct Batch<O: Operation> {
     pub(super) desk: Arc<Desk<O>>,
     id: u64,
-    /// The player whose row it waits for.
+    /// The player whose row the batch waits for before it takes orders; `None`: it waits for no
+    /// row.
     pub(super) line: Option<UserId>,
     players: Vec<UserId>,
 }
@@ -92,7 +93,7 @@ impl<O: Operation> Desk<O> {
         state.schedule.push(job, players, now);
     }
 
-    /// Batches that are to be started now.
+    /// Registers and returns the batches that should start now.
     pub(super) fn next_batches(self: &Arc<Self>) -> Vec<Batch<O>> {
         let now = Instant::now();
         let mut state = self.state();
@@ -132,8 +133,8 @@ impl<O: Operation> Desk<O> {
         }
     }
 
-    /// Removes the orders that are not wanted any more. Whether one of them may have been executed
-    /// without our knowing.
+    /// Removes the orders that no longer need an attempt. Returns whether an unconfirmed commit may
+    /// have executed one of them.
     pub(super) fn remove_unwanted(&self) -> bool {
         let now = Instant::now();
         let mut some_in_doubt = false;
@@ -157,14 +158,14 @@ impl<O: Operation> Desk<O> {
         !self.state().schedule.is_empty()
     }
 
-    /// No order will come any more, and all that came were answered.
+    /// Whether the queue is closed and every order is settled.
     pub(super) fn is_over(&self) -> bool {
         let state = self.state();
         state.is_closed && state.schedule.is_empty() && state.running.is_empty()
     }
 
     fn state(&self) -> MutexGuard<'_, State<O>> {
-        // Nothing under the lock can panic half-way.
+        // No code under the lock can panic in the middle of a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -187,8 +188,8 @@ impl<O: Operation> State<O> {
 }
 
 impl<O: Operation> Batch<O> {
-    /// The orders that it is to run now. To be called when the transaction has begun, so that as
-    /// many orders as possible are part of it.
+    /// Takes the orders that the batch runs. Call it after the transaction has begun, so that the
+    /// batch includes the orders that arrived meanwhile.
     pub(super) fn take(&mut self) -> Vec<Entry<Job<O>>> {
         let now = Instant::now();
         let limit = self.desk.limits.batch;
@@ -210,7 +211,7 @@ impl<O: Operation> Batch<O> {
         entries
     }
 
-    /// Takes back an order to be run after a `pause`.
+    /// Puts an order back into the schedule, to be run after a `pause`.
     pub(super) fn put_back(&self, entry: Entry<Job<O>>, pause: Duration) {
         self.desk
             .state()
@@ -219,12 +220,12 @@ impl<O: Operation> Batch<O> {
         self.desk.changed.notify_one();
     }
 
-    /// The next orders of this player wait in PostgreSQL's queue for the row.
+    /// Opens a line for this player: the next batch waits in PostgreSQL's lock queue for the row.
     pub(super) fn open_line(&self, player: UserId) {
         self.desk.state().schedule.open_line(player);
     }
 
-    /// The row of this player was not to be had in time.
+    /// Closes the line of this player, because the row did not become free in time.
     pub(super) fn close_line(&self, player: UserId, pause: Duration) {
         let mut state = self.desk.state();
         state.schedule.close_line(player, pause, Instant::now());

@@ -1,4 +1,4 @@
-//! Whether the engine works, as readiness asks.
+//! The engine's health, which readiness checks.
 
 use tokio::time::Instant;
 
@@ -13,8 +13,8 @@ impl EngineHealth {
         Self(queues)
     }
 
-    /// Whether orders have been coming for 5 s and none of one kind has got anywhere. Orders that
-    /// wait for a row which another transaction holds are not such.
+    /// Whether orders of one kind have been coming for 5 s and the database has answered no attempt
+    /// at them. A row that another transaction holds is an answer.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
         let now = Instant::now();

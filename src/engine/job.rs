@@ -19,8 +19,8 @@ use crate::{
     telemetry::request::{self, Request},
 };
 
-/// How long an order whose commit was not confirmed is looked after when its caller is gone. By then
-/// PostgreSQL has ended a session that went silent.
+/// The time after an order's deadline during which the engine looks up an unconfirmed commit. By
+/// the end of it PostgreSQL has ended a session whose client went silent.
 const AFTERCARE: Duration = Duration::from_secs(30);
 
 /// An order, from its arrival to its answer.
@@ -28,34 +28,35 @@ pub(super) struct Job<O: Operation> {
     pub(super) order: O::Order,
     pub(super) deadline: Instant,
     submitted: Instant,
-    /// It was part of a batch before.
+    /// Whether a batch has taken the order before.
     was_begun: bool,
     pub(super) request: Option<Request>,
-    /// What attempts decided whose commit was not confirmed.
+    /// The outcomes of attempts whose commit was not confirmed.
     pub(super) unconfirmed: Vec<O::Outcome>,
     /// Attempts that failed because the database was away.
     pub(super) failures: u32,
-    /// Attempts that another transaction was in the way of.
+    /// Attempts at which another transaction blocked the order.
     pub(super) set_aside: u32,
-    /// When the first of these ended.
+    /// The end of the first of these attempts.
     pub(super) set_aside_since: Option<Instant>,
     stage: Arc<AtomicU8>,
     reply: oneshot::Sender<Result<O::Outcome, Fault>>,
-    /// Its place in the queue, which is free again when the order is answered or its caller gone.
+    /// The order's place in the queue. It becomes free when the order is answered, or when the
+    /// order is put back after its caller has gone.
     place: Option<OwnedSemaphorePermit>,
 }
 
-/// Where an order is. What its caller is told when the time is up depends on it.
+/// The stage of an order. It decides which fault the caller gets at the deadline.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 enum Stage {
-    /// It was not begun.
+    /// No batch is executing the order.
     Waiting,
-    /// It was not executed so far, because another transaction was in its way.
+    /// The order was not executed so far, because another transaction blocked it.
     SetAside,
-    /// It may be executed at this moment, or have been executed.
+    /// A batch may be executing the order, or may have executed it.
     Running,
-    /// The caller does not wait any more, and the order was not begun then.
+    /// The caller stopped waiting while no batch was executing the order.
     GivenUp,
 }
 
@@ -96,7 +97,7 @@ impl<O: Operation> Job<O> {
         (job, answer)
     }
 
-    /// Whether there is something to do for it: a caller waits, or a commit is to be found out.
+    /// Whether the order still needs an attempt: its caller waits, or a commit is unconfirmed.
     pub(super) fn is_wanted(&self, now: Instant) -> bool {
         if self.in_doubt() {
             now < self.deadline + AFTERCARE
@@ -110,18 +111,18 @@ impl<O: Operation> Job<O> {
         now < self.deadline && !self.reply.is_closed()
     }
 
-    /// Whether an attempt may have executed it without our knowing.
+    /// Whether an unconfirmed commit may have executed the order.
     pub(super) fn in_doubt(&self) -> bool {
         !self.unconfirmed.is_empty()
     }
 
-    /// How long it has waited for its first batch; `None` from the second time on.
+    /// The time from the order's arrival to its first batch; `None` from the second batch on.
     pub(super) fn waited(&mut self, now: Instant) -> Option<Duration> {
         let is_first = !std::mem::replace(&mut self.was_begun, true);
         is_first.then(|| now.saturating_duration_since(self.submitted))
     }
 
-    /// Begins to execute it. `false` where the caller has given up meanwhile: then the order must
+    /// Marks the order as running. Returns `false` if the caller has given up: then the order must
     /// not be executed.
     pub(super) fn begin(&mut self) -> bool {
         let begun = self
@@ -132,8 +133,8 @@ impl<O: Operation> Job<O> {
         begun.is_ok()
     }
 
-    /// It was not executed, and is to be tried again. `is_set_aside`: another transaction was in its
-    /// way.
+    /// Marks the order as not executed, to be tried again. `is_set_aside`: another transaction
+    /// blocked it.
     pub(super) fn wait_again(&mut self, is_set_aside: bool) {
         if self.reply.is_closed() {
             self.place = None;
@@ -153,18 +154,18 @@ impl<O: Operation> Job<O> {
             });
     }
 
-    /// Answers the caller, if there still is one.
+    /// Answers the caller, if the caller still waits.
     pub(super) fn answer(self, result: Result<O::Outcome, Fault>) {
         let _ = self.reply.send(result);
     }
 }
 
 impl<O: Operation> Answer<O> {
-    /// The answer, at the latest when the deadline has passed.
+    /// Waits for the answer until the deadline.
     pub(super) async fn wait(mut self) -> Result<O::Outcome, Fault> {
         match timeout_at(self.deadline, &mut self.result).await {
             Ok(Ok(result)) => result,
-            // The order left the queue, a moment before this timer.
+            // The queue removed the order at its deadline, just before this timer fired.
             Ok(Err(_dropped)) if Instant::now() >= self.deadline => Err(self.give_up()),
             Ok(Err(_dropped_by_a_panic)) => Err(Fault::internal(
                 &"the batch ended without an answer",
@@ -174,7 +175,7 @@ impl<O: Operation> Answer<O> {
         }
     }
 
-    /// Keeps the order from being begun, and says what is known of it.
+    /// Prevents a batch from beginning the order, and returns the fault for the caller.
     fn give_up(&self) -> Fault {
         let stage = self
             .stage
@@ -189,7 +190,7 @@ impl<O: Operation> Answer<O> {
     }
 }
 
-/// The caller hung up.
+/// When the caller hangs up, no batch begins the order any more.
 impl<O: Operation> Drop for Answer<O> {
     fn drop(&mut self) {
         self.give_up();

@@ -1,25 +1,26 @@
-//! How much the engine takes on, and when a further batch pays.
+//! The limits of a queue, and the rule for when a further batch starts.
 
 use std::time::Duration;
 
-/// A further batch starts beside a running one only when so many orders may run. Each transaction
-/// costs PostgreSQL about as much as sixteen orders in it: with fewer, it is cheaper to let them
-/// join the batch after the running one.
+/// The number of orders for which a further batch starts beside a running one. A transaction costs
+/// PostgreSQL about as much as sixteen orders in it, so fewer orders are cheaper in the batch after
+/// the running one.
 const WORTH_A_BATCH: usize = 16;
-/// A batch that runs for longer does not count as running here: it waits for something, and the next
-/// one may take as long.
+/// A batch that has run for longer does not delay the start of a further one: it waits for
+/// something, and may do so for long.
 pub(super) const USUAL_DURATION: Duration = Duration::from_millis(50);
-/// Batches that wait for a row beside those that run.
+/// The limit of batches that wait for a player's row. They do not count as workers.
 const MAX_LINES: usize = 2;
 
-/// How much one queue takes on.
+/// The limits of one queue.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Orders that wait at the most; one more is refused as overload.
+    /// The limit of unanswered orders, waiting or running. A further order fails with
+    /// `OVERLOADED`.
     pub queue: usize,
-    /// Orders in one transaction at the most.
+    /// The limit of orders in one transaction.
     pub batch: usize,
-    /// Batches that run at the same time at the most.
+    /// The limit of batches that run at the same time.
     pub workers: usize,
 }
 
@@ -33,24 +34,26 @@ impl Default for Limits {
     }
 }
 
-/// The batches of one queue that run.
+/// The numbers of running batches of one queue.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Running {
-    /// All of them, but for those that wait for a row.
+    /// All batches, except the ones that wait for a row.
     pub(super) batches: usize,
-    /// Of these, the ones that have not run for longer than is usual.
+    /// Of these, the batches that have run for less than [`USUAL_DURATION`].
     pub(super) young: usize,
-    /// Of these, the ones that wait for a connection, and will take orders when they have it.
+    /// Of the young batches, the ones that have no transaction yet. They take orders when they have
+    /// one.
     pub(super) starting: usize,
-    /// Batches that wait for a row.
+    /// The batches that wait for a row.
     pub(super) lines: usize,
 }
 
 impl Limits {
-    /// Whether a further batch is to be started now, for `ready` orders that may run.
+    /// Whether a further batch should start now. `ready` is the number of orders that may run.
     ///
     /// An idle engine starts at once, so a lone caller never waits. Under load, batches get larger
-    /// instead of more numerous. A batch that has not taken its orders yet takes these as well.
+    /// instead of more numerous. A batch that is starting will take the waiting orders, so no
+    /// further batch starts beside it.
     pub(super) fn allow_batch(self, running: Running, ready: usize) -> bool {
         ready > 0
             && running.batches < self.workers

@@ -1,5 +1,5 @@
-//! Marks notifications as read: one player at a time, no batch, but as detached from its caller as
-//! the batches.
+//! Marks notifications as read. Each call is a transaction of its own, in a task that continues
+//! when the caller hangs up.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,19 +16,20 @@ use crate::{
 };
 
 const DOING: &str = "marking notifications as read";
-/// Transactions at the same time, so that most connections are left to the other calls.
+/// The limit of concurrent transactions, which leaves most connections to the other calls.
 const AT_A_TIME: usize = 2;
-/// Between two attempts while another transaction holds the player's row: random up to this.
+/// The limit of the random pause between two attempts while another transaction holds the player's
+/// row.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
-/// How long the statements of an attempt may take.
+/// The time limit for the statements of an attempt.
 const LIMIT: Duration = Duration::from_secs(4);
 
-/// What became of it.
+/// The result of marking notifications as read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Marked {
-    /// How many went from unread to read.
+    /// The notifications that this call changed from unread to read.
     pub marked: i32,
-    /// How many are still unread.
+    /// The player's notifications that are still unread.
     pub unread: i32,
 }
 
@@ -63,7 +64,7 @@ impl ReadMarker {
         }
     }
 
-    /// Tries again until the deadline while another transaction holds the player's row.
+    /// Repeats the attempt until the deadline while another transaction holds the player's row.
     async fn mark_until(
         self,
         user_id: UserId,
@@ -109,7 +110,7 @@ impl ReadMarker {
 }
 
 enum Attempt {
-    /// `None`: there is no such player.
+    /// `None`: the player does not exist.
     Done(Option<Marked>),
     /// Another transaction holds the player's row.
     Held,
@@ -121,8 +122,8 @@ async fn mark(
     ids: &[NotificationId],
     up_to: Option<NotificationId>,
 ) -> Result<Attempt, StoreError> {
-    // While the player is locked, no other transaction adds or marks notifications of theirs, so the
-    // count is exact.
+    // While the player is locked, no other transaction adds or marks notifications of the player,
+    // so the count is exact.
     let locked = players::lock(transaction, &[user_id]).await?;
     if locked.players.is_empty() {
         let is_held = locked.held.contains(&user_id);

@@ -1,28 +1,32 @@
-//! Runs what changes the books: collects orders into batches, and each batch into one
-//! transaction.
+//! Executes the orders that change the books. It collects orders into batches, and runs each batch
+//! as one transaction.
 //!
-//! One transaction per heist costs five round trips and one commit each, and lets all attackers of
-//! a popular victim wait for its row one after the other. So orders go into a bounded queue, and
-//! the next batch takes what has queued: one order when it is quiet, many under load. An idle engine
-//! starts a batch at once; when a further one starts beside a running one is told in [`limits`].
-//! Batches that run side by side have no player in common: they never wait for each other's locks.
+//! With one transaction per heist, each heist would cost five round trips and a commit, and the
+//! attackers of a popular victim would wait for the victim's row one after the other. Instead,
+//! orders go into a bounded queue, and the next batch takes the orders that have queued: one order
+//! at low traffic, many under load. An idle engine starts a batch at once. [`limits`] decides when
+//! a further batch starts beside a running one. The concurrent batches of a queue have no player in
+//! common, so they never compete for a row.
 //!
-//! A batch runs in a task of its own. A caller that hangs up or runs out of time stops listening,
-//! and nothing else: a transaction is never dropped half-way.
+//! A batch runs in a task of its own. A caller that hangs up or reaches its deadline only stops
+//! waiting for the answer: the transaction runs to its end.
 //!
-//! The files, each importing only those above it:
+//! The files, each importing only files above it:
 //!
 //! | file | knows |
 //! |---|---|
-//! | [`operations`] | the kinds of orders, and what they do in a transaction |
+//! | [`operations`] | the kinds of orders, and their work in a transaction |
 //! | [`schedule`] | which orders may run; pure |
-//! | [`limits`] | when a further batch pays; pure |
-//! | [`progress`] | whether orders get anywhere |
+//! | [`limits`] | the limit of the queue, and when a further batch starts; pure |
+//! | [`progress`] | whether the database answers attempts at orders |
 //! | [`job`] | an order with its caller |
 //! | [`attempt`] | one transaction |
 //! | [`desk`] | the schedule and the running batches, which tasks share |
-//! | [`batch`] | what becomes of each order after an attempt |
-//! | [`queue`] | starts batches, and looks after the orders that wait |
+//! | [`batch`] | the rules for retries and splits: answers each order or puts it back |
+//! | [`queue`] | accepts orders, starts batches, removes orders whose callers are gone |
+//!
+//! `mark_read` and `set_preference` run single transactions without a queue. `health` tells readiness
+//! whether a queue is stalled.
 
 mod attempt;
 mod batch;
@@ -55,8 +59,8 @@ use crate::domain::{
 };
 use crate::{fault::Fault, store::PgPool};
 
-/// Accepts orders. Cheap to clone; when the last clone is dropped, what was accepted is
-/// finished and the [`Workers`] end.
+/// Accepts orders. Cheap to clone. When the last clone is dropped, the accepted orders are
+/// finished, and then the [`Workers`] end.
 #[derive(Clone)]
 pub struct Engine {
     heists: Queue<Heists>,
@@ -70,8 +74,8 @@ pub struct Engine {
 pub struct Workers(JoinSet<()>);
 
 impl Engine {
-    /// Starts the workers. Each notification is also queued as an e-mail, as `mailing` says at that
-    /// time; `on_commit` is told what changed.
+    /// Starts the workers. For each batch, `mailing` says whether its notifications are also queued
+    /// as e-mails. `on_commit` is called with the changes of each batch.
     #[must_use]
     pub fn start(
         pool: PgPool,
@@ -95,7 +99,7 @@ impl Engine {
         (engine, Workers(workers))
     }
 
-    /// Executes a heist, or says why not.
+    /// Executes a heist, or returns the reason why not.
     ///
     /// # Errors
     ///
@@ -108,7 +112,7 @@ impl Engine {
         self.heists.submit(order, deadline).await
     }
 
-    /// Gives a referrer a token, or says why not.
+    /// Gives a referrer a token, or returns the reason why not.
     ///
     /// # Errors
     ///
@@ -121,7 +125,7 @@ impl Engine {
         self.awards.submit(order, deadline).await
     }
 
-    /// Grants or revokes tokens by hand, or says why not.
+    /// Grants or revokes tokens by hand, or returns the reason why not.
     ///
     /// # Errors
     ///
@@ -134,8 +138,8 @@ impl Engine {
         self.adjustments.submit(order, deadline).await
     }
 
-    /// Marks as read those of a player's notifications with one of the `ids` and those up to and
-    /// including `up_to`. `None` where there is no such player.
+    /// Marks a player's notifications as read: the ones with one of the `ids`, and all up to and
+    /// including `up_to`. Returns `None` if the player does not exist.
     ///
     /// # Errors
     ///
@@ -150,7 +154,7 @@ impl Engine {
         self.read_marker.mark(user_id, ids, up_to, deadline).await
     }
 
-    /// What readiness has to know of this engine.
+    /// The engine's health, for the readiness check.
     #[must_use]
     pub fn health(&self) -> EngineHealth {
         EngineHealth::new(vec![

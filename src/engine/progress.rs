@@ -1,4 +1,4 @@
-//! Whether orders get anywhere.
+//! Detects a stalled engine: orders come, and the database answers no attempt at them.
 
 use std::{
     sync::{
@@ -10,19 +10,20 @@ use std::{
 
 use tokio::time::Instant;
 
-/// An engine whose orders get nowhere for so long is stalled.
+/// An engine is stalled if the database has answered no attempt for this time.
 const STALLED_AFTER: Duration = Duration::from_secs(5);
-/// An engine that was given no order for so long is not called stalled any more: when it is not
-/// ready, no order would come that could show that it works again.
+/// An engine that got no order for this time is no longer reported as stalled. A replica that is
+/// not ready gets no orders, so no attempt could show that the engine works again.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(10);
 
-/// When orders were last given, and since when none has got anywhere. Clones share what they know.
+/// The time of the last order, and the time since which no attempt was answered. Clones share their
+/// state.
 #[derive(Clone)]
 pub(super) struct Progress(Arc<Inner>);
 
 struct Inner {
     begun: Instant,
-    /// Milliseconds after `begun`, plus one; 0: the last order got somewhere.
+    /// Milliseconds after `begun`, plus one; 0: no order came since an attempt was last answered.
     waiting_since: AtomicU64,
     /// Milliseconds after `begun`.
     last_order: AtomicU64,
@@ -45,8 +46,8 @@ impl Progress {
         }
     }
 
-    /// The database has answered an attempt at an order. That the order has to wait for a row that
-    /// another transaction holds is an answer, too.
+    /// Records that the database has answered an attempt at an order. That another transaction
+    /// holds a row is an answer, too.
     pub(super) fn order_got_somewhere(&self) {
         self.0.waiting_since.store(0, Ordering::Relaxed);
     }

@@ -18,10 +18,10 @@ use super::{
 };
 use crate::{domain::change::Changes, fault::Fault, telemetry::metrics};
 
-/// How often it is looked whether orders that wait may run now, or are not wanted any more.
+/// The interval of the check whether waiting orders may run now, or no longer need an attempt.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Where orders of one kind are handed in. Clones hand in to the same queue.
+/// The queue of one kind of order. Clones share it.
 pub(super) struct Queue<O: Operation> {
     intake: Arc<Intake<O>>,
 }
@@ -64,8 +64,8 @@ impl<O: Operation> Queue<O> {
     }
 }
 
-/// Begins as many batches as may and should run now, each in a task of its own: a panic costs one
-/// batch and nothing else.
+/// Starts the batches that should run now, each in a task of its own, so that a panic ends only one
+/// batch.
 fn start_batches<O: Operation>(desk: &Arc<Desk<O>>) {
     for batch in desk.next_batches() {
         let desk = Arc::clone(desk);
@@ -76,7 +76,8 @@ fn start_batches<O: Operation>(desk: &Arc<Desk<O>>) {
     }
 }
 
-/// Looks after the orders that wait. Returns when no order can come any more and all are settled.
+/// Starts batches when waiting orders may run, and removes orders that no longer need an attempt.
+/// Returns when the queue is closed and every order is settled.
 async fn tend<O: Operation>(desk: Arc<Desk<O>>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,4 +1,4 @@
-//! Storing a player's e-mail preference: one player at a time, detached from its caller.
+//! Stores a player's e-mail preference, in a task that continues when the caller hangs up.
 
 use std::time::Duration;
 
@@ -12,13 +12,12 @@ use crate::{
     telemetry::request,
 };
 
-/// How long the statement may take.
+/// The time limit of the statement.
 const LIMIT: Duration = Duration::from_secs(4);
 const DOING: &str = "storing an e-mail preference";
 
 impl Engine {
-    /// Stores a player's e-mail preference. `None` removes it. Returns whether there is such a
-    /// player.
+    /// Stores a player's e-mail preference. `None` removes it. Returns whether the player exists.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Hands out what changed to the streams of this replica, and to the task that tells the others.
+//! Delivers changes to the streams of this replica, and to the task that signals the others.
 
 use std::sync::{
     Arc,
@@ -11,12 +11,14 @@ use tokio_util::sync::CancellationToken;
 use super::mailboxes::{Mailbox, Mailboxes};
 use crate::domain::{change::Changes, ids::UserId};
 
-/// Commits that a watcher of points may be behind; one more and it has to resynchronise.
+/// The limit of commits by which a watcher of points may lag. A watcher that lags further has to
+/// resynchronise.
 const WATCHER_BACKLOG: usize = 1024;
-/// Commits that wait to be told to the other replicas; one more and they have to resynchronise.
+/// The limit of commits that wait to be signalled to the other replicas. If there are more, the
+/// other replicas have to resynchronise.
 const PEER_BACKLOG: usize = 1024;
 
-/// Takes in what changed and hands it out. Cheap to clone.
+/// Takes the changes of commits and delivers them to streams and replicas. Cheap to clone.
 #[derive(Clone)]
 pub struct Events {
     pub(super) mailboxes: Arc<Mailboxes>,
@@ -27,15 +29,15 @@ pub struct Events {
     pub(super) stopped: CancellationToken,
 }
 
-/// What a watcher of points gets.
+/// An event for a watcher of points.
 #[derive(Clone, Debug)]
 pub enum Points {
     Moved(Arc<Changes>),
-    /// Some changes may have been missed.
+    /// The watcher may have missed changes.
     Resync,
 }
 
-/// Whether something could not be told.
+/// Whether some changes could not be signalled.
 #[derive(Default)]
 pub(super) struct Missed(AtomicBool);
 
@@ -50,7 +52,8 @@ impl Missed {
 }
 
 impl Events {
-    /// Nobody tells other replicas what it is told, nor hears them.
+    /// Creates the events without their tasks: nothing signals the other replicas or listens to
+    /// them.
     pub(crate) fn without_tasks() -> (Self, mpsc::Receiver<Arc<Changes>>) {
         let (to_peers, from_engine) = mpsc::channel(PEER_BACKLOG);
         let events = Self {
@@ -64,7 +67,7 @@ impl Events {
         (events, from_engine)
     }
 
-    /// Says what a commit of this replica changed.
+    /// Publishes the changes of a commit of this replica.
     pub fn publish(&self, changes: Changes) {
         if changes.is_empty() {
             return;
@@ -80,13 +83,13 @@ impl Events {
         }
     }
 
-    /// Wakes a stream of this player's notifications whenever there may be new ones.
+    /// A mailbox that wakes a stream whenever the player may have new notifications.
     #[must_use]
     pub fn mailbox(&self, user_id: UserId) -> Mailbox {
         Mailboxes::open(&self.mailboxes, user_id)
     }
 
-    /// Every change of points from now on.
+    /// Receives every change of points from now on.
     #[must_use]
     pub fn watch_points(&self) -> broadcast::Receiver<Points> {
         self.points.subscribe()
@@ -102,19 +105,19 @@ impl Events {
         self.streams_end.cancel();
     }
 
-    /// Tells the other replicas what is left to tell, and takes leave of them. To be called
-    /// when nothing is published any more.
+    /// Signals the remaining changes to the other replicas, and that this replica stops. Call it
+    /// after the last change was published.
     pub fn stop(&self) {
         self.stopped.cancel();
     }
 
-    /// Hands out what changed to the streams of this replica.
+    /// Delivers changes to the streams of this replica.
     pub(super) fn deliver(&self, changes: Arc<Changes>) {
         for user_id in changes.notified_players() {
             self.mailboxes.wake(user_id);
         }
         if !changes.heists.is_empty() {
-            // An error means that nobody watches.
+            // An error means that there is no watcher.
             let _ = self.points.send(Points::Moved(changes));
         }
     }

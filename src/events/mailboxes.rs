@@ -1,4 +1,4 @@
-//! Wakes the streams of notifications, each player's own.
+//! Wakes the streams of a player's notifications.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -9,15 +9,15 @@ use tokio::sync::watch;
 
 use crate::domain::ids::{NotificationId, UserId};
 
-/// The players whose notifications are streamed.
+/// The players with an open stream, each with the newest notification that a sweep has seen.
 #[derive(Default)]
 pub(super) struct Mailboxes(Mutex<HashMap<UserId, watch::Sender<Option<NotificationId>>>>);
 
-/// One stream's ear.
+/// Wakes one stream.
 pub struct Mailbox {
     mailboxes: Arc<Mailboxes>,
     user_id: UserId,
-    /// Closed before the entry is looked at again, so an `Option`.
+    /// `drop` sets it to `None` before it counts the receivers of the entry.
     signal: Option<watch::Receiver<Option<NotificationId>>>,
 }
 
@@ -45,7 +45,7 @@ impl Mailboxes {
         }
     }
 
-    /// Everybody with an open stream, and their newest notification that a sweep has seen.
+    /// The players with an open stream, each with the newest notification that a sweep has seen.
     pub(super) fn known(&self) -> Vec<(UserId, Option<NotificationId>)> {
         (self.lock().iter())
             .map(|(user_id, sender)| (*user_id, *sender.borrow()))
@@ -59,14 +59,13 @@ impl Mailboxes {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<UserId, watch::Sender<Option<NotificationId>>>> {
-        // Nothing under the lock can panic half-way.
+        // No code under the lock can panic in the middle of a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Mailbox {
-    /// Resolves when there may be something new since the last time; at once if there already
-    /// is.
+    /// Resolves when the player may have new notifications since the last call.
     pub async fn woken(&mut self) {
         if let Some(signal) = &mut self.signal {
             // The sender lives as long as a receiver does.
@@ -117,7 +116,7 @@ mod tests {
         assert!(is_woken(&mut first).await);
         assert!(is_woken(&mut second).await);
         assert!(!is_woken(&mut other).await);
-        // Once is enough, and a signal while nobody waits is not lost.
+        // One signal wakes a stream once. A signal is kept until the stream waits for it.
         assert!(!is_woken(&mut first).await);
         mailboxes.wake_all();
         for mailbox in [&mut first, &mut second, &mut other] {
@@ -144,7 +143,7 @@ mod tests {
             |number: i32| Mailboxes::open(&mailboxes, UserId::new(number % 300 + 1).unwrap());
         let mut opened: Vec<Mailbox> = (0..1000).map(open).collect();
         assert_eq!(mailboxes.lock().len(), 300);
-        // Those of player 0 are closed, all but the last.
+        // Closes the streams of player 1: three now, and the last one later.
         let last = opened.remove(900);
         for index in [600, 300, 0] {
             drop(opened.remove(index));

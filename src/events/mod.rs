@@ -1,11 +1,11 @@
-//! Who is listening to what, on this replica and on the others.
+//! Delivers the changes of each commit to the open streams of this replica and of the others.
 //!
-//! After a commit the engine says what changed. That wakes the streams of this replica at once,
-//! and those of the others through PostgreSQL's `LISTEN` and `NOTIFY`, on connections apart from
-//! the transactions that execute heists. Signals are hints: who streams notifications reads
-//! them from the table after its cursor, and a sweep every few seconds wakes whoever missed a
-//! signal. Who watches points gets the changes themselves, and is told to resynchronise
-//! whenever some may have been missed.
+//! After a commit the engine publishes the changes. They wake the streams of this replica at once.
+//! The other replicas get a signal through PostgreSQL's `LISTEN` and `NOTIFY`, on connections apart
+//! from the transactions that execute heists. Signals are hints: a stream of notifications reads
+//! the table after its cursor, and a sweep every 3 s wakes the streams that missed a signal. A
+//! stream of points gets the changes themselves, and the message `resync` whenever it may have
+//! missed some.
 
 mod hub;
 mod mailboxes;
@@ -24,7 +24,8 @@ use crate::store::{PgPool, signals::ListenOptions};
 /// The tasks behind [`Events`].
 pub struct Tasks(JoinSet<()>);
 
-/// Starts the tasks that exchange signals with the other replicas, on connections of their own.
+/// Starts the tasks that signal the other replicas, listen to them, and sweep for missed
+/// notifications.
 #[must_use]
 pub fn start(pool: PgPool, options: ListenOptions) -> (Events, Tasks) {
     let (events, from_engine) = Events::without_tasks();

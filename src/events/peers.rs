@@ -1,8 +1,9 @@
-//! Tells the other replicas what changed here, and hears what changed there.
+//! Signals the changes of this replica to the other replicas, and receives theirs.
 //!
-//! Changes that happen shortly after a signal go together in the next one. A replica that hears a
-//! gap in the numbers of another one, or nothing of it any more, may have missed something. Its
-//! watchers are told to resynchronise, again with every heartbeat for as long as that lasts.
+//! Changes within 50 ms after a signal share the next one. A replica may have missed changes if the
+//! sequence numbers of another replica have a gap, or if it has heard nothing of another replica
+//! for 7 s. It then tells its watchers to resynchronise. While the other replica is silent, it
+//! repeats that every 2 s, for up to a minute.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -23,23 +24,23 @@ use crate::{
     },
 };
 
-/// How often a replica says that it is alive, and looks whether the others are.
+/// The interval at which a replica signals that it is alive, and checks whether the others are.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// Between signals, so that a busy replica says much at a time: each `NOTIFY` is a commit, which
-/// the heists' own would have to share the disk with.
+/// The pause between signals, so that a busy replica puts many changes into one signal. Each
+/// `NOTIFY` is a transaction that competes with the transactions of heists.
 const PACE: Duration = Duration::from_millis(50);
-/// A replica that was not heard for so long may have died with something untold, or may go on
-/// changing points without being heard.
+/// A replica that was not heard for this time may have died before it signalled its last changes,
+/// or may go on changing points without being heard.
 const SILENCE: Duration = Duration::from_secs(7);
-/// A replica that was not heard for so long is dead: one that lives gives up a connection that went
-/// silent within seconds, and is heard through the next.
+/// A replica that was not heard for this time is dead. A live replica replaces a silent connection
+/// within seconds, and is heard through the new one.
 const DEATH: Duration = Duration::from_mins(1);
-/// How long it may take to send a signal. Then the connection counts as silent.
+/// The time limit for sending signals. After it the signals count as not sent.
 const SEND_LIMIT: Duration = Duration::from_secs(2);
-/// Between attempts to reach the database.
+/// The pause between attempts to listen.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Tells what this replica changed, until the server stops.
+/// Signals the changes of this replica until the server stops.
 pub(super) async fn tell(
     events: Events,
     replica: u64,
@@ -63,7 +64,7 @@ pub(super) async fn tell(
             bodies.push(Body::Resync);
         }
         if let Err(error) = voice.say(bodies).await {
-            tracing::warn!(%error, "could not tell the other replicas what changed");
+            tracing::warn!(%error, "could not signal changes to the other replicas");
             events.peers_missed_some.note();
         }
         sleep(PACE).await;
@@ -77,11 +78,11 @@ pub(super) async fn tell(
     }
     last_words.push(Body::Bye);
     if let Err(error) = voice.say(last_words).await {
-        tracing::warn!(%error, "could not take leave of the other replicas");
+        tracing::warn!(%error, "could not tell the other replicas that this one stops");
     }
 }
 
-/// Everything that waits, in as few signals as possible.
+/// Combines all waiting changes into as few signals as possible.
 fn collect(first: &Changes, from_engine: &mut mpsc::Receiver<Arc<Changes>>) -> Vec<Body> {
     let mut all = first.clone();
     while let Ok(more) = from_engine.try_recv() {
@@ -91,7 +92,7 @@ fn collect(first: &Changes, from_engine: &mut mpsc::Receiver<Arc<Changes>>) -> V
     signal::bodies(&all)
 }
 
-/// What a replica speaks with.
+/// Sends the signals of this replica.
 struct Voice {
     replica: u64,
     sequence: u64,
@@ -118,7 +119,7 @@ impl Voice {
     }
 }
 
-/// Hears what other replicas changed, until the server stops.
+/// Receives the changes of other replicas until the server stops.
 pub(super) async fn listen(events: Events, replica: u64, options: ListenOptions) {
     tokio::select! {
         () = listen_forever(&events, replica, &options) => {}
@@ -148,7 +149,8 @@ async fn listen_forever(events: &Events, replica: u64, options: &ListenOptions) 
             }
             Err(error) => tracing::warn!(%error, "cannot listen to the other replicas"),
         }
-        // A replica that cannot listen tells its watchers again and again to resynchronise.
+        // While a replica cannot listen, it tells its watchers to resynchronise after every failed
+        // attempt.
         events.resync();
         sleep(PAUSE).await;
     }
@@ -158,14 +160,14 @@ async fn listen_forever(events: &Events, replica: u64, options: &ListenOptions) 
 enum End {
     /// The connection is closed.
     Lost,
-    /// The connection is open, and nothing comes through it: the other end has vanished, or a
-    /// pooler has given the session that listens to another client.
+    /// The connection is open, and no signal arrives: the peer has vanished, or a pooler has given
+    /// the listening session to another client.
     Deaf,
-    /// A pooler is in the way.
+    /// The URL leads to a pooler, so this replica cannot listen.
     Pooled,
 }
 
-/// Hears until that does not work any more.
+/// Receives signals until the connection stops working.
 async fn listen_once(
     events: &Events,
     replica: u64,
@@ -193,7 +195,7 @@ async fn listen_once(
                 continue;
             }
         };
-        // A newer version may say things that this one does not understand.
+        // A replica of a newer version may send signals that this version does not understand.
         let Ok(signal) = serde_json::from_str::<Signal>(&payload) else {
             events.resync();
             continue;
@@ -209,7 +211,7 @@ async fn listen_once(
     }
 }
 
-/// The replicas, as far as they were heard.
+/// The replicas that were heard.
 struct Peers {
     ourselves: u64,
     we_were_heard: Instant,
@@ -221,14 +223,14 @@ struct Peer {
     last_heard: Instant,
 }
 
-/// What a signal says of those before it.
+/// Whether all signals before a signal were heard.
 #[derive(Debug, PartialEq, Eq)]
 enum Heard {
-    /// We have said it.
+    /// This replica has sent the signal.
     Ourselves,
-    /// There is none that was not heard.
+    /// No earlier signal is missing.
     All,
-    /// There must have been some.
+    /// An earlier signal is missing, or was not sent.
     NotAll,
 }
 
@@ -241,7 +243,7 @@ impl Peers {
         }
     }
 
-    /// Takes note of a signal.
+    /// Records a signal.
     fn hear(&mut self, signal: &Signal) -> Heard {
         if signal.replica == self.ourselves {
             self.we_were_heard = Instant::now();
@@ -256,7 +258,8 @@ impl Peers {
             };
             self.others.insert(signal.replica, now)
         };
-        // Of one who was there before us we cannot know; we have just resynchronised.
+        // The first signal from a replica may have any number: the watchers were told to
+        // resynchronise when this replica began to listen.
         let is_next = before.is_none_or(|peer| peer.last_sequence + 1 == signal.sequence);
         if is_next && signal.body != Body::Resync {
             Heard::All
@@ -265,15 +268,16 @@ impl Peers {
         }
     }
 
-    /// Whether a replica was not heard for long, and may have changed points meanwhile. Forgets
-    /// those that are dead.
+    /// Whether a replica was not heard for [`SILENCE`], and may have changed points meanwhile.
+    /// Forgets the replicas that were not heard for [`DEATH`].
     fn one_is_silent(&mut self) -> bool {
         let is_silent = (self.others.values()).any(|peer| peer.last_heard.elapsed() >= SILENCE);
         (self.others).retain(|_, peer| peer.last_heard.elapsed() < DEATH);
         is_silent
     }
 
-    /// Whether this replica, which speaks with every heartbeat, has not heard itself for long.
+    /// Whether this replica has not received its own signals for [`SILENCE`]. It sends one with
+    /// every heartbeat.
     fn we_fell_silent(&self) -> bool {
         self.we_were_heard.elapsed() >= SILENCE
     }
@@ -300,12 +304,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_gap_in_the_numbers_means_that_something_was_missed() {
         let mut peers = Peers::new(US);
-        // The first that is heard may have any number.
+        // The first signal from a replica may have any number.
         assert_eq!(peers.hear(&says(OTHER, 7, Body::Alive)), Heard::All);
         assert_eq!(peers.hear(&says(OTHER, 8, Body::Alive)), Heard::All);
         assert_eq!(peers.hear(&says(OTHER, 10, Body::Alive)), Heard::NotAll);
         assert_eq!(peers.hear(&says(OTHER, 11, Body::Alive)), Heard::All);
-        // Replicas count for themselves.
+        // Each replica numbers its own signals.
         assert_eq!(peers.hear(&says(3, 1, Body::Alive)), Heard::All);
         assert_eq!(peers.hear(&says(OTHER, 12, Body::Alive)), Heard::All);
         assert_eq!(peers.hear(&says(3, 2, Body::Alive)), Heard::All);
@@ -359,7 +363,7 @@ mod tests {
         advance(SILENCE.saturating_sub(MOMENT)).await;
         assert!(!peers.we_fell_silent());
         assert_eq!(peers.hear(&says(US, 4, Body::Alive)), Heard::Ourselves);
-        // Gaps in our own numbers mean nothing: we were there.
+        // A gap in this replica's own numbers does not matter: it delivered these changes itself.
         assert_eq!(peers.hear(&says(US, 9, Body::Alive)), Heard::Ourselves);
         advance(SILENCE.saturating_sub(MOMENT)).await;
         peers.hear(&says(OTHER, 1, Body::Alive));

@@ -1,4 +1,4 @@
-//! What replicas tell each other, as the payload of a `NOTIFY`.
+//! The signals between replicas, as the payload of a `NOTIFY`.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ const MAX_NOTIFIED: usize = 70;
 /// One signal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Signal {
-    /// Who says it: a number that each replica draws when it starts.
+    /// The sender: a random number that each replica draws when it starts.
     pub(super) replica: u64,
     /// Counts the signals of a replica, so that a gap is noticed.
     pub(super) sequence: u64,
@@ -32,11 +32,11 @@ pub(super) enum Body {
     Resync,
     /// Nothing happened; the replica is alive.
     Alive,
-    /// The replica stops: its silence from now on means nothing.
+    /// The replica stops, so its silence from now on does not matter.
     Bye,
 }
 
-/// The bodies of as many signals as it takes to tell these changes.
+/// The bodies of the signals that carry these changes.
 pub(super) fn bodies(changes: &Changes) -> Vec<Body> {
     let mut notified = changes.notified.chunks(MAX_NOTIFIED);
     let mut heists = changes.heists.chunks(MAX_HEISTS);
@@ -57,13 +57,13 @@ pub(super) fn bodies(changes: &Changes) -> Vec<Body> {
 }
 
 impl Body {
-    /// The changes that it tells; `None` where it tells none.
+    /// The changes in the body; `None` if it carries none.
     pub(super) fn changes(self) -> Option<Changes> {
         let Self::Changes(notified, heists) = self else {
             return None;
         };
         Some(Changes {
-            // Signals are hints: one with an impossible id says nothing about any player.
+            // Impossible ids are skipped, because signals are hints.
             notified: notified.into_iter().flat_map(UserId::new).collect(),
             heists: heists.into_iter().flat_map(unflatten).collect(),
             in_doubt: false,

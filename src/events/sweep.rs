@@ -7,10 +7,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::Events;
 use crate::store::{PgPool, notifications};
 
-/// How late a notification is at the most whose signal was lost.
+/// The interval of the sweep, and so the longest delay of a notification whose signal was lost.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3);
 
-/// Looks every few seconds whether a stream has missed something, all in one statement.
+/// Every 3 s, looks with one statement for new notifications of all players with an open stream,
+/// and wakes their streams.
 pub(super) async fn run(events: Events, pool: PgPool) {
     let mut ticks = interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,4 +1,4 @@
-//! What can go wrong in the database, sorted by what can be done about it.
+//! The errors of the database, sorted by whether a retry helps.
 
 use std::borrow::Cow;
 
@@ -7,32 +7,34 @@ use sqlx::postgres::PgDatabaseError;
 use super::effects::Interference;
 use crate::{domain::ids::InvalidId, telemetry::metrics::METRICS};
 
-/// A fault of the database or on the way to it. Refusals are not among them: those are
-/// answers, not faults.
+/// An error of the database, or of the connection to it. A refusal is an answer and not an error.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// There is no database to talk to, or it went away before the commit: nothing happened.
+    /// The database cannot be reached, or the connection was lost. Nothing was changed, except
+    /// perhaps by a commit ([`CommitError`](super::pool::CommitError)).
     #[error("the database is unavailable: {0}")]
     Unavailable(sqlx::Error),
-    /// Others were faster or held their locks too long: nothing happened, and trying again
-    /// may work.
+    /// Other transactions were faster, or held their locks too long. Nothing was changed, and a
+    /// retry may succeed.
     #[error("the transaction conflicted with others: {0}")]
     Contention(sqlx::Error),
-    /// The plan of a statement was made for tables that have changed since: nothing happened, and
-    /// trying again on a new connection will work.
+    /// The plan of a statement was made for tables that have changed since. Nothing was changed,
+    /// and a retry on a new connection will succeed.
     #[error("the plan of a statement is stale: {0}")]
     StalePlan(sqlx::Error),
-    /// Anything else: nothing happened, and trying again will not help.
+    /// Any other error. Nothing was changed, and a retry will not help.
     #[error("the database refused a statement: {0}")]
     Database(sqlx::Error),
-    /// Something in the application's database changed a write. The transaction is rolled back.
+    /// A trigger, rule or policy of the application's database changed a write. The transaction is
+    /// rolled back.
     #[error(transparent)]
     Interference(#[from] Interference),
 }
 
-/// Keys that two transactions may race for: unique ones, and that of a referred player, who is
-/// read without a lock and may be deleted meanwhile. Whoever loses tries again and then sees
-/// what the winner wrote.
+/// Keys that two transactions may race for: unique keys, and the foreign key of a referred player.
+/// A player who is created after a batch has locked its players is read without a lock, and may be
+/// deleted before the batch writes. The transaction that loses a race is tried again, and then sees
+/// what the other one wrote.
 const RACED_KEYS: [&str; 4] = [
     "Heist_requestId_key",
     "HeistTokenAward_referredId_key",
@@ -41,13 +43,13 @@ const RACED_KEYS: [&str; 4] = [
 ];
 
 impl StoreError {
-    /// The database did not answer within a time limit.
+    /// The error of a database that did not answer within a time limit.
     #[must_use]
     pub fn timed_out() -> Self {
         sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()).into()
     }
 
-    /// In one word, for logs and metrics.
+    /// The name of the error's kind in logs and metrics.
     #[must_use]
     pub fn cause(&self) -> &'static str {
         match self {
@@ -59,14 +61,14 @@ impl StoreError {
         }
     }
 
-    /// What the driver says means that the database is away.
+    /// Counts and returns an error of the driver that means that the database is away.
     pub(super) fn unavailable(error: sqlx::Error) -> Self {
         let sorted = Self::Unavailable(error);
         sorted.count();
         sorted
     }
 
-    /// Whether the connection on which it happened is not to be used again.
+    /// Whether the connection on which the error occurred must not be used again.
     pub(super) fn spoils_connection(&self) -> bool {
         match self {
             Self::Unavailable(error) => is_connection_lost(error),
@@ -117,7 +119,7 @@ impl StoreError {
     }
 }
 
-/// Every error of the database comes through here, and is counted.
+/// Sorts an error of the driver, and counts it.
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         let sorted = Self::sort(error);
@@ -126,7 +128,7 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// A row of the application or of ours has an id that cannot be one.
+/// A row has an id that is zero or negative.
 impl From<InvalidId> for StoreError {
     fn from(error: InvalidId) -> Self {
         sqlx::Error::Decode(Box::new(error)).into()
@@ -134,7 +136,7 @@ impl From<InvalidId> for StoreError {
 }
 
 /// Whether a connection cannot be used again after this error of a statement: it is closed or
-/// silent, or leads to a server that takes no writes any more.
+/// silent, or its server no longer accepts writes.
 pub(super) fn is_connection_lost(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_)
@@ -143,8 +145,8 @@ pub(super) fn is_connection_lost(error: &sqlx::Error) -> bool {
         | sqlx::Error::WorkerCrashed => true,
         sqlx::Error::Database(refusal) => {
             let state = refusal.code().unwrap_or(Cow::Borrowed(""));
-            // Connection exceptions, the ends of a session by an administrator, a crash, a shutdown
-            // or a dropped database, idle for too long in a transaction or at all, read-only.
+            // Connection exceptions; the end of the session by an administrator, a crash, a
+            // shutdown, a dropped database or an idle time-out; a read-only server.
             state.starts_with("08")
                 || matches!(
                     state.as_ref(),
@@ -157,7 +159,7 @@ pub(super) fn is_connection_lost(error: &sqlx::Error) -> bool {
 
 /// Whether a statement was refused because its tables changed since it was prepared: "cached plan
 /// must not change result type". PostgreSQL has no SQLSTATE of its own for it, and translates the
-/// message, so the function that refused tells.
+/// message, so the name of the C function that refused identifies it.
 pub(super) fn is_stale_plan(error: &sqlx::Error) -> bool {
     let refusal = error.as_database_error();
     let refusal = refusal.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());

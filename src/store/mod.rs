@@ -6,7 +6,7 @@
 //! statements against the migrated schema.
 //!
 //! A function that returns [`StoreError`] can return each of its variants. Its documentation
-//! mentions only errors that mean more than that.
+//! mentions an error only if the error has a further meaning.
 
 #![expect(
     clippy::missing_errors_doc,

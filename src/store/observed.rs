@@ -1,4 +1,4 @@
-//! What operators see of a statement: how long it took, and where it was in a trace.
+//! Measures statements: the duration of each as a metric and as a span of a trace.
 
 use std::{future::Future, time::Instant};
 
@@ -7,9 +7,9 @@ use crate::telemetry::{
     traces::{self, Span},
 };
 
-/// Anything that is sent to the database and waited for.
+/// A future that sends a statement to the database and waits for the answer.
 pub(crate) trait ObservedExt: Future + Sized {
-    /// Tells how long it takes, under the name `operation`: `<what it is about>.<what it does>`.
+    /// Records the duration under the name `operation`, in the form `<subject>.<action>`.
     fn observed(self, operation: &'static str) -> impl Future<Output = Self::Output>;
 }
 
@@ -31,11 +31,11 @@ where
     }
 }
 
-/// Ends with the statement, also where nobody waits for it any longer.
+/// The measurement of one statement. It ends with the statement, or when the future is dropped.
 struct Observation {
     operation: &'static str,
     begun: Instant,
-    /// Ends when it is dropped.
+    /// The span ends when it is dropped.
     span: Option<Span>,
 }
 

@@ -1,14 +1,15 @@
-//! Where reads go: to a replica that has caught up, or else to the primary.
+//! Routes reads to a read replica that has caught up, and otherwise to the primary.
 //!
 //! Reads are read-after-write consistent on both: a read sees every commit that was answered before
-//! the read was asked for. Players see what they just did, and a cache that reads the board after
-//! it began to listen misses nothing. So before a read goes to the replica, the primary is asked
-//! how far its write-ahead log reaches, and the replica whether it has replayed as much. One
-//! question serves all reads that wait for it. Where the answer takes longer than 50 ms, the read
-//! goes to the primary, and so do all others until the replica has caught up again.
+//! the read was requested. Players see their own changes, and a cache that loads the board after it
+//! began to listen misses no change. Before a read goes to the replica, the service asks the
+//! primary for the end of its write-ahead log, and the replica whether it has replayed as much. One
+//! question serves all reads that wait for it. If the answer takes longer than 50 ms, the read goes
+//! to the primary, and so do all further reads until the replica has caught up again.
 //!
-//! A read on the primary that met a dead connection is made once more: the pool has closed the
-//! others of that age. Stale plans are the pool's business.
+//! A read on the primary that failed on a dead connection is repeated once, because the pool has
+//! closed the other connections of that generation. The pool itself repeats statements with stale
+//! plans.
 
 use std::{
     future::Future,
@@ -27,20 +28,20 @@ use tokio::{
 
 use super::{ObservedExt as _, PgPool, StoreError, pool};
 
-/// How long a read waits for the replica before it goes to the primary.
+/// The time for which a read waits for the replica before it goes to the primary.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// How long a read on the replica may take before it is made again on the primary.
+/// The time limit of a read on the replica. After it the read is repeated on the primary.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
-/// Between two looks at how far the replica has come.
+/// The pause between two looks at the replica's position.
 const PAUSE_BETWEEN_LOOKS: Duration = Duration::from_millis(1);
-/// How long reads stay with the primary before the replica is tried again. No read waits for that.
+/// The pause before a replica is tried again. Meanwhile all reads go to the primary.
 const PAUSE_BETWEEN_TRIALS: Duration = Duration::from_secs(1);
-/// How long a trial may take, a new connection among it.
+/// The time limit of a trial, including a new connection.
 const TRIAL: Duration = Duration::from_secs(2);
-/// Reads that wait for the next answer at the most; one more goes to the primary.
+/// The limit of reads that wait for the next answer. A further read goes to the primary.
 const MAX_WAITING: usize = 10_000;
 
-/// Reads of one server. Clones share the replica.
+/// Runs the reads of one server. Clones share the replica.
 #[derive(Clone)]
 pub struct Reads {
     primary: PgPool,
@@ -50,17 +51,17 @@ pub struct Reads {
 #[derive(Clone)]
 struct Replica {
     pool: PgPool,
-    /// The follower's own.
+    /// The pools of the follower: to the primary, and to the replica.
     probes: [PgPool; 2],
     questions: mpsc::Sender<Question>,
     is_in_use: Arc<AtomicBool>,
 }
 
-/// Answered when the replica has caught up, dropped where it has not.
+/// A read that waits: answered when the replica has caught up, dropped if it has not.
 type Question = oneshot::Sender<()>;
 
 impl Reads {
-    /// All on the primary.
+    /// Runs all reads on the primary.
     #[must_use]
     pub fn on_primary(primary: PgPool) -> Self {
         Self {
@@ -69,7 +70,7 @@ impl Reads {
         }
     }
 
-    /// On a replica where it has caught up. The replica need not be there yet.
+    /// Runs reads on the replica while it has caught up. The replica need not be reachable yet.
     #[must_use]
     pub fn with_replica(
         primary: PgPool,
@@ -79,7 +80,8 @@ impl Reads {
     ) -> Self {
         let (questions, asked) = mpsc::channel(MAX_WAITING);
         let is_in_use = Arc::new(AtomicBool::new(false));
-        // Of their own, so that reads that fill a pool do not look like a replica that lags.
+        // The follower has its own pools, so that reads that use all connections of a pool do not
+        // look like a replica that lags.
         let probes = [primary_options, replica_options]
             .map(|options| pool::connect_lazy(options.clone(), 1));
         let follower = Follower {
@@ -100,7 +102,7 @@ impl Reads {
         }
     }
 
-    /// Closes the connections to the replica. Those of the primary are its owner's.
+    /// Closes the connections to the replica. The caller closes the pool to the primary.
     pub async fn close(&self) {
         if let Some(replica) = &self.replica {
             replica.pool.close().await;
@@ -110,11 +112,12 @@ impl Reads {
         }
     }
 
-    /// Reads, on the primary at the latest.
+    /// Reads from the replica if it has caught up. Otherwise, or if that fails, reads from the
+    /// primary.
     ///
     /// # Errors
     ///
-    /// Those of the primary.
+    /// The errors of [`Self::run_on_primary`].
     pub async fn run<T, F>(&self, read: impl Fn(PgPool) -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
@@ -125,7 +128,7 @@ impl Reads {
             match timeout(READ_TIMEOUT, read(replica.pool.clone())).await {
                 Ok(Ok(value)) => return Ok(value),
                 Ok(Err(error)) => tracing::debug!(%error, "a read goes to the primary"),
-                Err(_elapsed) => tracing::debug!("a read goes to the primary: it took too long"),
+                Err(_elapsed) => tracing::debug!("a read goes to the primary: the replica is slow"),
             }
         }
         self.run_on_primary(read).await
@@ -135,14 +138,15 @@ impl Reads {
     ///
     /// # Errors
     ///
-    /// Those of the second attempt, where the first one met a dead connection.
+    /// The error of the read, or of its second attempt if the first one failed on a dead
+    /// connection.
     pub async fn run_on_primary<T, F>(&self, read: impl Fn(PgPool) -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
         match read(self.primary.clone()).await {
             Err(StoreError::Unavailable(error)) if !self.primary.is_away() => {
-                tracing::debug!(%error, "a read is made once more");
+                tracing::debug!(%error, "a read on the primary is repeated");
                 read(self.primary.clone()).await
             }
             result => result,
@@ -151,7 +155,7 @@ impl Reads {
 }
 
 impl Replica {
-    /// Whether it has all that was committed before this was asked.
+    /// Whether the replica has replayed all that was committed before this call.
     async fn has_caught_up(&self) -> bool {
         if !self.is_in_use.load(Ordering::Relaxed) {
             return false;
@@ -162,7 +166,8 @@ impl Replica {
     }
 }
 
-/// Finds out how far the replica has come. Ends when no read can ask any more.
+/// Compares the replica's position with the primary's for the reads that wait. Ends when the last
+/// [`Reads`] is dropped.
 struct Follower {
     primary: PgPool,
     replica: PgPool,
@@ -199,7 +204,7 @@ impl Follower {
             self.is_in_use.store(true, Ordering::Relaxed);
             self.answer_until_it_lags().await;
             self.is_in_use.store(false, Ordering::Relaxed);
-            // Reads that asked meanwhile need not wait.
+            // Drops the questions that came meanwhile, so that their reads need not wait.
             while self.asked.try_recv().is_ok() {}
         }
     }
@@ -225,7 +230,7 @@ impl Follower {
             match timeout(PATIENCE, self.catch_up()).await {
                 Ok(Ok(())) => {
                     for question in questions {
-                        // A read that does not wait any more goes to the primary.
+                        // An error means that the read has stopped waiting and goes to the primary.
                         let _ = question.send(());
                     }
                 }
@@ -234,7 +239,7 @@ impl Follower {
         }
     }
 
-    /// Waits until the replica has all that is committed now.
+    /// Waits until the replica has replayed all that is committed now.
     async fn catch_up(&self) -> Result<(), Unfit> {
         let position = written_up_to(&self.primary).await?;
         while !has_replayed(&self.replica, &position).await? {
@@ -244,7 +249,7 @@ impl Follower {
     }
 }
 
-/// Which database of which cluster it is: a replica has the same as its primary.
+/// The cluster and the database of a server. A replica has the same as its primary.
 async fn identity(pool: &PgPool) -> Result<(i64, String), StoreError> {
     let row = query!(
         r#"SELECT system_identifier AS "cluster!", current_database()::text AS "database!"
@@ -256,8 +261,8 @@ async fn identity(pool: &PgPool) -> Result<(i64, String), StoreError> {
     Ok((row.cluster, row.database))
 }
 
-/// Where every commit that was answered is behind: what is on disk, or where answers do not wait
-/// for the disk, what was written.
+/// A position of the write-ahead log that no answered commit exceeds: the end of the flushed log,
+/// or of the inserted log if commits do not wait for the disk.
 async fn written_up_to(primary: &PgPool) -> Result<String, StoreError> {
     let position = query_scalar!(
         r#"SELECT CASE current_setting('synchronous_commit')
@@ -271,7 +276,8 @@ async fn written_up_to(primary: &PgPool) -> Result<String, StoreError> {
     Ok(position)
 }
 
-/// A server that was promoted has left its primary, and never has.
+/// Whether the replica has replayed the log up to `position`. Always `false` for a server that was
+/// promoted, because it no longer follows the primary.
 async fn has_replayed(replica: &PgPool, position: &str) -> Result<bool, StoreError> {
     let has = query_scalar!(
         r#"SELECT pg_is_in_recovery() AND pg_last_wal_replay_lsn() >= $1::text::pg_lsn AS "has!""#,

@@ -2,7 +2,7 @@
 
 use super::{PgPool, StoreError};
 
-/// The key that signs page tokens, made by the migration that created it.
+/// The key that signs page tokens. A migration has created it.
 ///
 /// # Errors
 ///

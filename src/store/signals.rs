@@ -1,7 +1,8 @@
 //! Signals between replicas: `NOTIFY` and `LISTEN`.
 //!
-//! Outside the transactions that execute heists: a `NOTIFY` inside one would make every commit
-//! of the database wait for every other.
+//! Signals are sent outside the transactions that execute heists. PostgreSQL commits transactions
+//! with a `NOTIFY` one after the other, so otherwise every heist would wait for the commit of every
+//! other one.
 
 use std::time::Duration;
 
@@ -15,17 +16,17 @@ use super::{ObservedExt as _, PgPool, StoreError, pool};
 
 /// The channel of all replicas on one database.
 const CHANNEL: &str = "heist_events";
-/// How long it may take to begin to listen.
+/// The time limit for connecting and beginning to listen.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
-/// Sends signals, each below 8000 bytes, all or none, in this order.
+/// Sends all of the signals or none, in this order. Each must be shorter than 8000 bytes.
 ///
 /// # Errors
 ///
 /// Any [`StoreError`].
 pub async fn send(pool: &PgPool, payloads: &[String]) -> Result<(), StoreError> {
-    // The commit of a signal need not reach the disk: a replica that loses the database hears
-    // nothing for a while, and resynchronises.
+    // The commit of a signal does not wait for the disk: a replica that loses the database hears
+    // nothing for a while, and then resynchronises.
     query!(
         "SELECT pg_notify($1, signal.payload) \
          FROM unnest($2::text[]) WITH ORDINALITY AS signal (payload, position) \
@@ -40,23 +41,24 @@ pub async fn send(pool: &PgPool, payloads: &[String]) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// Where to listen for signals.
+/// The database on which to listen for signals.
 #[derive(Clone)]
 pub struct ListenOptions {
     pub database: PgConnectOptions,
-    /// The operator has said that there is no pooler in between: sessions are ours until we end them.
+    /// Whether the operator has declared that no pooler is in between. Then a session belongs to
+    /// the service until it ends.
     pub is_direct: bool,
 }
 
-/// Hears the signals of all replicas, its own among them.
+/// Receives the signals of all replicas, including its own.
 pub struct Listener(PgListener);
 
 impl Listener {
-    /// Listens on a connection of its own. Not on one of a pool that lives on: the pool would wait
-    /// for a connection that went silent until the operating system gives it up.
+    /// Listens on a connection with a pool of its own. A long-lived pool would wait for a
+    /// connection that went silent until the operating system gives it up.
     ///
-    /// `None` where a pooler is in between. It would hand the session that listens to other clients,
-    /// and with it what the session hears.
+    /// Returns `None` if a pooler is in between. It would hand the listening session, and so the
+    /// signals, to other clients.
     ///
     /// # Errors
     ///
@@ -77,13 +79,13 @@ impl Listener {
         if !options.is_direct && pool::is_pooled(&mut listener).await? {
             return Ok(None);
         }
-        // A task that waits for a signal may be cancelled, and must not be while reconnecting.
+        // A task that waits for a signal may be cancelled, and reconnecting must not be cancelled.
         listener.eager_reconnect(false);
         listener.listen(CHANNEL).await?;
         Ok(Some(Self(listener)))
     }
 
-    /// The next signal; `None` where the connection was lost, and signals with it. May be
+    /// The next signal; `None` if the connection was lost, and perhaps signals with it. May be
     /// cancelled.
     ///
     /// # Errors

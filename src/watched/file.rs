@@ -15,9 +15,9 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// How long one read may take.
+/// The time limit of one read.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
-/// The most reads of one file that may hang at a time. Each occupies a thread.
+/// The limit of hanging reads of one file. Each occupies a thread.
 const MAX_HANGING_READS: usize = 8;
 const MAX_BYTES: u64 = 1024 * 1024;
 
@@ -130,7 +130,7 @@ pub(super) async fn read_all(sources: &[Source]) -> Vec<Result<Vec<u8>, ReadErro
     results
 }
 
-/// The content of a regular file without a byte-order mark. It has no time limit.
+/// The content of a regular file, without a byte-order mark. The read has no time limit.
 ///
 /// # Errors
 ///

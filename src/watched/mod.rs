@@ -1,11 +1,12 @@
 //! Files that are read again when they change: keys, certificates and the settings file.
 //!
-//! Every 400 ms each file is read completely and compared with what was read before. This detects
-//! every kind of replacement, including the symlink swap by which Kubernetes updates a mounted
-//! volume. New content is used when two reads in a row agree, so a half-written file is not used.
+//! Every 400 ms each file is read completely and compared with its last content. This detects every
+//! kind of replacement, including the symlink swap by which Kubernetes updates a mounted volume.
+//! New content is used when two reads in a row agree, so a half-written file is not used.
 //!
 //! Only regular files are read. Each read runs on a thread of its own with a time limit, so a file
-//! on a file system that does not answer delays neither other files nor the replacement of itself.
+//! system that does not answer delays neither the reads of other files nor later reads of the same
+//! path.
 
 mod file;
 
@@ -204,7 +205,8 @@ mod tests {
         }
     }
 
-    /// The files' contents, joined. Content that starts with `bad` does not parse.
+    /// Watches files. The value is their joined contents. Content that starts with `bad` does not
+    /// parse.
     async fn watch(files: &[&Path]) -> Result<Watched<String>, WatchedError> {
         let files = files.iter().map(|&path| path.to_owned().into()).collect();
         Watched::open("test files", files, |contents| {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use heist::{
     auth::{self, Authenticator},
     engine::{Engine, Limits, OnCommit, Workers},
-    events::{Events, Tasks},
+    events::{self, Tasks},
     rpc::{
         Api, PageTokenKey, StreamReads, Traffic, TrafficLimits,
         layers::{self, Layered},
@@ -52,7 +52,7 @@ impl Service {
             database: connect_options.clone(),
             is_direct: true,
         };
-        let (events, tasks) = Events::start(pool.clone(), listen_options);
+        let (events, tasks) = events::start(pool.clone(), listen_options);
         let settings = Settings {
             rates: RateLimits::NONE,
             ..Settings::default()
@@ -88,7 +88,7 @@ impl Service {
         let request = http::Request::post(path)
             .header("content-type", "application/grpc")
             .header("te", "trailers")
-            .header("grpc-timeout", "1m")
+            .header("grpc-timeout", "1S")
             .body(Body::new(Full::new(Bytes::from(body))))
             .expect("a request");
         let mut services = self.services.clone();

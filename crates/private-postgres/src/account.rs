@@ -79,7 +79,8 @@ impl Account {
     }
 
     /// The stand-in's name and the outermost ancestor of the absolute `path` that the stand-in may
-    /// not enter. `None` without a stand-in: this process then finds out by trying.
+    /// not enter. `None` if the stand-in may enter all of them. Also `None` without a stand-in:
+    /// then the first use of the path reports the error.
     pub(crate) async fn barred_from(
         &self,
         path: &Path,
@@ -101,7 +102,8 @@ impl Account {
         Ok((!closed.is_empty()).then(|| (stand_in.name, PathBuf::from(closed))))
     }
 
-    /// Whether a directory of this owner was created by this process or by the server's user.
+    /// Whether a directory of this owner was created by the server's user, or by this process as
+    /// root.
     pub(crate) fn trusts_owner(&self, uid: u32) -> bool {
         uid == self.uid || (self.stand_in.is_some() && uid == 0)
     }

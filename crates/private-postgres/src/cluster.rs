@@ -16,7 +16,7 @@ use crate::{
     error::{Error, failed},
 };
 
-/// How much of the log's end an error message contains.
+/// The limit of the log's end that an error message contains.
 const TAIL_LINES: usize = 12;
 const TAIL_BYTES: u64 = 8 * 1024;
 

@@ -72,7 +72,8 @@ pub(crate) async fn ensure_initialized(
     Ok(())
 }
 
-/// After an upgrade of PostgreSQL the new, empty cluster looks like a loss of data.
+/// Logs a warning for each cluster of another version, because after an upgrade of PostgreSQL the
+/// new, empty cluster looks like a loss of data.
 async fn warn_of_other_versions(cluster: &Cluster) {
     let Ok(mut children) = fs::read_dir(&cluster.home).await else {
         return;

@@ -23,19 +23,23 @@ use crate::{
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// For a fast shutdown, which writes everything to disk. The next start has nothing to recover.
+/// The time limit of a fast shutdown, which writes everything to disk. The next start has nothing
+/// to recover.
 const FAST_STOP_LIMIT: Duration = Duration::from_secs(20);
-/// For an immediate shutdown. The next start recovers committed transactions from the WAL.
+/// The time limit of an immediate shutdown. The next start recovers committed transactions from the
+/// write-ahead log.
 const IMMEDIATE_STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// Starts the server, sends it the signals whose names it reads from its standard input, and stops
-/// the server when that pipe closes. The operating system closes the pipe when this process ends,
-/// including by SIGKILL. The supervisor exits after the server, with the server's status.
+/// Starts the server, reads names of signals from its standard input and sends these signals to the
+/// server, and stops the server when that pipe closes. The operating system closes the pipe when
+/// this process ends, including by SIGKILL. The supervisor exits after the server, with the
+/// server's status.
 ///
 /// The supervisor must outlive this process, so it ignores signals that may reach the whole process
-/// group (a closed terminal, a service manager). PostgreSQL installs handlers of its own for them,
-/// but a signal that arrives before is lost: the supervisor therefore repeats it. A shell connects
-/// background jobs to an empty input by default: hence descriptor 3.
+/// group (a closed terminal, a service manager). PostgreSQL installs its own handlers for them, but
+/// a signal that arrives earlier is lost. So the supervisor repeats SIGINT every second after the
+/// pipe has closed. A shell connects background jobs to an empty input by default, so the
+/// supervisor reads the pipe as descriptor 3.
 const SUPERVISOR: &str = r#"
 trap '' HUP INT TERM
 exec 3<&0 </dev/null

@@ -19,14 +19,14 @@ use crate::{
     error::{Error, failed},
 };
 
-/// Only a part of the socket's file name: the server listens on no network.
+/// Part of the socket's file name. The server listens on no network.
 pub(crate) const PORT: u16 = 5432;
 
 /// The maximum length of the socket's path, in bytes. The system limit is 103 on macOS and 107 on
 /// Linux.
 const LONGEST_SOCKET_PATH: usize = 100;
 
-/// How many names in `/tmp` are tried.
+/// The number of names in `/tmp` that are tried.
 const SPARE_NAMES: u32 = 8;
 
 #[derive(Debug)]

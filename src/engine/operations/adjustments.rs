@@ -49,7 +49,7 @@ impl Operation for Adjustments {
         matches!(outcome, AdjustmentOutcome::Replayed(_))
     }
 
-    /// Streams tell nothing of an adjustment.
+    /// No stream reports adjustments.
     fn add_changes(_: &mut Changes, _: &AdjustmentOutcome) {}
 
     fn observe(order: &AdjustmentOrder, outcome: &AdjustmentOutcome) {

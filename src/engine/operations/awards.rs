@@ -38,8 +38,8 @@ impl Operation for Awards {
         Ok(outcomes)
     }
 
-    /// The referred player is locked as well. The foreign key of the award would lock them anyway, and
-    /// wait for the lock.
+    /// The referred player is locked, too. Otherwise the foreign key of the award would lock the
+    /// row, and wait for it.
     fn players(order: &AwardOrder) -> Vec<UserId> {
         vec![order.referrer, order.referred]
     }
@@ -79,7 +79,8 @@ impl Operation for Awards {
 
     fn reconcile(earlier: AwardOutcome, again: AwardOutcome) -> AwardOutcome {
         match (&earlier, &again) {
-            // Nobody else earns this referrer the token of this referral.
+            // A referral earns its referrer one token, so `earlier` and `again` are about the same
+            // award.
             (AwardOutcome::Awarded { .. }, AwardOutcome::AlreadyAwarded(_)) => earlier,
             _ => again,
         }

@@ -1,4 +1,4 @@
-//! What the engine has to know of a kind of order.
+//! The interface between the engine and a kind of order.
 
 use std::future::Future;
 
@@ -16,12 +16,12 @@ pub(in crate::engine) trait Operation: Sized + 'static {
     type Order: Clone + Send + Sync + 'static;
     type Outcome: Send + Sync + 'static;
 
-    /// What metrics and traces call it.
+    /// The kind's name in metrics and traces.
     const NAME: &'static str;
 
     /// Loads, decides and saves, in the transaction of `connection`, which the caller commits. The
-    /// rows of [`Self::players`] are locked. Returns one outcome for each order, in their order.
-    /// Queues an e-mail for each notification where there is `mailing`.
+    /// rows of [`Self::players`] are locked. Returns one outcome for each order, in the order of
+    /// `orders`. With `mailing`, queues an e-mail for each notification.
     fn apply(
         connection: &mut PgConnection,
         orders: &[Self::Order],
@@ -29,28 +29,30 @@ pub(in crate::engine) trait Operation: Sized + 'static {
         mailing: Option<Mailing>,
     ) -> impl Future<Output = Result<Vec<Self::Outcome>, StoreError>> + Send;
 
-    /// The players whose rows are locked for it, and who are in no other batch at the same time.
+    /// The players of an order. The batch locks their rows, and no concurrent batch of this kind
+    /// has an order of these players.
     fn players(order: &Self::Order) -> Vec<UserId>;
 
-    /// Whether the outcome is something that happens now, in this transaction.
+    /// Whether this transaction writes the outcome into the books.
     fn wrote(outcome: &Self::Outcome) -> bool;
 
-    /// Whether the outcome was found in the books, put there by an earlier transaction.
+    /// Whether an earlier transaction wrote the outcome into the books, and this one found it
+    /// there.
     fn was_found(outcome: &Self::Outcome) -> bool;
 
-    /// Adds what an outcome changed to what streams are told.
+    /// Adds the changes of an outcome to the changes that streams report.
     fn add_changes(changes: &mut Changes, outcome: &Self::Outcome);
 
-    /// Counts and logs a decision that stands.
+    /// Counts and logs a final decision.
     fn observe(order: &Self::Order, outcome: &Self::Outcome);
 
-    /// The answer to an order that was run twice: the commit of `earlier` was not confirmed, and
-    /// `again` was decided when its locks were free again.
+    /// The answer to an order that was attempted twice. The commit of `earlier` was not confirmed.
+    /// `again` was decided after the first attempt had released its locks.
     fn reconcile(earlier: Self::Outcome, again: Self::Outcome) -> Self::Outcome;
 }
 
-/// The e-mails of notifications that are written `now` are due at once. The worker schedules them by
-/// the mode of each player.
+/// The schedule of the e-mails of notifications that are written `now`: they are due at once. The
+/// mail worker then schedules them by the mode of each player.
 pub(super) fn mail(now: OffsetDateTime) -> EmailSchedule {
     EmailSchedule {
         due_at: now,

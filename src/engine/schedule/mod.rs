@@ -1,21 +1,22 @@
-//! Orders that wait, and which of them may run beside the batches that are running.
+//! The waiting orders, and which of them may run beside the running batches.
 //!
-//! The schedule is pure: it knows no database and no tasks, and is told the time. It holds that
+//! The schedule is pure: it uses no database and no tasks, and the caller passes in the time. It
+//! guarantees that
 //!
-//! - two batches that run at the same time have no player in common. They could only wait for each
-//!   other's row locks, and hold the locks of other players meanwhile;
-//! - the orders of a player run in the order in which they came, unless one of them was set aside;
+//! - two batches that run at the same time have no player in common. One of them would find the
+//!   player's row locked by the other, and could not run the player's orders;
+//! - the orders of a player run in the order of their arrival, unless one of them was set aside;
 //! - an order that names no blocked player runs. A player is *blocked* while another transaction
-//!   holds their row, or while their batch runs for longer than [`PATIENCE`]. Orders that name a
-//!   blocked player are set aside: they reserve nothing, and later orders overtake them.
+//!   holds the player's row, or after the player's batch has run for [`PATIENCE`]. Orders that name
+//!   a blocked player are set aside: they reserve nothing, and later orders overtake them.
 //!
 //! An order held back by an ordinary batch reserves its players for at most [`PATIENCE`], so that
 //! later orders of the same players do not overtake it.
 //!
-//! A row that another transaction holds is most often held for a few milliseconds, by another
-//! replica that robs the same popular victim. So the first batch for such a player waits in
-//! PostgreSQL's queue for the row, holding nothing: the player has a *line*. The lines are few.
-//! Without one, orders are tried again after pauses.
+//! Most often, another replica that robs the same popular victim holds a row for a few
+//! milliseconds. So one batch for such a player waits in PostgreSQL's lock queue for the row, and
+//! holds no other lock meanwhile: the player has a *line*. At most [`MAX_LINES`] players have a
+//! line. Orders of other blocked players are tried again after pauses.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -26,26 +27,26 @@ use tokio::time::Instant;
 
 use crate::domain::ids::UserId;
 
-/// A batch that runs for longer blocks its players: orders that name them reserve nothing more.
+/// A batch that has run for this time blocks its players: orders that name them are set aside.
 pub(super) const PATIENCE: Duration = Duration::from_millis(250);
-/// Players that have a line at the same time.
+/// The limit of players that have a line at the same time.
 const MAX_LINES: usize = 4;
-/// So many batches of a line in a row, and it is tried whether the player still needs one.
+/// A line is closed after this many batches, to find out whether the player still needs one.
 const BATCHES_OF_LINE: u32 = 64;
 
 /// Orders of type `T`, and the players of running batches.
 pub(super) struct Schedule<T> {
     waiting: BTreeMap<u64, Entry<T>>,
-    /// Of those that wait, the ones that may run now.
+    /// The waiting orders that may run now.
     ready: BTreeSet<u64>,
     next_sequence: u64,
     /// The players of running batches, and since when.
     busy: HashMap<UserId, Instant>,
-    /// The players of orders that are held back. Later orders must not overtake those.
+    /// The players of orders that are held back. Later orders must not overtake these orders.
     reserved: HashSet<UserId>,
-    /// Players whose rows are waited for, with the batches that may still do so.
+    /// The players that have a line, each with the number of batches until the line is closed.
     lines: HashMap<UserId, u32>,
-    /// When an order that waits may have to be looked at again.
+    /// The next time at which a waiting order may become ready or blocked.
     next_look: Option<Instant>,
 }
 
@@ -57,12 +58,13 @@ pub(super) struct Entry<T> {
     not_before: Option<Instant>,
 }
 
-/// What an order has to wait for.
+/// Whether an order may run, and otherwise what it waits for.
 enum Place {
     Ready,
-    /// An earlier order of one of its players, or an ordinary batch.
+    /// It waits for an earlier order of one of its players, or for a batch that blocks no player
+    /// yet.
     HeldBack,
-    /// A blocked player, or a pause.
+    /// It waits for a blocked player, or until the end of its pause.
     SetAside(Option<Instant>),
 }
 
@@ -90,8 +92,8 @@ impl<T> Schedule<T> {
         self.insert(entry, now);
     }
 
-    /// Takes back an order of a batch that could not run it. It keeps its place among the orders,
-    /// and runs after a `pause`.
+    /// Takes back an order that its batch could not run. The order keeps its place among the
+    /// orders, and may run again after a `pause`.
     pub(super) fn put_back(&mut self, mut entry: Entry<T>, pause: Duration, now: Instant) {
         entry.not_before = Some(now + pause);
         self.insert(entry, now);
@@ -101,13 +103,13 @@ impl<T> Schedule<T> {
         self.waiting.is_empty()
     }
 
-    /// Orders that may run now.
+    /// The number of orders that may run now.
     pub(super) fn count_ready(&self) -> usize {
         self.ready.len()
     }
 
-    /// The oldest orders that may run now, `limit` at the most, oldest first. Their players are busy
-    /// until [`Self::release`].
+    /// Takes up to `limit` of the oldest orders that may run now, oldest first. Their players are
+    /// busy until [`Self::release`].
     pub(super) fn take(&mut self, limit: usize, now: Instant) -> Vec<Entry<T>> {
         let mut taken = Vec::new();
         while taken.len() < limit
@@ -122,8 +124,8 @@ impl<T> Schedule<T> {
         taken
     }
 
-    /// The player that has waited longest for a batch that waits for their row, if any. The player
-    /// is busy until [`Self::release`].
+    /// Begins the line whose order has waited longest, and returns the line's player; `None` if no
+    /// line can begin. The player is busy until [`Self::release`].
     pub(super) fn begin_line(&mut self, now: Instant) -> Option<UserId> {
         if self.lines.is_empty() {
             return None;
@@ -145,8 +147,9 @@ impl<T> Schedule<T> {
         Some(player)
     }
 
-    /// The orders that name the player of a line whose row was had, up to `limit`, oldest first. Not
-    /// those whose other players are busy.
+    /// Takes up to `limit` orders that name the player of a line, oldest first, after the line's
+    /// batch has locked the player's row. Leaves the orders that pause or have another player who
+    /// is busy.
     pub(super) fn take_line(
         &mut self,
         player: UserId,
@@ -176,16 +179,16 @@ impl<T> Schedule<T> {
         taken
     }
 
-    /// Another transaction holds the row of this player: the next batch waits for it in a line,
-    /// where there is one to be had.
+    /// Opens a line for this player, whose row another transaction holds: the next batch waits for
+    /// the row. Does nothing while [`MAX_LINES`] players have a line.
     pub(super) fn open_line(&mut self, player: UserId) {
         if self.lines.len() < MAX_LINES {
             self.lines.entry(player).or_insert(BATCHES_OF_LINE);
         }
     }
 
-    /// The row of this player was held for as long as a line waits. It is tried again after a
-    /// `pause`, without a line.
+    /// Closes the line of this player, because the row was held for as long as a line waits. The
+    /// player's orders are tried again after a `pause`, without a line.
     pub(super) fn close_line(&mut self, player: UserId, pause: Duration, now: Instant) {
         self.lines.remove(&player);
         for entry in self.waiting.values_mut() {
@@ -195,7 +198,7 @@ impl<T> Schedule<T> {
         }
     }
 
-    /// A batch with these players has ended.
+    /// Releases the players of a batch that has ended.
     pub(super) fn release(&mut self, players: impl IntoIterator<Item = UserId>, now: Instant) {
         for player in players {
             self.busy.remove(&player);
@@ -203,12 +206,12 @@ impl<T> Schedule<T> {
         self.look_again(now);
     }
 
-    /// When [`Self::look_again`] may find more orders that may run.
+    /// The time at which [`Self::look_again`] may find further orders that may run.
     pub(super) fn next_look(&self) -> Option<Instant> {
         self.next_look
     }
 
-    /// Finds out anew which orders may run.
+    /// Computes anew which orders may run.
     pub(super) fn look_again(&mut self, now: Instant) {
         self.ready.clear();
         self.reserved.clear();
@@ -220,7 +223,7 @@ impl<T> Schedule<T> {
         self.waiting = waiting;
     }
 
-    /// Removes orders for which there is no use any more.
+    /// Removes the orders for which `is_wanted` returns `false`.
     pub(super) fn retain(&mut self, mut is_wanted: impl FnMut(&T) -> bool, now: Instant) {
         let count = self.waiting.len();
         self.waiting.retain(|_, entry| is_wanted(&entry.order));

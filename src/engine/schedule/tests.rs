@@ -10,7 +10,7 @@ fn player(id: i32) -> UserId {
     UserId::new(id).unwrap()
 }
 
-/// A schedule of orders named by their position, each with these players.
+/// A schedule of orders with these players. The name of an order is its position in the list.
 fn schedule(orders: &[&[i32]], now: Instant) -> Schedule<usize> {
     let mut schedule = Schedule::new();
     for (order, players) in orders.iter().enumerate() {
@@ -116,7 +116,7 @@ fn a_line_that_was_in_vain_is_closed_and_its_orders_pause() {
     assert_eq!(orders(&schedule.take(10, now + PAUSE)), [0]);
 }
 
-/// What happens to a schedule.
+/// A step of a property test.
 #[derive(Clone, Debug)]
 enum Event {
     Arrives(i32, i32),
@@ -145,7 +145,7 @@ fn events(kinds: u32) -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event, 1..80)
 }
 
-/// A schedule with the batches that it handed out.
+/// A schedule, and the batches that took orders from it.
 struct Play {
     schedule: Schedule<usize>,
     now: Instant,
@@ -246,7 +246,7 @@ impl Play {
         }
     }
 
-    /// Takes everything that may run until nothing is left, by batches that end.
+    /// Runs batches until no order is left.
     fn runs_dry(&mut self) {
         for _ in 0..1000 {
             if self.schedule.is_empty() && self.running.is_empty() {
@@ -276,7 +276,7 @@ proptest! {
         prop_assert_eq!(ended, (0..play.players_of.len()).collect::<Vec<_>>());
     }
 
-    /// Order: as long as nothing is set aside, each player's orders run in the order of arrival.
+    /// Order: while no order is set aside, each player's orders run in the order of arrival.
     #[test]
     fn each_players_orders_run_in_their_order(events in events(10)) {
         let mut play = Play::new();
@@ -295,8 +295,8 @@ proptest! {
         }
     }
 
-    /// Progress: when all running batches hang, every order runs that names none of their players,
-    /// none with a line, and whose pause is over.
+    /// Progress: while all running batches hang, every order runs that has no pause left and names
+    /// neither a player of these batches nor a player with a line.
     #[test]
     fn orders_that_name_no_blocked_player_run(events in events(15)) {
         let mut play = Play::new();
@@ -315,7 +315,7 @@ proptest! {
             })
             .collect();
         prop_assert_eq!(orders(&play.schedule.take(1000, play.now)), free);
-        // A line is begun for those with one, unless their other player is busy.
+        // Each player with a line gets a batch, unless the other player of the order is busy.
         while let Some(line) = play.schedule.begin_line(play.now) {
             prop_assert!(!play.schedule.take_line(line, 1000, play.now).is_empty());
         }

@@ -17,8 +17,8 @@ use crate::domain::{
     tokens::TokenAccount,
 };
 
-/// Reads what [`crate::domain::adjustment::decide`] needs. The transaction of `connection` has
-/// locked the players' rows.
+/// Reads the facts that [`crate::domain::adjustment::decide`] needs. The transaction of
+/// `connection` has locked the players' rows.
 pub async fn load(
     connection: &mut PgConnection,
     orders: &[AdjustmentOrder],
@@ -48,7 +48,7 @@ pub async fn load(
 ///
 /// # Errors
 ///
-/// [`StoreError::Interference`] if the tables do not hold what was decided.
+/// [`StoreError::Interference`] if the tables do not hold the decided values.
 pub async fn save(
     connection: &mut PgConnection,
     now: OffsetDateTime,

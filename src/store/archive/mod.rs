@@ -1,8 +1,8 @@
 //! The statements of `heist archive`.
 //!
 //! Each file has a row in `"HeistArchiveFile"`, which holds its progress. A run claims the row with
-//! its run id, and each of its writes requires that the claim still holds. So a file never belongs
-//! to two runs.
+//! its run id, and each of its writes requires that the claim still holds. So a file belongs to one
+//! run at a time.
 
 use std::time::Duration;
 

@@ -16,8 +16,8 @@ use crate::domain::{
     ids::{AwardId, InvalidId, UserId},
 };
 
-/// Reads what [`crate::domain::award::decide`] needs. The transaction of `connection` has locked
-/// the referrers' rows.
+/// Reads the facts that [`crate::domain::award::decide`] needs. The transaction of `connection` has
+/// locked the rows of the referrers and the referred players.
 pub async fn load(
     connection: &mut PgConnection,
     orders: &[AwardOrder],
@@ -53,7 +53,7 @@ pub async fn load(
 ///
 /// # Errors
 ///
-/// [`StoreError::Interference`] if the tables do not hold what was decided.
+/// [`StoreError::Interference`] if the tables do not hold the decided values.
 pub async fn save(
     connection: &mut PgConnection,
     now: OffsetDateTime,

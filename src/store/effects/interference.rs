@@ -1,6 +1,6 @@
 //! The error of a write that another program changed.
 
-/// A write had another effect than the one that was decided.
+/// The error of a write whose effect differs from the decision.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "\"{table}\" {difference}: a trigger, rule or row-level security policy of the application has changed this write"
@@ -18,7 +18,7 @@ impl Interference {
         }
     }
 
-    /// The table whose rows are not as decided.
+    /// The table whose rows differ from the decision.
     #[must_use]
     pub fn table(&self) -> &'static str {
         self.table

@@ -1,9 +1,10 @@
 //! Verifies the effects of a write inside its transaction.
 //!
-//! A trigger, rule or row-level security policy of the application can change, add or suppress
-//! rows that this service writes. A saving statement therefore returns what it wrote, and the
-//! functions here compare that with the decision. Triggers that run after the statement are covered
-//! by a second look, which is taken only if a table has triggers that are not ours.
+//! A trigger, rule or row-level security policy of the application can change, add or suppress rows
+//! that this service writes. So a saving statement returns the values that it wrote, and the
+//! functions here compare them with the decision. A trigger can also change rows after the
+//! statement. So the functions read the rows again if a table has triggers that are not the
+//! service's.
 
 mod interference;
 
@@ -39,13 +40,13 @@ pub(super) struct Written {
     pub(super) notifications: Vec<String>,
     pub(super) awards: Vec<String>,
     pub(super) adjustments: Vec<String>,
-    /// A table has triggers that are not ours, so rows may change after the statement.
+    /// A table has triggers that are not the service's, so rows may change after the statement.
     pub(super) has_foreign_triggers: bool,
 }
 
 impl Effects {
-    /// Compares `written` with these effects. If the tables have triggers that are not ours, runs
-    /// the deferred ones and reads the rows again.
+    /// Compares `written` with these effects. If the tables have triggers that are not the
+    /// service's, runs the deferred triggers and reads the rows again.
     ///
     /// # Errors
     ///

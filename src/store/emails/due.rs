@@ -1,6 +1,6 @@
-//! Due e-mails that cannot be sent now: those without a usable address, of players who want none,
-//! and of digests that are sent later. The worker sets them aside before it claims, so that they
-//! never delay others.
+//! Due e-mails that cannot be sent now: the player has no usable address or wants no e-mail, or the
+//! e-mail belongs to a later digest. The worker sets them aside before it claims e-mails, so that
+//! they do not delay other e-mails.
 
 use sqlx::{PgExecutor, query_file, query_file_as};
 use time::OffsetDateTime;
@@ -11,7 +11,7 @@ use crate::{
     store::{ObservedExt as _, StoreError, count, preferences::PreferenceRow},
 };
 
-/// Number of e-mails that [`due`] reads, as its statement says.
+/// The number of e-mails that [`due`] reads. Its statement repeats the number as a literal.
 pub const MAX_HEAD: usize = 200;
 
 /// A queued e-mail that is due.
@@ -20,7 +20,7 @@ pub struct DueEmail {
     user_id: i32,
     id: i64,
     pub due_at: OffsetDateTime,
-    /// An attempt to send it was made.
+    /// Whether an attempt to send it was made.
     pub attempted: bool,
     /// Retries end at this time. `None`: the time limit has not started.
     pub until: Option<OffsetDateTime>,
@@ -75,8 +75,8 @@ pub async fn due(executor: impl PgExecutor<'_>) -> Result<Head, StoreError> {
     })
 }
 
-/// Sets e-mails aside. Returns those whose state or due time changed: an e-mail that another
-/// transaction holds or changed is left out.
+/// Sets e-mails aside. Returns the e-mails whose state or due time changed. An e-mail that another
+/// transaction holds or has changed stays as it is.
 ///
 /// # Errors
 ///
@@ -122,8 +122,8 @@ pub async fn set_aside(
     Ok(changes)
 }
 
-/// Makes the queued e-mails of up to `players` players due who changed their preference. Returns
-/// the number of players that are finished.
+/// Makes the queued e-mails of players due who changed their preference, for up to `players` of
+/// these players. Returns the number of finished players.
 ///
 /// # Errors
 ///

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, PgConnection, PgExecutor, query_as};
 use super::ClaimedEmail;
 use crate::store::{ObservedExt as _, StoreError};
 
-/// Longest language that is read, in characters.
+/// The number of characters of a language that are read.
 const MAX_CHARACTERS: u32 = 35;
 
 /// The name of a column of `"User"`.
@@ -35,11 +35,11 @@ impl LanguageColumn {
     }
 }
 
-/// Checks that the column exists and that we may read it.
+/// Checks that the column exists and that the service's role may read it.
 ///
 /// # Errors
 ///
-/// What PostgreSQL says of the column.
+/// PostgreSQL's error, for example that the column does not exist.
 pub async fn check_language_column(
     executor: impl PgExecutor<'_>,
     column: &LanguageColumn,

@@ -1,7 +1,8 @@
 //! The e-mail queue: claims, outcomes and the state of providers.
 //!
-//! The columns `"email…"` of a notification's row are its entry in the queue. A claim is committed
-//! before the e-mail is sent, so that no two replicas send the same e-mail, also after a crash.
+//! The columns `"email…"` of a notification's row are its entry in the queue. A replica commits its
+//! claim before it sends the e-mail, so that no two replicas send the same e-mail, also after a
+//! crash.
 
 mod due;
 mod languages;
@@ -28,7 +29,7 @@ use crate::domain::{
     notification::Notification,
 };
 
-/// When the e-mails of notifications that are written now are due.
+/// The time at which the e-mails of newly written notifications are due.
 #[derive(Clone, Debug)]
 pub struct EmailSchedule {
     pub due_at: OffsetDateTime,
@@ -41,7 +42,7 @@ pub struct EmailSchedule {
 pub struct Turn {
     /// The database's clock.
     pub now: OffsetDateTime,
-    /// How far the e-mails sent so far are ahead of the rate.
+    /// The time by which the e-mails sent so far are ahead of the rate.
     pub ahead: Duration,
     /// The provider's pause has not ended.
     pub paused: bool,
@@ -66,7 +67,7 @@ pub struct ClaimRequest {
 pub struct ClaimedEmail {
     pub user_id: UserId,
     pub user_name: String,
-    /// The player's language, where [`add_languages`] found one.
+    /// The player's language, if [`add_languages`] found one.
     pub language: Option<String>,
     /// The address in the application's table at the time of the claim.
     pub address: Option<String>,
@@ -106,11 +107,11 @@ pub enum EmailState {
     /// Claimed: a replica may be sending it.
     Sending,
     Sent,
-    /// Parked: it certainly did not leave.
+    /// Parked: it was certainly not sent.
     Failed,
-    /// Parked: it may have left.
+    /// Parked: it may have been sent.
     Unknown,
-    /// The player had no address.
+    /// The player had no address, or wanted no e-mail.
     Skipped,
     /// Dropped by an operator.
     Dropped,

@@ -11,7 +11,7 @@ use crate::{
     store::{ObservedExt as _, StoreError},
 };
 
-/// Number of notifications by the state of their e-mail.
+/// The numbers of notifications by the state of their e-mail.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct QueueCounts {
     /// Queued and not due yet.
@@ -21,7 +21,7 @@ pub struct QueueCounts {
     pub sending: i64,
     pub failed: i64,
     pub unknown: i64,
-    /// How long the oldest e-mail has been due.
+    /// The time for which the oldest e-mail has been due.
     pub oldest_due: Duration,
 }
 

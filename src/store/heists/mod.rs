@@ -20,15 +20,15 @@ use crate::domain::{
     rules::Player,
 };
 
-/// Reads what [`crate::domain::heist::decide`] needs besides the `players`, whose rows the
-/// transaction of `connection` has locked.
+/// Reads the facts that [`crate::domain::heist::decide`] needs besides the `players`. The
+/// transaction of `connection` has locked the players' rows.
 pub(crate) async fn load(
     connection: &mut PgConnection,
     orders: &[HeistOrder],
     mut players: HashMap<UserId, Player>,
 ) -> Result<HeistFacts, StoreError> {
     let attackers: Vec<i32> = orders.iter().map(|order| order.attacker.get()).collect();
-    // Each once: their robberies are looked up for each.
+    // Each victim once, because the statement looks up the robberies of each element.
     let victims: BTreeSet<i32> = orders.iter().map(|order| order.victim.get()).collect();
     let victims: Vec<i32> = victims.into_iter().collect();
     let request_ids: Vec<Uuid> = orders.iter().map(|order| order.request_id.get()).collect();
@@ -94,7 +94,7 @@ pub(crate) async fn load(
 ///
 /// # Errors
 ///
-/// [`StoreError::Interference`] if the tables do not hold what was decided.
+/// [`StoreError::Interference`] if the tables do not hold the decided values.
 pub async fn save(
     connection: &mut PgConnection,
     now: OffsetDateTime,

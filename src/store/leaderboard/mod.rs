@@ -11,8 +11,8 @@ use crate::domain::{
     leaderboard::{PageEnd, Place, Standing, rank},
 };
 
-/// A page of the board with up to `limit` players. Each player comes with the cursor of a page that
-/// would end there. `behind` is the cursor of the page before.
+/// A page of the board with up to `limit` players, after the page with the cursor `behind`. Returns
+/// each player with the cursor of a page that ends with this player.
 pub async fn page(
     executor: impl PgExecutor<'_>,
     behind: Option<PageEnd>,

@@ -1,10 +1,10 @@
 //! The viewer's rank when the viewer is not on the requested page.
 //!
-//! Counting all players above is exact and cheap near the top, and takes ever longer further down.
-//! There the rank comes from the distribution of points, which a task of its own reads at most every
-//! ten seconds: a rank of 412,007 instead of 412,011 is good enough. The task goes on when the call
-//! that started it is cancelled, so that calls with short deadlines do not keep the first reading
-//! from ever being completed.
+//! Ranks up to 1000 are exact: a statement counts the players above. Counting takes longer for
+//! lower ranks. They come from the distribution of points, which a task reads at most once in 10 s.
+//! Such a rank may be out of date, for example 412,007 instead of 412,011. The task continues when
+//! the call that started it is cancelled. Otherwise calls with short deadlines would never complete
+//! the first reading.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -28,13 +28,14 @@ use crate::{
 
 /// Ranks up to this one are exact.
 const EXACT_RANKS: i64 = 1000;
-/// Ranks below are those of a moment that is not longer ago than this and one reading.
+/// A call that finds an older reading starts a new one. Until it is complete, calls use the old
+/// one.
 const MAX_AGE: Duration = Duration::from_secs(10);
 
-/// How long one reading may take.
+/// The time limit of one reading.
 const READING_LIMIT: Duration = Duration::from_secs(30);
 
-/// Tells ranks. Clones share what they know.
+/// Finds the ranks of players. Clones share the latest reading.
 #[derive(Clone)]
 pub struct Ranks {
     reads: Reads,
@@ -44,7 +45,7 @@ pub struct Ranks {
 #[derive(Default)]
 struct Latest {
     reading: Option<Reading>,
-    /// The task that takes the next reading, and tells whether it succeeded.
+    /// Gets the outcome of the task that takes the next reading. `None`: no task runs.
     task: Option<watch::Receiver<Option<Outcome>>>,
 }
 
@@ -54,7 +55,7 @@ struct Reading {
     taken_at: Instant,
 }
 
-/// Of a reading. An error is logged by the task.
+/// The outcome of a reading. The task logs the error.
 type Outcome = Result<Arc<Distribution>, ReadingFailed>;
 
 #[derive(Clone, Copy)]
@@ -69,7 +70,7 @@ impl Ranks {
         }
     }
 
-    /// A player's place on the board; `None` where there is no such player.
+    /// A player's place on the board; `None` if the player does not exist.
     ///
     /// # Errors
     ///
@@ -93,7 +94,7 @@ impl Ranks {
             distribution.players_above(row.monthly_points, row.above)
         };
         Ok(Some(Place {
-            // There are not more players than ids.
+            // Ids have 32 bits, so the number of players fits.
             rank: i32::try_from(above + 1).unwrap_or(i32::MAX),
             standing: Standing {
                 user_id,
@@ -104,8 +105,8 @@ impl Ranks {
         }))
     }
 
-    /// The latest reading. Only callers that come before the first one is complete wait for it;
-    /// later ones get the one before while the next is taken.
+    /// The latest reading. Only calls before the end of the first reading wait for it. Later calls
+    /// get the latest complete reading while the task takes the next one.
     async fn distribution(&self) -> Result<Arc<Distribution>, StoreError> {
         let mut task = {
             let mut latest = self.latest();
@@ -141,7 +142,7 @@ impl Ranks {
                 Ok(distribution)
             }
             Err(error) => {
-                tracing::warn!(%error, "ranks stay as they were");
+                tracing::warn!(%error, "the distribution of points could not be read");
                 Err(ReadingFailed)
             }
         };
@@ -150,7 +151,7 @@ impl Ranks {
     }
 
     fn latest(&self) -> MutexGuard<'_, Latest> {
-        // Nothing under the lock can panic half-way.
+        // No code under the lock can panic in the middle of a change.
         self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -81,7 +81,7 @@ pub async fn unread_count(
     Ok(count)
 }
 
-/// Marks a player's notifications as read: those with one of the `ids`, and those up to and
+/// Marks a player's notifications as read: the ones with one of the `ids`, and all up to and
 /// including `up_to`. Returns the number of notifications that were unread. Ids of other players'
 /// notifications are ignored.
 ///

@@ -7,18 +7,18 @@ use sqlx::{AssertSqlSafe, PgConnection, PgExecutor, query_file, query_scalar, ra
 use super::{ObservedExt as _, StoreError, count};
 use crate::domain::{eligibility::Snapshot, ids::UserId, rules::Player};
 
-/// Players whose rows were to be locked.
+/// The result of [`lock`].
 #[derive(Debug, Default)]
 pub struct Locked {
-    /// Those whose row is locked until the transaction ends. Tokens and robberies are not filled
-    /// in.
+    /// The players whose rows are locked until the transaction ends. Their tokens and robberies are
+    /// not filled in.
     pub players: HashMap<UserId, Player>,
-    /// Those whose row another transaction holds.
+    /// The players whose rows another transaction holds.
     pub held: HashSet<UserId>,
 }
 
 /// Locks the players whose rows are free, and never waits for the others. Players who do not exist
-/// are missing from the answer.
+/// are missing from the result.
 pub async fn lock(
     connection: &mut PgConnection,
     user_ids: &[UserId],
@@ -53,20 +53,20 @@ pub async fn lock(
     Ok(Locked { players, held })
 }
 
-/// Waits for a player's row and locks it. To be called before anything else is locked, so that no
-/// transaction ever waits for this one while this one waits. Waits up to 100 ms: long enough for
-/// another batch to end.
+/// Waits up to 100 ms for a player's row, long enough for another batch to end, and locks it. Call
+/// it before the transaction locks any other row, so that no transaction waits for this one while
+/// this one waits.
 ///
 /// # Errors
 ///
-/// [`StoreError::Contention`] where the row is still held then.
+/// [`StoreError::Contention`] if another transaction still holds the row after 100 ms.
 pub async fn wait_for(connection: &mut PgConnection, user_id: UserId) -> Result<(), StoreError> {
     let statement = format!(
         r#"SET LOCAL lock_timeout = '100ms';
         SELECT FROM "User" WHERE "id" = {} FOR NO KEY UPDATE"#,
         user_id.get()
     );
-    // Unprepared, and so one round trip. A number is all that is put into it.
+    // Not prepared, so that it takes one round trip. The only inserted value is a number.
     raw_sql(AssertSqlSafe(statement))
         .execute(connection)
         .observed("players.wait")
@@ -74,7 +74,7 @@ pub async fn wait_for(connection: &mut PgConnection, user_id: UserId) -> Result<
     Ok(())
 }
 
-/// Those of the players who exist.
+/// The ids that belong to a player.
 async fn existing(
     connection: &mut PgConnection,
     user_ids: HashSet<UserId>,

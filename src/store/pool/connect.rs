@@ -1,4 +1,4 @@
-//! Opening a connection, and what its session is set to.
+//! Opens connections, and sets up their sessions.
 
 use std::{io, time::Duration};
 
@@ -8,56 +8,55 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-/// How long logging in and setting up the session may take.
+/// The time limit for logging in and setting up the session.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
-/// What the sessions of a server are set to. A pooler between us and the database hands sessions
-/// to other clients, so there the same settings are made in each transaction.
+/// The settings of a server's sessions. A pooler hands sessions to other clients, so behind a
+/// pooler each transaction makes the same settings ([`BEGIN_AND_SET`]).
 ///
 /// - `lock_timeout` and `statement_timeout` bound how long one held lock or slow statement keeps
 ///   the locks of a transaction. The lock wait ends well below PostgreSQL's default
-///   `deadlock_timeout` of 1 s: the deadlock detector never runs because of us.
-/// - `idle_in_transaction_session_timeout` frees the players of a connection that went silent.
-/// - `plan_cache_mode`: left to itself PostgreSQL would plan the larger statements anew for each
-///   call, because a plan for the arrays at hand looks cheaper than it is. It finds rows by the
-///   same indexes, and planning takes longer than running it.
-/// - `jit`: compiling a statement takes longer than any statement of ours runs.
+///   `deadlock_timeout` of 1 s, so the service's waits never start the deadlock detector.
+/// - `idle_in_transaction_session_timeout` releases the row locks of a connection that went silent.
+/// - `plan_cache_mode`: by default PostgreSQL would plan the larger statements for each call,
+///   because a plan for the given arrays looks cheaper than it is. Such a plan uses the same
+///   indexes, and planning takes longer than running it.
+/// - `jit`: compiling a statement takes longer than running any statement of the service.
 const SESSION: &str = "SET lock_timeout = '500ms'; \
      SET statement_timeout = '10s'; \
      SET idle_in_transaction_session_timeout = '5s'; \
      SET plan_cache_mode = force_generic_plan; \
      SET jit = off";
 
-/// The isolation level is spelled out, because a later statement must see what was committed
-/// before it, whatever the database's default is. `READ WRITE` fails at once on a server that has
-/// become a standby. A statement of a transaction may take less time than a read, because it holds
-/// locks.
+/// The isolation level is explicit, because each statement must see all earlier commits, whatever
+/// the database's default is. `READ WRITE` fails at once on a server that has become a standby. A
+/// statement of a transaction gets 3 s and not 10 s, because the transaction holds locks.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
      SET LOCAL statement_timeout = '3s'";
-/// In a session that is not set up.
+/// Begins a transaction in a session that is not set up.
 pub(super) const BEGIN_AND_SET: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
      SET LOCAL lock_timeout = '500ms'; \
      SET LOCAL statement_timeout = '3s'; \
      SET LOCAL idle_in_transaction_session_timeout = '5s'; \
      SET LOCAL plan_cache_mode = force_generic_plan; \
      SET LOCAL jit = off";
-/// For a command line, which moves more rows at a time.
+/// Begins a transaction of a command, which moves more rows at a time.
 const BEGIN_COMMAND: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
      SET LOCAL lock_timeout = '500ms'; \
      SET LOCAL statement_timeout = '10s'; \
      SET LOCAL idle_in_transaction_session_timeout = '10s'; \
      SET LOCAL plan_cache_mode = force_generic_plan";
 
-/// What a pool's connections are for.
+/// The purpose of a pool's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// The calls of a server.
     Serving,
-    /// The same, on a server that takes writes. During a failover an address may lead to the next
-    /// primary before it has been promoted: a connection made then would be read-only for as long
-    /// as the pool keeps it, and look healthy.
+    /// The calls of a server, on a primary. During a failover an address may lead to the next
+    /// primary before its promotion. A connection that was opened then would be read-only for as
+    /// long as the pool keeps it, and look healthy.
     ServingWrites,
-    /// A command line, whose statements may take as long as they need.
+    /// A command line. Its statements may take up to a day, and in a transaction 10 s.
     Command,
 }
 
@@ -67,8 +66,8 @@ pub(super) struct Opened {
     pub(super) begin: &'static str,
 }
 
-/// Opens a connection. Every error is one of `Io`, whatever the driver calls it: the database is
-/// not there for us. The exception is a refusal because too many connections are open.
+/// Opens a connection. Returns every error of the driver as `Io`, because the database cannot be
+/// used. The exception is a refusal because too many connections are open.
 pub(super) async fn open(options: &PgConnectOptions, purpose: Purpose) -> sqlx::Result<Opened> {
     let opening = async {
         let mut connection = PgConnection::connect_with(options).await?;
@@ -100,7 +99,8 @@ pub(super) async fn open(options: &PgConnectOptions, purpose: Purpose) -> sqlx::
     }
 }
 
-/// SQLSTATE class "insufficient resources": the database is there, and has no place for one more.
+/// SQLSTATE class "insufficient resources": the database answers, and accepts no further
+/// connection.
 pub(super) fn is_too_many_connections(error: &sqlx::Error) -> bool {
     let code = error
         .as_database_error()
@@ -108,10 +108,10 @@ pub(super) fn is_too_many_connections(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| code.starts_with("53"))
 }
 
-/// Whether a pooler is between us and the database: it logs in with parameters of its own, and
-/// sets later what we logged in with.
+/// Whether a pooler is between the service and the database. A pooler logs in with parameters of
+/// its own, and sets the service's parameters later. Their source is then not `client`.
 pub(in crate::store) async fn is_pooled(connection: impl PgExecutor<'_>) -> sqlx::Result<bool> {
-    // sqlx sends all three.
+    // sqlx sends all three parameters when it logs in.
     query_scalar(
         "SELECT bool_or(source <> 'client') FROM pg_settings
         WHERE name IN ('application_name', 'DateStyle', 'TimeZone')",

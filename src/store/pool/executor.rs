@@ -62,8 +62,8 @@ impl Statement {
 }
 
 impl PgPool {
-    /// Runs one statement, up to the pool's time limit for statements. One whose plan has become
-    /// stale was not executed, and is run again on a connection that has none.
+    /// Runs one statement, up to the pool's time limit for statements. A statement with a stale
+    /// plan was not executed, so it is run once more, on a connection without that plan.
     async fn run(&self, statement: Statement) -> sqlx::Result<Vec<Step>> {
         let mut is_repeated = false;
         loop {
@@ -133,7 +133,7 @@ impl<'c> Executor<'c> for &'c PgPool {
     }
 }
 
-/// The rows of a statement, when it has ended.
+/// The rows of a statement, which are available when it has ended.
 enum Steps<'a> {
     Awaited(BoxFuture<'a, sqlx::Result<Vec<Step>>>),
     There(vec::IntoIter<Step>),

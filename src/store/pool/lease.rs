@@ -14,13 +14,14 @@ use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::timeout};
 use super::shared::{Connection, Shared};
 use crate::store::error::{is_connection_lost, is_stale_plan};
 
-/// How long a connection whose user left in the middle of a statement may take to become ready.
+/// The time within which a connection must become ready if its lease was dropped during a
+/// statement.
 const SETTLE_LIMIT: Duration = Duration::from_secs(1);
 
-/// A connection in use. Dropped, it goes back to the pool when it has answered what it was last
-/// asked, and is closed where it does not answer within a second.
+/// A connection in use. When the lease is dropped, the connection returns to the pool as soon as it
+/// has answered its last statement. It is closed if it does not answer within 1 s.
 pub struct Lease {
-    /// `None` when it was given back.
+    /// `None`: the connection was given back.
     connection: Option<Connection>,
     shared: Arc<Shared>,
     /// Its place among the pool's connections.
@@ -40,26 +41,28 @@ impl Lease {
         }
     }
 
-    /// How its transactions begin.
+    /// The statement with which its transactions begin.
     pub(super) fn begin(&self) -> &'static str {
         self.connection.as_ref().expect("not given back").begin
     }
 
-    /// Gives it back at once: it has answered everything.
+    /// Returns the connection to the pool at once. It must have answered its last statement.
     pub(super) fn give_back(mut self) {
         if let Some(connection) = self.connection.take() {
             self.shared.keep(connection);
         }
     }
 
-    /// Closes it, and those of its age with it: it was found dead, or its plans stale.
+    /// Closes the connection and all connections of its generation, because it is dead or its plans
+    /// are stale.
     pub fn distrust(mut self) {
         if let Some(connection) = self.connection.take() {
             self.shared.distrust(connection.generation);
         }
     }
 
-    /// Waits for an answer up to `limit`. Then the connection counts as dead.
+    /// Waits for an answer up to `limit`. After it, returns an `Io` error: the connection counts as
+    /// dead.
     pub(super) async fn limited<T>(
         limit: Duration,
         work: impl Future<Output = sqlx::Result<T>>,
@@ -70,7 +73,8 @@ impl Lease {
         }
     }
 
-    /// Gives it back after `result`, or closes it where that says that it cannot be used again.
+    /// Returns the connection to the pool, or closes it if `result` says that it cannot be used
+    /// again.
     pub(super) fn give_back_after<T>(self, result: &sqlx::Result<T>) {
         match result {
             Err(error) if is_connection_lost(error) || is_stale_plan(error) => self.distrust(),
@@ -100,7 +104,7 @@ impl Drop for Lease {
             return;
         };
         let shared = Arc::clone(&self.shared);
-        // Without a runtime the process is about to end.
+        // There is no runtime only while the process ends.
         let Ok(runtime) = Handle::try_current() else {
             return;
         };

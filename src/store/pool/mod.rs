@@ -1,14 +1,14 @@
 //! Connections to the application's database.
 //!
-//! A pool of our own, because a connection whose peer is gone without a word would be awaited for
-//! ever by sqlx's: that one has no time limit for statements, and asks every connection for a sign
-//! of life when it comes back. This one
+//! The service does not use sqlx's pool. That pool has no time limit for statements, so it waits
+//! without end for a connection whose peer has vanished, and it pings every connection that comes
+//! back. This pool
 //!
 //! - gives every wait a time limit, and closes a connection that exceeds it;
-//! - then closes all others that were opened before, which are likely to be dead, too;
-//! - refuses at once while the last attempt to connect has failed, and lets one probe at a time find
-//!   out when the database is back;
-//! - asks only connections that were idle for more than a second for a sign of life.
+//! - then also closes the other connections of its generation, which are likely to be dead, too;
+//! - fails at once after a failed attempt to connect, unless a connection is left, and lets one
+//!   probe at a time find out when the database is back;
+//! - pings a connection before its use only if it was idle for more than 1 s.
 
 mod connect;
 mod executor;
@@ -38,20 +38,20 @@ pub use self::{
 use super::{ObservedExt as _, StoreError};
 use crate::telemetry::metrics;
 
-/// How long a call waits for a connection that others use before it is told that there is none.
+/// The time for which a call waits while other calls use all connections.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(2);
-/// A connection idle for longer is asked for a sign of life before it is used. Asking each time
-/// would double the cost of a short query.
+/// A connection that was idle for longer is pinged before it is used. A ping before each use would
+/// double the cost of a short query.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
-/// How long that sign of life may take.
+/// The time limit of a ping.
 const PING_LIMIT: Duration = Duration::from_millis(500);
-/// Between two probes of a database that is away.
+/// The pause between two probes of a database that is away.
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
-/// How long connections may take to close when the pool is closed.
+/// The time limit for closing all connections when the pool is closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
-/// A statement of a server: longer than any caller waits.
+/// The time limit of a statement of a server. The longest deadline of a call is 10 s.
 const SERVING_STATEMENT_LIMIT: Duration = Duration::from_secs(11);
-/// A statement of a command line.
+/// The time limit of a statement of a command line.
 const COMMAND_STATEMENT_LIMIT: Duration = Duration::from_hours(24);
 
 /// Connections to one database, opened when they are needed. Cheap to clone.
@@ -69,7 +69,7 @@ pub fn connect_lazy(options: PgConnectOptions, max_connections: u32) -> PgPool {
     PgPool::new(options, Purpose::Serving, max_connections)
 }
 
-/// The same, of connections to a server that takes writes.
+/// A pool for the calls of a server that connects only to a primary.
 #[must_use]
 pub fn connect_lazy_to_primary(options: PgConnectOptions, max_connections: u32) -> PgPool {
     PgPool::new(options, Purpose::ServingWrites, max_connections)
@@ -95,8 +95,8 @@ impl PgPool {
     ///
     /// # Errors
     ///
-    /// `PoolTimedOut` where others use all connections for 2 s, `Io` where the database is away. The
-    /// latter comes at once while that is known.
+    /// `PoolTimedOut` if other calls use all connections for 2 s. `Io` if the database is away; at
+    /// once if the pool already knows that.
     pub async fn acquire(&self) -> sqlx::Result<Lease> {
         let place = match timeout(ACQUIRE_LIMIT, self.place()).await {
             Ok(place) => place?,
@@ -127,7 +127,8 @@ impl PgPool {
         }
     }
 
-    /// A place among the connections, unless it could only be used to try what is known to fail.
+    /// Waits for a place among the connections. Fails at once if the database is known to be away
+    /// and no connection is left.
     async fn place(&self) -> sqlx::Result<OwnedSemaphorePermit> {
         if self.shared.is_closed() {
             return Err(sqlx::Error::PoolClosed);
@@ -143,7 +144,7 @@ impl PgPool {
         Lease::new(connection, Arc::clone(&self.shared), place)
     }
 
-    /// Whether the last attempt to connect failed and no connection is open that could be used.
+    /// Whether the last attempt to connect failed and no connection is open.
     #[must_use]
     pub fn is_away(&self) -> bool {
         self.shared.is_away() && self.shared.count() == (0, 0)
@@ -153,7 +154,7 @@ impl PgPool {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`] where no connection could be had, or only one to a standby.
+    /// [`StoreError::Unavailable`] if there is no connection, or only one to a standby.
     pub async fn begin(&self) -> Result<Transaction, StoreError> {
         let beginning = async {
             let lease = self.acquire().await?;
@@ -169,12 +170,12 @@ impl PgPool {
         }
     }
 
-    /// Closes the idle connections at once and the others when they come back, for which it waits
-    /// up to a second.
+    /// Closes the idle connections at once, and the other connections when they come back. Waits up
+    /// to 1 s for them.
     pub async fn close(&self) {
         let closing = async {
             for connection in self.shared.close() {
-                // PostgreSQL notices a closed socket, too.
+                // An error does not matter: PostgreSQL notices a closed socket, too.
                 let _ = connection.inner.close().await;
             }
             let _all = self.places.acquire_many(self.shared.max_connections).await;
@@ -184,7 +185,7 @@ impl PgPool {
     }
 }
 
-/// Tries to connect until it works. What it opened is the first connection of the pool.
+/// Tries to connect until it succeeds. Adds the connection to the pool.
 async fn probe(pool: PgPool) {
     while !pool.shared.is_closed() {
         let generation = pool.shared.generation();
@@ -202,7 +203,7 @@ fn known_to_be_away() -> sqlx::Error {
     io::Error::new(io::ErrorKind::NotConnected, why).into()
 }
 
-/// Lets operators see how much of the pool is used.
+/// Exports the numbers of idle and used connections as metrics.
 pub fn watch(pool: &PgPool) {
     let shared = Arc::clone(&pool.shared);
     metrics::watch_pool(shared.max_connections, move || {
@@ -212,14 +213,15 @@ pub fn watch(pool: &PgPool) {
     });
 }
 
-/// Opens up to so many connections, so that the first calls find them open. Fewer are enough if the
-/// server grants no more.
+/// Opens up to `connections` connections, so that the first calls find them open. Succeeds with
+/// fewer if the server grants no more.
 ///
 /// # Errors
 ///
 /// [`StoreError::Unavailable`] if the server grants none.
 pub async fn warm(pool: &PgPool, connections: u32) -> Result<(), StoreError> {
-    // All are held until the last one is open. The pool would hand out a returned one again.
+    // All leases are held until the last connection is open. Otherwise the pool would hand out a
+    // returned connection again.
     let mut open = Vec::new();
     for _ in 0..connections {
         match pool.acquire().await {
@@ -240,7 +242,7 @@ pub async fn warm(pool: &PgPool, connections: u32) -> Result<(), StoreError> {
 ///
 /// # Errors
 ///
-/// See there.
+/// The errors of [`PgPool::begin`].
 pub async fn begin(pool: &PgPool) -> Result<Transaction, StoreError> {
     pool.begin().await
 }

@@ -1,5 +1,5 @@
-//! What the handles of one pool share: idle connections, their generations, and whether the
-//! database is known to be away.
+//! The state that the clones of one pool share: idle connections, their generations, and whether
+//! the database is known to be away.
 
 use std::{
     sync::{
@@ -14,9 +14,9 @@ use tokio::time::Instant;
 
 use super::connect::{Opened, Purpose};
 
-/// A connection is closed when it is so old, so that a changed password or address counts at last.
+/// The age at which a connection is closed, so that a changed password or address takes effect.
 const MAX_AGE: Duration = Duration::from_mins(30);
-/// A connection that was idle for so long is closed.
+/// The idle time after which a connection is closed.
 const MAX_IDLE: Duration = Duration::from_mins(10);
 
 pub(super) struct Shared {
@@ -24,25 +24,25 @@ pub(super) struct Shared {
     pub(super) purpose: Purpose,
     pub(super) max_connections: u32,
     state: Mutex<State>,
-    /// In use and idle.
+    /// The number of open connections, in use or idle.
     open: Arc<AtomicUsize>,
-    /// The last attempt to connect failed: only one probe tries until it succeeds.
+    /// The last attempt to connect failed. Only one probe tries to connect until it succeeds.
     is_away: AtomicBool,
     is_closed: AtomicBool,
 }
 
 #[derive(Default)]
 struct State {
-    /// The one that was used last is at the end, and used first.
+    /// The connection that was used last is at the end, and is taken first.
     idle: Vec<Connection>,
     /// Connections of earlier generations are not used again.
     generation: u64,
 }
 
-/// A connection of the pool. Dropped, it is closed without a word.
+/// A connection of the pool. Dropping it closes the socket without a message to PostgreSQL.
 pub(super) struct Connection {
     pub(super) inner: PgConnection,
-    /// How its transactions begin.
+    /// The statement with which its transactions begin.
     pub(super) begin: &'static str,
     pub(super) generation: u64,
     pub(super) last_used: Instant,
@@ -50,7 +50,7 @@ pub(super) struct Connection {
     _count: Count,
 }
 
-/// One of the open connections.
+/// Counts one open connection until it is dropped.
 struct Count(Arc<AtomicUsize>);
 
 impl Drop for Count {
@@ -77,7 +77,7 @@ impl Shared {
         self.state().idle.pop()
     }
 
-    /// Takes note of a connection that was opened while `generation` was the current one.
+    /// Registers a connection. `generation` was the current one when it was being opened.
     pub(super) fn admit(&self, opened: Opened, generation: u64) -> Connection {
         self.is_away.store(false, Ordering::Relaxed);
         self.open.fetch_add(1, Ordering::Relaxed);
@@ -92,7 +92,8 @@ impl Shared {
         }
     }
 
-    /// Keeps a connection that is ready for its next use; closes it where it has had its time.
+    /// Keeps a connection that is ready for its next use. Closes it if it is too old or of an
+    /// earlier generation, or if the pool is closed.
     pub(super) fn keep(&self, mut connection: Connection) {
         let now = Instant::now();
         let mut state = self.state();
@@ -107,8 +108,8 @@ impl Shared {
         state.idle.drain(..unused);
     }
 
-    /// A connection of this generation was found dead, or its plans stale. The others of its age
-    /// are likely to be, too: they are not used again.
+    /// Ends this generation, because one of its connections is dead or its plans are stale. The
+    /// other connections are likely to be, too, so they are not used again.
     pub(super) fn distrust(&self, generation: u64) {
         let mut state = self.state();
         if state.generation == generation {
@@ -121,7 +122,7 @@ impl Shared {
         self.state().generation
     }
 
-    /// Connections that are idle and that are in use.
+    /// The numbers of idle and of used connections.
     pub(super) fn count(&self) -> (usize, usize) {
         let idle = self.state().idle.len();
         (idle, self.open.load(Ordering::Relaxed).saturating_sub(idle))
@@ -131,7 +132,7 @@ impl Shared {
         self.is_away.load(Ordering::Relaxed)
     }
 
-    /// Takes note that the database cannot be reached. `true` where that was not known before.
+    /// Records that the database cannot be reached. Returns `true` if that was not known before.
     pub(super) fn note_away(&self) -> bool {
         !self.is_away.swap(true, Ordering::Relaxed)
     }
@@ -140,14 +141,15 @@ impl Shared {
         self.is_closed.load(Ordering::Relaxed)
     }
 
-    /// Hands out the idle connections to be closed. Those in use are closed after their use.
+    /// Closes the pool. Returns the idle connections, which the caller closes. The other
+    /// connections are closed when they come back.
     pub(super) fn close(&self) -> Vec<Connection> {
         self.is_closed.store(true, Ordering::Relaxed);
         std::mem::take(&mut self.state().idle)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing under the lock can panic half-way.
+        // No code under the lock can panic in the middle of a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,20 +11,20 @@ use tokio::{runtime::Handle, time::error::Elapsed};
 use super::{connect::BEGIN_AND_SET, lease::Lease};
 use crate::store::{ObservedExt as _, StoreError, error::is_connection_lost};
 
-/// How long PostgreSQL may take to begin or to roll back.
+/// The time limit of `BEGIN` and of `ROLLBACK`.
 const SHORT_LIMIT: Duration = Duration::from_secs(1);
-/// How long a commit may take. Then nobody knows what became of it.
+/// The time limit of a commit. After it the outcome of the commit is unknown.
 const COMMIT_LIMIT: Duration = Duration::from_secs(4);
 
-/// SQLSTATE of what a standby says to `READ WRITE`: "feature not supported".
+/// The SQLSTATE with which a standby refuses `READ WRITE`: "feature not supported".
 const READ_WRITE_ON_STANDBY: &str = "0A000";
 
-/// Begins a transaction that writes on a connection that is in use already. Its statements have no
-/// time limit of their own here.
+/// Begins a transaction that writes, on a connection that is already in use. PostgreSQL limits the
+/// time of its statements; this function adds no limit of the client.
 ///
 /// # Errors
 ///
-/// [`StoreError::Unavailable`] where the connection is lost or leads to a standby.
+/// [`StoreError::Unavailable`] if the connection is lost or leads to a standby.
 pub async fn begin_on(
     connection: &mut PgConnection,
 ) -> Result<sqlx::Transaction<'_, Postgres>, StoreError> {
@@ -45,9 +45,9 @@ fn is_on_standby(error: &sqlx::Error) -> bool {
     code.as_deref() == Some(READ_WRITE_ON_STANDBY)
 }
 
-/// A transaction that writes. Dropped, it is rolled back in the background.
+/// A transaction that writes. Dropping it rolls it back in the background.
 pub struct Transaction {
-    /// `None` where its connection was given up.
+    /// `None`: the connection was given up.
     lease: Option<Lease>,
     is_open: bool,
 }
@@ -55,10 +55,10 @@ pub struct Transaction {
 /// Why a commit was not confirmed.
 #[derive(Debug)]
 pub enum CommitError {
-    /// Nothing happened.
+    /// The transaction changed nothing.
     NotCommitted(StoreError),
-    /// The connection was lost before the answer: either all of it happened or nothing did, or it
-    /// will within seconds.
+    /// The connection was lost before the answer. PostgreSQL has committed the whole transaction or
+    /// nothing of it, or will commit it within seconds.
     Unknown(StoreError),
 }
 
@@ -84,12 +84,12 @@ impl Transaction {
         Ok(transaction)
     }
 
-    /// The result of work in this transaction that had a time limit. Where the time is up or the
-    /// connection is lost, gives the connection up, and those of its age with it.
+    /// Returns the result of work in this transaction that had a time limit. If the time is up or
+    /// the connection is lost, gives up the connection and all connections of its generation.
     ///
     /// # Errors
     ///
-    /// That of the work; [`StoreError::Unavailable`] where the time is up.
+    /// The error of the work; [`StoreError::Unavailable`] if the time is up.
     pub fn checked<T>(
         &mut self,
         result: Result<Result<T, StoreError>, Elapsed>,
@@ -105,7 +105,7 @@ impl Transaction {
     ///
     /// # Errors
     ///
-    /// What is known of the commit.
+    /// Whether the transaction was not committed, or its outcome is unknown.
     pub async fn commit(mut self) -> Result<(), CommitError> {
         self.is_open = false;
         let committed = Lease::limited(COMMIT_LIMIT, self.execute("COMMIT"))
@@ -125,7 +125,7 @@ impl Transaction {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`] where the connection is lost: PostgreSQL rolls back then.
+    /// [`StoreError::Unavailable`] if the connection is lost. Then PostgreSQL rolls back by itself.
     pub async fn rollback(mut self) -> Result<(), StoreError> {
         let Some(mut lease) = self.lease.take() else {
             return Ok(());
@@ -172,7 +172,7 @@ impl Drop for Transaction {
     }
 }
 
-/// For those who only need to know that it is not certain that something happened.
+/// For callers that treat a failed commit and an unknown one alike.
 impl From<CommitError> for StoreError {
     fn from(error: CommitError) -> Self {
         match error {

@@ -84,7 +84,7 @@ impl DatabaseUrl {
     }
 }
 
-/// Without the password.
+/// Omits the user and the password.
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DatabaseUrl")
@@ -128,7 +128,8 @@ fn parse(text: &str) -> Result<DatabaseUrl, String> {
         let quoted = schema.replace('"', "\"\"");
         options = options.options([("search_path", format!("\"{quoted}\""))]);
     }
-    // PgBouncer would refuse it, and no statement of ours reads a floating-point number.
+    // PgBouncer would refuse `extra_float_digits`. It only affects numbers in text format, and sqlx
+    // reads them in binary format.
     Ok(DatabaseUrl {
         options: options.extra_float_digits(None),
         ignored,

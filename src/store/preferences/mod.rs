@@ -17,8 +17,8 @@ pub(super) enum PreferenceRow {
     Never,
 }
 
-/// The player's e-mail preference. The outer `None`: there is no such player. The inner `None`: the
-/// player has no preference.
+/// The player's e-mail preference. The outer `None`: the player does not exist. The inner `None`:
+/// the player has no preference.
 ///
 /// # Errors
 ///
@@ -34,8 +34,8 @@ pub async fn email(
     Ok(row.map(|preference| preference.map(EmailPreference::from)))
 }
 
-/// Stores a player's e-mail preference. `None` removes it. Returns whether there is such a player.
-/// E-mails that are queued follow within one poll of the worker.
+/// Stores a player's e-mail preference. `None` removes it. Returns whether the player exists. The
+/// mail worker applies the preference to queued e-mails at its next poll.
 ///
 /// # Errors
 ///

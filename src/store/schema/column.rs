@@ -31,7 +31,7 @@ impl Column {
         self.is_not_null && !self.has_default
     }
 
-    /// Whether our trigger can fill this column: a text or UUID id, or a time stamp.
+    /// Whether the service's trigger can fill this column: a text or UUID id, or a time stamp.
     pub(super) fn can_be_filled(&self) -> bool {
         self.kind == "uuid" || self.is_time() || self.name == "id" && self.holds_text(UUID_LENGTH)
     }

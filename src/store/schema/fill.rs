@@ -1,8 +1,8 @@
 //! A trigger that fills columns of `"UserPointEvent"` which the application fills in its client.
 //!
-//! Prisma's `@default(cuid())`, `@default(uuid())` and `@updatedAt` make columns that are NOT NULL and
-//! have no default in the database. The service does not know these columns. `heist migrate up`
-//! therefore adds a trigger for those that it finds. The trigger sets only values that an insert
+//! Prisma's `@default(cuid())`, `@default(uuid())` and `@updatedAt` make columns that are NOT NULL
+//! and have no default in the database. The service does not know these columns. So `heist migrate
+//! up` finds them, and adds a trigger that fills them. The trigger sets only values that an insert
 //! leaves out, ignores columns that no longer exist, and is no object that Prisma compares.
 
 use sqlx::{AssertSqlSafe, PgConnection};

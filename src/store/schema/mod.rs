@@ -24,7 +24,8 @@ use self::session::{close, connect, with_lock};
 pub use self::{error::SchemaError, finding::Finding};
 use super::{PgPool, pool};
 
-/// Our own table of what was applied: the application may use sqlx, too.
+/// The table of applied migrations. It is not sqlx's default table, because the application may use
+/// sqlx, too.
 const MIGRATIONS_TABLE: &str = "_heist_migrations";
 
 /// One migration, and whether the database has applied it.
@@ -141,10 +142,11 @@ fn errors(findings: &[Finding]) -> Result<(), SchemaError> {
 ///
 /// # Errors
 ///
-/// What is in the way.
+/// The first check that failed.
 pub async fn check_serviceable(pool: &PgPool) -> Result<(), SchemaError> {
     let mut connection = pool.acquire().await?;
-    // Not `transaction_read_only`: our transactions are READ WRITE, whatever the default is.
+    // Not `transaction_read_only`, because the service's transactions are READ WRITE whatever the
+    // default is.
     let is_standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()")
         .fetch_one(&mut *connection)
         .await?;
@@ -175,7 +177,7 @@ fn all_applied(steps: Vec<Step>) -> Result<(), SchemaError> {
 pub async fn migrate(options: &PgConnectOptions) -> Result<(), SchemaError> {
     with_lock(options, async |connection| {
         let mut findings = preflight::findings(connection).await?;
-        // This run cures what a trigger of ours can cure.
+        // This run adds the trigger that cures these findings.
         findings.retain(|finding| !finding.text.ends_with(preflight::CURED_BY_MIGRATING));
         errors(&findings)?;
         for step in steps_of(connection).await? {
@@ -235,7 +237,7 @@ pub fn sql(downs: bool) -> String {
 ///
 /// # Errors
 ///
-/// An unknown version, or what a migration ran into.
+/// An unknown version, or the error of a migration.
 pub async fn revert(options: &PgConnectOptions, to: RevertTo) -> Result<(), SchemaError> {
     let target = match to {
         RevertTo::Empty => 0,
@@ -264,7 +266,7 @@ pub async fn revert(options: &PgConnectOptions, to: RevertTo) -> Result<(), Sche
 ///
 /// # Errors
 ///
-/// [`SchemaError::Store`] where the database cannot be read.
+/// [`SchemaError::Store`] if the database cannot be read.
 pub async fn steps(options: &PgConnectOptions) -> Result<Vec<Step>, SchemaError> {
     let mut connection = connect(options).await?;
     let steps = steps_of(&mut connection).await?;

@@ -1,5 +1,5 @@
-//! The preflight: compares the application's tables, our rights and the server's settings with what
-//! the service needs.
+//! The preflight: checks that the application's tables, the rights of the service's role and the
+//! server's settings meet the service's needs.
 //!
 //! Each finding is one line that names the table, the column, the problem and the cure. Errors stop
 //! `heist migrate up` and the start of a server, and make a running server unready. Warnings are
@@ -15,7 +15,7 @@ use super::{
     interference, rights,
 };
 
-/// The length of the longest value that the service writes into a column.
+/// The lengths of the longest values that the service writes into columns of event types.
 const EVENT_TYPE_NAME_LENGTH: i32 = 10;
 /// The shortest useful description of a point event. Longer texts are cut.
 const EVENT_DESCRIPTION_LENGTH: i32 = 20;

@@ -86,7 +86,7 @@ fn is_lock_timeout(error: &SchemaError) -> bool {
 /// a pooler the session is shared, so there the role's settings stay.
 pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, SchemaError> {
     let connecting = async {
-        // `is_pooled` recognises our own sessions by this name.
+        // `is_pooled` recognises the service's own sessions by this name.
         let options = options.clone().application_name("heist");
         let mut connection = PgConnection::connect_with(&options).await?;
         if !pool::is_pooled(&mut connection).await? {
