@@ -29,7 +29,7 @@ use super::{
     request::{self, Request},
 };
 
-/// How long the last lines may take to be written.
+/// How long the process waits for the last lines to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 static QUEUE: OnceLock<LogQueue> = OnceLock::new();

@@ -43,7 +43,8 @@ impl Request {
         Self::with(Some(id), span)
     }
 
-    /// The work for several requests, or for the only one of `members`.
+    /// The request of a batch: it has the id of `members`' only request, or no id if there are
+    /// several.
     pub(crate) fn batch(members: &[Option<Self>], span: Option<SpanContext>) -> Self {
         match members {
             [Some(only)] => {
@@ -122,7 +123,8 @@ pub fn scope_sync<T>(request: Option<Request>, work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Letters, digits and a few marks, so that an id cannot end a line or a string of a log.
+/// Whether the id has only letters, digits and a few marks. Such an id cannot end a line or a
+/// string of a log.
 fn is_valid(id: &[u8]) -> bool {
     (1..=MAX_ID_BYTES).contains(&id.len())
         && (id.iter()).all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte))
