@@ -15,8 +15,8 @@ use super::Cli;
 
 const USAGE: u8 = 2;
 
-/// Prints one line for a value that is missing or does not parse: the variable, the value and what is
-/// expected. clap prints everything else, including help and version.
+/// Prints one line for a value that is missing or does not parse. The line names the variable, the
+/// value and the expected form. clap prints everything else, including help and version.
 pub(super) fn report(error: &clap::Error) -> ExitCode {
     if let Some(line) = bad_value(error).or_else(|| missing_value(error)) {
         return report_line(&line);
