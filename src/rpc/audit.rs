@@ -1,6 +1,6 @@
 //! Writes one log line for each attempt to change the books, whatever its outcome. Attempts of
 //! unauthenticated callers, requests that do not decode, and calls whose caller hangs up have a
-//! line, too. Like every other line, it has the request id and the trace of its call.
+//! line, too. Like every other line, it has the id and the trace of its call.
 //!
 //! The lines have the target `heist::audit`, so that they can be filtered or sent elsewhere. Texts
 //! from callers are logged as field values, never as part of the message. Both log formats quote and

@@ -265,7 +265,7 @@ pub(super) fn fault(error: &Fault) -> Status {
     }
 }
 
-/// The message of an internal error. It has the request id, by which an operator finds the error in
+/// The message of an internal error. It has the call id, by which an operator finds the error in
 /// the log.
 fn internal_error() -> String {
     let message = |request: &Request| Some(format!("Internal error {}.", request.id()?));
