@@ -1,5 +1,5 @@
-# The service as one program on a base without shell or package manager. `scripts/test-image` builds
-# and runs it. Both base images can be replaced or pinned by digest:
+# The image has one program on a base without a shell and a package manager. `scripts/test-image`
+# builds and runs it. Both base images can be replaced or pinned by digest:
 #
 #     docker build --build-arg RUNTIME_IMAGE=gcr.io/distroless/cc-debian12@sha256:… .
 
@@ -11,7 +11,7 @@ WORKDIR /build
 ENV CARGO_PROFILE_RELEASE_STRIP=symbols \
     CARGO_TERM_COLOR=never
 
-# Only the dependencies, in a layer that a change of the code does not invalidate.
+# Builds only the dependencies, in a layer that a change of the code does not invalidate.
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
 COPY crates/private-postgres/Cargo.toml crates/private-postgres/
@@ -21,7 +21,7 @@ RUN mkdir src crates/private-postgres/src \
     && cargo build --release --locked --bin heist
 
 COPY . .
-# Cargo compares modification times: the copied sources may be older than the placeholders.
+# Cargo compares modification times, and the copied sources may be older than the placeholders.
 RUN touch build.rs src/lib.rs src/main.rs crates/private-postgres/src/lib.rs \
     && cargo build --release --locked --bin heist
 

@@ -19,7 +19,7 @@ function newKey(kid) {
   return { ...privateKey.export({ format: "jwk" }), kid, use: "sig", alg: "ES256" };
 }
 
-// Replaces the provider: it signs with the first key, and publishes all of them.
+// Replaces the provider. The new one signs with the first key, and publishes all keys.
 async function publish(keys) {
   const port = issuer ? Number(new URL(issuer).port) : 0;
   if (provider) await new Promise((done) => { provider.close(done); provider.closeAllConnections(); });
@@ -60,7 +60,7 @@ async function newToken() {
     headers: { authorization: `Basic ${btoa("web:secret")}` },
     body: new URLSearchParams({ grant_type: "client_credentials", scope: "heist.read" }),
   });
-  // The first attempt may use a connection to the provider before.
+  // The first attempt may use an old connection, which the replaced provider has closed.
   const answer = await request().catch(request);
   const body = await answer.json();
   if (!body.access_token) throw new Error(JSON.stringify(body));

@@ -85,8 +85,8 @@ impl ClientScopes {
         self.0.is_empty()
     }
 
-    /// The scopes of a name. A URI has a scheme and an authority; no name of the kind DNS looks like
-    /// that, and a certificate's URI that does not is not compared with DNS names.
+    /// The scopes of a name. A listed name with `://` applies to URI names only, and every other
+    /// listed name to DNS names only.
     fn scopes_of(&self, name: &CertificateName) -> Option<Scopes> {
         let (CertificateName::Dns(text) | CertificateName::Uri(text)) = name;
         let is_uri = matches!(name, CertificateName::Uri(_));

@@ -22,10 +22,10 @@ pub struct ClaimNames {
     pub player: ClaimName,
     /// The scopes of a service: an array, or a string with spaces.
     pub scope: ClaimName,
-    /// What precedes the scopes of this service; other scopes are ignored.
+    /// The prefix of this service's scopes; scopes without it are ignored.
     pub scope_prefix: String,
-    /// The condition for a token of a service. `None`: with players in the claim `sub`, every token
-    /// without a player's id is a service's; with another player claim, there are no services.
+    /// The condition for a token of a service. `None`: if `player` is the claim `sub`, every token
+    /// without a player's id is a service's; if it is another claim, there are no services.
     pub service: Option<ServiceRule>,
 }
 
@@ -33,7 +33,7 @@ pub struct ClaimNames {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimName(String);
 
-/// What a token of a service has, and a token of a player does not have.
+/// A condition that tokens of services meet and tokens of players do not meet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServiceRule {
     /// This claim.

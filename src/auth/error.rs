@@ -4,6 +4,7 @@ use jsonwebtoken::errors;
 
 /// The maximum length of a token in bytes.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
 /// Why a caller is not authenticated. The text is for the caller.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {

@@ -10,7 +10,7 @@ use jsonwebtoken::{
 use super::crypto;
 use crate::watched::WatchedFile;
 
-/// The most keys in one file. It bounds the cost of a token without a key id.
+/// The maximum number of keys in one file. It bounds the cost of a token without a key id.
 const MAX_KEYS: usize = 16;
 /// The minimum length of a secret in bytes: the output length of HS256 (RFC 7518, section 3.2).
 pub(super) const MIN_SECRET_BYTES: usize = 32;

@@ -77,7 +77,7 @@ struct Budget {
     requested_after: Option<u64>,
 }
 
-/// What is known about the fetches so far.
+/// The fetches so far.
 #[derive(Clone, Copy)]
 struct Fetches {
     begun: u64,

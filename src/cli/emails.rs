@@ -31,9 +31,9 @@ Examples:
   heist emails list                      parked e-mails with their errors
   heist emails list --state queued       e-mails to be sent
   heist emails resend 2/26 5/31          send these two again
-  heist emails resend --state failed     send all again that were not sent
-  heist emails preview --out preview     what e-mails look like, as files
-  heist emails drop --state unknown      delete all that may have been sent
+  heist emails resend --state failed     send all failed e-mails again
+  heist emails preview --out preview     render a sample of each kind of e-mail to files
+  heist emails drop --state unknown      drop all e-mails that may have been sent
 
 DATABASE_URL is in the environment. An e-mail's name is PLAYER/NOTIFICATION, such as 2/26.";
 

@@ -87,7 +87,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Reports errors itself.
+/// Parses the arguments and the environment. Prints errors itself, and returns the exit code.
 fn parse() -> Result<Command, ExitCode> {
     if let Some(command) = parse_from(std::env::args_os())?.command {
         return Ok(command);
@@ -126,7 +126,7 @@ impl Command {
     }
 }
 
-/// The exit codes of `heist check` tell inconsistent tables from a check that was not possible.
+/// `heist check` exits with another code if it cannot check than if the tables are inconsistent.
 const FAILURE: u8 = 1;
 const CHECK_FAILURE: u8 = 3;
 

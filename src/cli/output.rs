@@ -9,8 +9,8 @@ use anyhow::Context as _;
 
 use crate::store::schema::Finding;
 
-/// Prints a line. A reader that has closed the pipe, such as `head`, has what it wants, so that is not
-/// an error.
+/// Prints a line. A closed pipe is not an error: a reader such as `head` closes it after the lines
+/// that it needs.
 ///
 /// # Errors
 ///

@@ -13,8 +13,8 @@ use clap::{
 
 const USAGE: u8 = 2;
 
-/// Prints one line for a value that is missing or does not parse: the variable, the value and what is
-/// expected. clap prints everything else, including help and version.
+/// Prints one line for a value that is missing or does not parse. The line names the variable, the
+/// value and the expected form. clap prints everything else, including help and version.
 pub(super) fn report(error: &clap::Error, cli: &Command) -> ExitCode {
     if let Some(line) = bad_value(error, cli).or_else(|| missing_value(error, cli)) {
         return report_line(&line);

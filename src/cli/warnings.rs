@@ -1,4 +1,4 @@
-//! Warnings about settings that work and are rarely meant.
+//! Warnings about settings that work but are rarely intended.
 
 use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::Path};
 

@@ -11,8 +11,9 @@ use crate::{
     telemetry::{metrics::METRICS, traces},
 };
 
-/// An attempt that has not begun this long after its claim is released, because the claim may
-/// expire during the attempt. This happens when the process was suspended.
+/// The maximum time between a claim and the start of its attempt. The worker releases an e-mail
+/// whose attempt would start later, because the claim could expire during the attempt. This happens
+/// if the process was suspended.
 pub(super) const TIME_TO_BEGIN: Duration = Duration::from_secs(30);
 
 /// A claimed e-mail and the outcome of the attempt to send it.

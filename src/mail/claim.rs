@@ -1,7 +1,7 @@
-//! What happens to queued e-mails before an attempt: setting aside, claiming, expiry.
+//! The steps before an attempt: setting aside, claiming, and expiry of queued e-mails.
 //!
-//! An e-mail that can never reach the provider proves nothing about the provider. It is settled
-//! without a pause and is not charged to the rate, so that it never delays other e-mails.
+//! An e-mail that cannot be sent says nothing about the provider. It is settled without a pause and
+//! does not count against the rate, so that it never delays other e-mails.
 
 use std::time::Duration;
 
@@ -25,9 +25,10 @@ use crate::{
     telemetry::metrics::METRICS,
 };
 
-/// Players whose changed preference one poll applies.
+/// Maximum number of players whose changed preference one poll applies.
 const RESCHEDULED: usize = 100;
-/// Claims of one transaction, when claimed e-mails turn out not to be sendable.
+/// Maximum number of claims in one transaction. The claim is repeated while claimed e-mails turn
+/// out to be unsendable.
 const MAX_CLAIMS: usize = 50;
 /// Part of a claim's duration that is reserved for recording the outcome after the attempt.
 const TIME_TO_SETTLE: Duration = Duration::from_mins(1);
@@ -83,7 +84,7 @@ pub(super) async fn set_aside(
     Ok(is_full && !changes.is_empty())
 }
 
-/// Why a due e-mail cannot be sent now. `None`: it can.
+/// Why a due e-mail cannot be sent now; `None` if it can be sent.
 fn fate(email: &DueEmail, mailing: Mailing, digest: Digest) -> Option<SetAside> {
     let Some(mode) = mailing.mode_of(email.preference) else {
         return Some(SetAside::Skip(NO_EMAIL_WANTED));

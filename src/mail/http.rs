@@ -103,7 +103,7 @@ impl Endpoint {
             }
             _ => return Err("expected a URL that begins with https:// or http://".to_owned()),
         };
-        // A proxy could change what is not encrypted.
+        // Without TLS a proxy could change the request, so it is not used.
         let proxy = proxy.filter(|_| tls.is_some());
         Ok(Self { url, tls, proxy })
     }

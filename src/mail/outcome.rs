@@ -31,7 +31,7 @@ pub(super) enum Outcome {
     Released,
 }
 
-/// A failure that concerns every e-mail, not only the one that was attempted.
+/// A failure of the provider, which concerns all e-mails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ProviderFailure {
     /// How long all replicas stop sending through the provider.

@@ -108,8 +108,8 @@ fn body(from: &Mailbox, email: &RenderedEmail) -> Value {
     })
 }
 
-/// The outcome for each status. Statuses that a server or a gateway may also give after it passed
-/// the request on mean that the e-mail may have left.
+/// The outcome for each status. The e-mail may have been sent if a server or a gateway can answer
+/// with the status after it has passed the request on.
 fn outcome(answer: &Answer) -> Outcome {
     let reason = describe(answer);
     let not_sent = |reason, provider_failure| Outcome::NotSent {

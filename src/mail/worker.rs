@@ -25,7 +25,7 @@ use crate::{
     watched::Watched,
 };
 
-/// E-mails that this replica sends concurrently.
+/// Maximum number of e-mails that this replica sends concurrently.
 pub(super) const MAX_IN_FLIGHT: usize = 8;
 /// Interval between polls of the queue. Polling finds e-mails that other replicas queued, and
 /// retries that became due.
@@ -110,7 +110,7 @@ impl Worker {
                 self.next_poll = self.next_poll.min(self.last_poll + MIN_POLL_INTERVAL);
             }
             () = sleep_until(self.next_poll), if may_claim || !self.unrecorded.is_empty() => {}
-            // Also while attempts that hang occupy all places.
+            // The queue is counted even while hanging attempts occupy all places.
             () = sleep_until(self.next_count), if running => {}
             () = stopping.cancelled(), if running => {}
         }
@@ -122,7 +122,7 @@ impl Worker {
     fn collect(&mut self, ended: Result<Attempt, JoinError>) {
         match ended {
             Ok(attempt) => self.unrecorded.push(attempt),
-            // Its claim expires, and then the e-mail becomes UNKNOWN.
+            // The e-mail becomes UNKNOWN when its claim expires.
             Err(panic) => tracing::error!(error = %panic, "the task of an attempt panicked"),
         }
     }

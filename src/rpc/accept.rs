@@ -1,5 +1,6 @@
-//! The checks that need the decoded request: whose request it is, and how often services have called
-//! for that player. The layers have authenticated the caller before.
+//! The checks that need the decoded request: whether a player's request concerns that player, and
+//! whether services have called too often for the player that the request names. The layers have
+//! already authenticated the caller.
 //!
 //! Rate limits are counted per replica and before validation, so malformed calls count. They
 //! protect the server's capacity; the rules of the game are checked under row locks.

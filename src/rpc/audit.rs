@@ -1,6 +1,6 @@
-//! One log line for each attempt to change the books, whatever its outcome: also for callers that
-//! are not authenticated, for requests that do not decode, and for callers that hang up. The line
-//! has the request id and the trace of its call, like every other line.
+//! Writes one log line for each attempt to change the books, whatever its outcome. Attempts of
+//! unauthenticated callers, requests that do not decode, and calls whose caller hangs up have a
+//! line, too. Like every other line, it has the id and the trace of its call.
 //!
 //! The lines have the target `heist::audit`, so that they can be filtered or sent elsewhere. Texts
 //! from callers are logged as field values, never as part of the message. Both log formats quote and
@@ -41,8 +41,8 @@ struct Record {
     outcome: Outcome,
 }
 
-/// What is attempted. The request is `None` until it has been decoded, the answer until there is
-/// one.
+/// The attempted operation. The request is `None` until it has been decoded, and the answer is
+/// `None` until the operation has succeeded.
 pub(super) enum Event {
     Heist(Option<HeistRequest>, Option<HeistAnswer>),
     Award(Option<AwardRequest>, Option<AwardAnswer>),
@@ -112,7 +112,8 @@ impl Attempt {
         }
     }
 
-    /// Whether a refusal has a line: of callers that are not authenticated, only the first of many.
+    /// Whether a refusal is logged. Refusals of unauthenticated callers are logged once a minute
+    /// for each event and address.
     fn is_logged(&self, event: &'static str, reason: &str) -> bool {
         self.caller.get().is_some() || telemetry::permits_stranger(event, reason, self.ip_address)
     }
@@ -121,7 +122,7 @@ impl Attempt {
         let _ = self.caller.set(caller.who.to_string());
     }
 
-    /// The attempt of a decoded request, which it records.
+    /// Returns the attempt of a decoded request, and records the request in it.
     pub(super) fn of<Q: Recorded>(request: &Request<Q>) -> Arc<Self> {
         let attempt: &Arc<Self> = (request.extensions().get())
             .expect("the Audit layer begins an attempt for each audited method");
@@ -140,8 +141,8 @@ impl Attempt {
         }
     }
 
-    /// Waits for the engine. If the call ends before the engine has answered, or the engine does not
-    /// know, the outcome is recorded as unknown.
+    /// Waits for the engine. The outcome is recorded as unknown if the call ends before the engine
+    /// has answered, or if the engine does not know whether it executed the order.
     pub(super) async fn in_engine<T>(
         &self,
         order: impl Future<Output = Result<T, Fault>>,
@@ -208,7 +209,8 @@ const ADJUSTMENT: Names = Names {
     unknown: "ADJUSTMENT_UNKNOWN",
 };
 
-/// Writes the line of an attempt: the fields that every event has, and the event's own.
+/// Writes the line of an attempt: the fields that all events have, and the fields of this kind of
+/// event.
 macro_rules! write_line {
     ($attempt:ident, $outcome:ident, $names:ident, $($field:ident = $value:expr),+) => {
         match $outcome {
@@ -355,7 +357,8 @@ impl Recorded for pb::AdjustBalanceResponse {
     }
 }
 
-/// Logs the answer to an eligibility check at debug level. A check is no attempt.
+/// Logs the answer to an eligibility check at debug level. A check is not an attempt, so it has no
+/// audit line.
 pub(super) fn eligibility_checked(attacker: UserId, eligibility: &Eligibility) {
     tracing::debug!(
         event = "ELIGIBILITY_CHECKED",
@@ -366,7 +369,8 @@ pub(super) fn eligibility_checked(attacker: UserId, eligibility: &Eligibility) {
     );
 }
 
-/// The request id, if it is a UUID. Other texts could fill the log.
+/// The request id, if it is a UUID. Any other text is left out, because a caller could fill the log
+/// with it.
 fn request_id(text: &str) -> Option<String> {
     Uuid::try_parse(text).ok().map(|id| id.to_string())
 }
@@ -382,12 +386,12 @@ fn without_addresses(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Whether an order that ended so may have been executed.
+/// Whether an order that ended with this fault may have been executed.
 fn may_be_executed(fault: &Fault) -> bool {
     matches!(fault, Fault::Unknown | Fault::Internal)
 }
 
-/// The reason of a refusal; the code if it has none.
+/// The reason of a refusal, or its code if it has no reason.
 fn reason(status: &Status) -> String {
     status
         .get_details_error_info()

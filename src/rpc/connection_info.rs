@@ -1,4 +1,5 @@
-//! What a call's connection tells about its caller, and what the calls tell the connection.
+//! The connection of a call: its remote address, its client certificate, and how its calls have
+//! used it.
 
 use std::{
     net::IpAddr,
@@ -14,11 +15,12 @@ use tonic::transport::server::TcpConnectInfo;
 
 use crate::auth::ClientCertificate;
 
-/// Calls of health and reflection in progress on one connection. Further calls fail with
-/// `OVERLOADED`.
+/// Maximum number of calls of health and reflection in progress on one connection. Further calls
+/// fail with `OVERLOADED`.
 const MAX_OPEN_CALLS: usize = 16;
-/// Answers that the server gave up because the caller did not read them. A connection with more of
-/// them is closed: each leaves some memory behind until then.
+/// Maximum number of answers that the server has dropped because the caller did not read them. A
+/// connection with more is closed, because each dropped answer occupies memory until the connection
+/// ends.
 const MAX_UNREAD_ANSWERS: usize = 64;
 
 /// The remote end of a connection. tonic puts a copy into the extensions of each request.
@@ -68,7 +70,7 @@ impl ConnectionUsage {
         self.authenticated.load(Ordering::Relaxed)
     }
 
-    /// Whether the connection is for calls of health and reflection alone.
+    /// Whether only calls of health and reflection are accepted on the connection.
     pub(crate) fn is_for_probes_only(&self) -> bool {
         self.probes_only
     }
@@ -79,12 +81,14 @@ impl ConnectionUsage {
         }
     }
 
-    /// The slot of a call of health or reflection; `None` if there are too many.
+    /// Takes a slot for a call of health or reflection; `None` if [`MAX_OPEN_CALLS`] are in
+    /// progress.
     pub(super) fn open_call(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.open_calls).try_acquire_owned().ok()
     }
 
-    /// Counts an answer that the server gave up, and closes the connection after too many.
+    /// Counts an answer that the server dropped unread, and closes the connection if there are more
+    /// than [`MAX_UNREAD_ANSWERS`].
     pub(super) fn count_unread_answer(&self) {
         if self.unread_answers.fetch_add(1, Ordering::Relaxed) >= MAX_UNREAD_ANSWERS {
             self.close();

@@ -9,10 +9,10 @@ use tonic::Status;
 use super::status;
 use crate::{fault::Fault, store::StoreError};
 
-/// The time of a call without a deadline of the caller's, and the longest of any call.
+/// The time limit of a call without a deadline, and the maximum for every call.
 const MAX_TIME: Duration = Duration::from_secs(10);
-/// How long before the caller's own deadline the answer must be ready, so that it arrives in time:
-/// a tenth of the caller's time within these bounds.
+/// The answer must be ready some time before the caller's deadline, so that it arrives in time: a
+/// tenth of the caller's time, within these bounds.
 const MIN_HEAD_START: Duration = Duration::from_millis(1);
 const MAX_HEAD_START: Duration = Duration::from_millis(10);
 
@@ -43,7 +43,8 @@ impl Deadline {
     }
 }
 
-/// Reads from the database until the deadline. `doing` names the read in the log if it fails.
+/// Awaits a read from the database, until the deadline at most. `doing` names the read in the log
+/// if it fails.
 pub(super) async fn read_within<T>(
     deadline: Instant,
     doing: &'static str,
@@ -57,7 +58,7 @@ pub(super) async fn read_within<T>(
 }
 
 /// The caller's time-out: up to eight digits and a unit, as gRPC over HTTP/2 specifies. A malformed
-/// one counts as none.
+/// value counts as no time-out.
 fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;

@@ -8,11 +8,11 @@ use uuid::Uuid;
 use super::status;
 use crate::domain::ids::{HeistId, NotificationId, RequestId, UserId};
 
-/// Players in one batch call at most.
+/// Maximum number of players in one batch call.
 pub(super) const MAX_BATCH: usize = 200;
 
-/// Violations in one answer at most. A status travels in HTTP headers, and many clients accept 8 KiB
-/// of them: a longer status would fail the connection with all its calls.
+/// Maximum number of violations in one answer. A status travels in HTTP headers, and many clients
+/// accept 8 KiB of them: a longer status would fail the connection with all its calls.
 const MAX_VIOLATIONS: usize = 10;
 
 /// The violations found so far. A field that does not parse yields a placeholder, which is not used
@@ -54,7 +54,8 @@ impl Fields {
             return None;
         }
         match Uuid::try_parse(value) {
-            // Clients that forget to fill in an id send the nil UUID, all of them the same.
+            // Clients that forget to fill in an id send the nil UUID, so different calls would
+            // share it.
             Ok(uuid) if !uuid.is_nil() => Some(RequestId::new(uuid)),
             _ => {
                 self.violate(field, "must be a UUID other than nil, or empty");
@@ -99,7 +100,8 @@ impl Fields {
         })
     }
 
-    /// A value that must be present. A value that did not parse has a violation already.
+    /// A value that must be present; a missing value is a violation. A value that did not parse
+    /// already has one.
     pub(super) fn required<T: Default>(&mut self, field: &str, value: Option<T>) -> T {
         if value.is_none() && !self.violations.iter().any(|it| it.field == field) {
             self.violate(field, "must not be empty");

@@ -1,5 +1,6 @@
-//! The policy of every method on the port, in one table: its path, the scope that it needs, which
-//! requests a player may send, whose call it counts as, and whether it is audited.
+//! The policy of every method on the port, in one table: its path, the scope that it requires, the
+//! requests that a player may send, the rate limit that a call counts against, and whether calls
+//! are audited.
 //!
 //! [`verify`] compares the table with the contract when the server starts. A method without a line
 //! in the table is not served.
@@ -141,7 +142,7 @@ methods! {
             HeistExecute, own(attacker_id), Heist(attacker_id), Heist;
         CheckEligibility(CheckEligibilityRequest):
             HeistRead, own(attacker_id), Other(attacker_id), no;
-        // One call, for all victims together.
+        // Counts as one call, whatever the number of victims.
         BatchCheckEligibility(BatchCheckEligibilityRequest):
             HeistRead, own(attacker_id), Other(attacker_id), no;
         // A player sees only heists that they took part in: see `accept::may_see`.
@@ -155,7 +156,7 @@ methods! {
         WatchPoints(WatchPointsRequest): HeistRead, services, Unlimited, no, stream;
     }
     "TokenService" {
-        // Counted for the referred player: all signups with one code succeed.
+        // Counted for the referred player, so that many signups with one code do not reach a limit.
         AwardToken(AwardTokenRequest): TokenAward, services, Other(referred_id), Award;
         GetBalance(GetBalanceRequest): TokenRead, own(user_id), Other(user_id), no;
         BatchGetBalances(BatchGetBalancesRequest): TokenRead, own_only(user_ids), Unlimited, no;

@@ -25,7 +25,8 @@ use crate::{
 const DOMAIN: &str = "heist.v1";
 /// The delay before a retry after a full queue, which drains within milliseconds.
 const OVERLOAD_RETRY: Duration = Duration::from_millis(100);
-/// The delay for callers while the database is unavailable. A probe notices its return within 200 ms.
+/// The delay before a retry while the database is unavailable. A probe of the pool notices within
+/// 200 ms that it is available again.
 const DATABASE_RETRY: Duration = Duration::from_millis(500);
 /// The delay before a retry after too many streams, which stay open for minutes to hours.
 const STREAMS_RETRY: Duration = Duration::from_secs(5);
@@ -258,13 +259,14 @@ pub(super) fn fault(error: &Fault) -> Status {
             &[],
         ),
         Fault::DeadlineExceeded | Fault::Unknown => {
-            Status::deadline_exceeded("The call took longer than it was given.")
+            Status::deadline_exceeded("The deadline passed before there was an answer.")
         }
         Fault::Internal => Status::internal(internal_error()),
     }
 }
 
-/// The message of a defect: the request id, to find it in the log.
+/// The message of an internal error. It has the call id, by which an operator finds the error in
+/// the log.
 fn internal_error() -> String {
     let message = |request: &Request| Some(format!("Internal error {}.", request.id()?));
     request::with_current(message)

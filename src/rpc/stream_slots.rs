@@ -53,7 +53,8 @@ impl StreamSlots {
     ///
     /// # Errors
     ///
-    /// `TOO_MANY_STREAMS` if the player has reached their limit, `OVERLOADED` if the server has.
+    /// `TOO_MANY_STREAMS` if the player has reached their limit, `OVERLOADED` if the server has
+    /// reached its own.
     pub(super) fn take(&self, player: Option<UserId>) -> Result<StreamSlot, Status> {
         let of_player = player.map(|player| self.take_for(player)).transpose()?;
         let permit = Arc::clone(&self.free)

@@ -1,4 +1,4 @@
-//! The calls and streams that the server has taken on, and their limits.
+//! The calls and streams in progress, and their limits.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{layers::call_limit::CallSlots, rate_limiter::RateLimiter, stream_slots::StreamSlots};
 
-/// How many connections, calls and streams the server takes on at a time, from all callers.
+/// The limits of concurrent connections, calls and streams, over all callers.
 #[derive(Clone, Copy, Debug)]
 pub struct TrafficLimits {
     /// Open connections. A further one takes the place of one without an authenticated call, and is

@@ -56,8 +56,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// What is missing of the schema, a database that refuses the connection, or an address that
-    /// cannot be listened on.
+    /// The schema lacks something, the database refuses the connection, or the server cannot listen
+    /// on the address.
     pub async fn start(options: Options) -> Result<Self, ServerError> {
         let listen_options = options.listen_options();
         let authenticator = Authenticator::open(options.auth).await?;
@@ -145,7 +145,7 @@ impl Server {
         self.address
     }
 
-    /// Whether the server is ready, now and later.
+    /// A receiver of the server's readiness and of its changes.
     #[must_use]
     pub fn readiness(&self) -> watch::Receiver<bool> {
         self.health.readiness()
@@ -170,7 +170,7 @@ fn while_enabled(mailing: Mailing, settings: LiveSettings) -> MailingNow {
     Arc::new(move || settings.now().email_enabled.then_some(mailing))
 }
 
-/// Tells streams, other replicas and the mail worker of a commit.
+/// Reports each commit to streams, other replicas and the mail worker.
 fn on_commit(events: Events, mailer: Option<&Mailer>) -> OnCommit {
     let wake_mailer = mailer.map(Mailer::waker);
     Arc::new(move |changes| {

@@ -1,11 +1,11 @@
-//! Accepts connections, limits their number and their time, and keeps places for probes.
+//! Accepts connections, limits their number and lifetime, and keeps places for probes.
 //!
-//! HTTP/2 and tonic have no such limits: tonic waits without end for the first bytes of a
-//! connection, and accepts any number of connections. At its maximum age it asks a connection to
-//! close and does not enforce it.
+//! tonic has no such limits. It waits for the first bytes of a connection without a time limit, and
+//! accepts any number of connections. It asks a connection to close at its maximum age, but does
+//! not enforce it.
 //!
-//! A connection counts as a stranger's until one of its calls has been authenticated. Strangers give
-//! way: see [`Places`].
+//! A connection is a *stranger* until one of its calls has been authenticated. Strangers are closed
+//! to make room for new connections: see [`Places`].
 
 use std::{
     io,
@@ -81,7 +81,8 @@ impl Connections {
             usage,
             _place: place,
             accepted: Instant::now(),
-            // Streams that open just before a connection is asked to close may last as long again.
+            // A stream that opens just before the connection is asked to close may itself reach the
+            // maximum age.
             lifetime: self.limits.connection_age.map(|age| age * 2),
             preface_left: PREFACE_BYTES,
             stage: Stage::Preface,

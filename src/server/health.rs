@@ -80,7 +80,7 @@ impl Health {
         (health, service)
     }
 
-    /// Whether the server is ready, now and later.
+    /// A receiver of the server's readiness and of its changes.
     #[must_use]
     pub fn readiness(&self) -> watch::Receiver<bool> {
         self.reporter.ready.subscribe()
@@ -188,7 +188,7 @@ async fn check(pool: &PgPool, with_preflight: bool) -> Result<(), SchemaError> {
 /// Whether the server is ready, with hysteresis.
 struct Readiness {
     ready: bool,
-    /// Checks in a row with the other result.
+    /// Consecutive checks whose result differs from `ready`.
     against: u32,
 }
 

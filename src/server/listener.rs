@@ -14,10 +14,10 @@ use crate::{
     watched::Watched,
 };
 
-/// Calls on one connection that the caller may cancel before the server has looked at them. A
-/// connection that exceeds the limit is closed with all its calls. tonic's default of 20 is exceeded
-/// by one burst of calls whose deadline passes, so that one impatient caller would fail the calls of
-/// all others that share its connection.
+/// Maximum number of calls on one connection that the caller has cancelled before the server
+/// accepted them. A connection that exceeds the limit is closed with all its calls. tonic's default
+/// is 20. One burst of calls with short deadlines exceeds it, and would fail the calls of all other
+/// callers on the same connection.
 const MAX_UNSEEN_RESETS: usize = 1024;
 
 /// The interval of pings, and the time for their answers. They find connections whose caller has

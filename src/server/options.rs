@@ -1,4 +1,4 @@
-//! What a server needs to run, and why it could not.
+//! The options of a server, and the errors of running it.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use crate::{
     watched::WatchedError,
 };
 
-/// What a server needs to run.
+/// The options of a server.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub database: DatabaseUrl,

@@ -1,4 +1,4 @@
-//! The places for connections: who gives way to whom when there are too many.
+//! The places for connections, and which connection is closed when all places are taken.
 
 use std::{
     net::IpAddr,
@@ -12,9 +12,10 @@ use crate::rpc::{ConnectionUsage, TrafficLimits};
 /// Connections beyond the limit that are accepted for probes while all others are authenticated.
 /// Calls of the contract are refused on them.
 const PROBE_CONNECTIONS: usize = 16;
-/// The places of all connections. When there is none for a new connection, it takes the place of the
-/// oldest connection without an authenticated call, so that strangers cannot keep probes and callers
-/// out.
+
+/// The places of all connections. If no place is free, a new connection takes the place of the
+/// oldest stranger, which is a connection without an authenticated call. So strangers cannot lock
+/// out probes and callers.
 #[derive(Default)]
 pub(super) struct Places(Arc<Mutex<Open>>);
 
@@ -31,7 +32,7 @@ struct Entry {
     usage: Arc<ConnectionUsage>,
 }
 
-/// The place of a connection, which is free when it is dropped.
+/// The place of a connection. Dropping it frees the place.
 pub(super) struct Place {
     number: u64,
     open: Arc<Mutex<Open>>,
@@ -85,7 +86,7 @@ impl Open {
         Some((number, usage))
     }
 
-    /// Closes a connection, whose place is free at once.
+    /// Closes a connection and frees its place at once.
     fn close(&mut self, number: Option<u64>) {
         if let Some(entry) = number.and_then(|number| self.remove(number)) {
             entry.usage.close();

@@ -7,33 +7,37 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::assembly::Server;
 use crate::rpc::Traffic;
 
-/// After all calls have been answered, the time in which answers leave and streams send their last
-/// message. A stream whose reader does not read would never end.
+/// The time limit, after all calls have been answered, for sending the answers and the last
+/// messages of streams. A stream whose reader does not read would never end.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
-/// The interval of looking whether all calls have been answered.
+/// The interval between checks whether all calls have been answered.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-/// The time for orders that are left when all calls have been answered: their callers were told that
-/// the outcome is unknown, and the database decides it without the server.
+/// The time limit for orders that remain when all calls have been answered. Their callers were told
+/// that the outcome is unknown, and PostgreSQL decides the outcome without the server.
 const SETTLE_TIME: Duration = Duration::from_secs(2);
-/// The time for telling the other replicas of the last changes. They resynchronise by themselves when
-/// it is too short, for example because the database is away.
+/// The time limit for signalling the last changes to the other replicas. If it is exceeded, for
+/// example because the database is unavailable, the other replicas resynchronise by themselves.
 const SIGNAL_TIME: Duration = Duration::from_secs(2);
-/// The time for closing the connections to the database. A connection whose peer is gone would not
-/// close before the grace period ends.
+/// The time limit for closing the connections to the database. A connection whose peer is gone
+/// would not close before the grace period ends.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 impl Server {
-    /// Reports the server as not ready, and goes on serving for `delay`: load balancers notice, and
-    /// send new calls elsewhere.
+    /// Reports the server as not ready and continues to serve for `delay`, so that load balancers
+    /// notice and send new calls elsewhere.
     pub async fn withdraw(&mut self, delay: Duration) {
         self.health.withdraw().await;
         sleep(delay).await;
     }
 
-    /// Stops in this order: reports the server as not ready, ends streams, accepts no more
-    /// connections and calls, waits for calls in progress, for the orders in the engine and the
-    /// e-mails in progress, and closes the database. Takes `grace` at most, after which it leaves
-    /// the rest.
+    /// Stops the server, in this order:
+    /// - reports the server as not ready, ends streams, and accepts no more connections and calls;
+    /// - waits for calls in progress;
+    /// - waits for the orders in the engine, signals the last changes to the other replicas, and
+    ///   waits for the e-mails in progress;
+    /// - closes the connections to the database.
+    ///
+    /// It takes `grace` at most. Work that is unfinished then is abandoned.
     pub async fn stop(mut self, grace: Duration) {
         let until = Instant::now() + grace;
         self.health.withdraw().await;
@@ -74,8 +78,8 @@ impl Server {
     }
 }
 
-/// Resolves when no call has been in progress for [`DRAIN_TIME`], including calls that were on their
-/// way when the server began to stop. Open streams do not count.
+/// Resolves when no call has been in progress for [`DRAIN_TIME`]. This includes calls that arrive
+/// after the server began to stop. Open streams do not count.
 async fn calls_drained(traffic: &Traffic) {
     let mut idle_since = Instant::now();
     while idle_since.elapsed() < DRAIN_TIME {

@@ -28,10 +28,10 @@ use crate::{
 
 /// The time limit of a handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Handshakes at a time. The server closes further connections, so that silent connections take
-/// bounded memory.
+/// Maximum number of concurrent handshakes. The server closes further connections, so that the
+/// memory of silent connections is bounded.
 const MAX_HANDSHAKES: usize = 1024;
-/// The queue of connections between the handshakes and the server.
+/// The capacity of the queue of connections between the handshakes and the server.
 const QUEUE: usize = 64;
 /// The protocol of gRPC (RFC 7301).
 const HTTP_2: &[u8] = b"h2";
@@ -125,8 +125,8 @@ fn roots_of(pem: &[u8]) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-/// Connections whose handshake is done. Each handshake runs in a task of its own, so that a slow one
-/// does not delay others, and with the certificates of that moment.
+/// Returns the connections whose handshake is done. Each handshake runs in a task of its own, so
+/// that a slow one does not delay others. It uses the newest certificates.
 pub(super) fn handshakes(
     mut incoming: impl Stream<Item = io::Result<LimitedConnection>> + Send + Unpin + 'static,
     certificates: Watched<ServerConfig>,

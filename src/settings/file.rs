@@ -10,7 +10,7 @@ use clap::{Args as _, Command, FromArgMatches as _};
 
 use super::RuleArgs;
 
-/// Every setting and a page of comments take much less.
+/// The maximum size of the file. All settings with a page of comments are much smaller.
 const MAX_BYTES: usize = 64 * 1024;
 
 /// Why a settings file is refused. It is refused as a whole, because a part of an operator's change

@@ -112,7 +112,7 @@ fn default_protection() -> Protection {
     protection.expect("victims are protected by default")
 }
 
-/// The number of calls per minute that a limit is written as.
+/// A rate limit as a setting has it, in calls per minute; 0: unlimited.
 fn calls(limit: Option<NonZeroU32>) -> u32 {
     limit.map_or(0, NonZeroU32::get)
 }
@@ -186,9 +186,9 @@ pub(crate) mod parse {
 
     /// A bound that lets every duration be added to every date.
     const MAX_DURATION: Duration = Duration::from_hours(24 * 366);
-    /// Each heist reads this many robberies of the victim.
+    /// The maximum number of robberies that a heist reads of its victim.
     const MAX_ROBBERIES: usize = 1000;
-    /// A replica answers fewer calls per minute.
+    /// The maximum of a rate limit. No replica can answer so many calls per minute.
     const MAX_CALLS_PER_MINUTE: u32 = 1_000_000;
 
     pub(crate) fn switch(value: &str) -> Result<bool, String> {

@@ -29,7 +29,7 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_hours(1);
 /// The pause after a connection cannot be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What the server answers from.
+/// The sources of the answers.
 #[derive(Clone)]
 pub(super) struct Exposition {
     pub(super) registry: Registry,

@@ -1,8 +1,8 @@
 //! A bounded queue of log lines, and the thread that writes them to standard error.
 //!
 //! Logging never blocks: a thread that logs only appends to the queue. If the reader of standard
-//! error is slow, the queue fills, and further lines are dropped and counted. Audit lines are
-//! written before other lines, and have room for as many bytes again when other lines are dropped.
+//! error is slow, the queue fills, and further lines are dropped and counted. Audit lines have a
+//! queue of their own, of 4 MiB, and are written before other lines, whose queue has 2 MiB.
 
 use std::{
     collections::VecDeque,
@@ -21,10 +21,10 @@ use tracing_subscriber::fmt::MakeWriter;
 /// The target of audit lines.
 pub const AUDIT_TARGET: &str = "heist::audit";
 
-/// The maximum size of the queue: for audit lines, and for all other lines.
+/// The maximum sizes of the queues of audit lines and of all other lines, in bytes.
 const MAX_AUDIT_BYTES: usize = 4 * 1024 * 1024;
 const MAX_OTHER_BYTES: usize = 2 * 1024 * 1024;
-/// How much is written at a time, as long as it is more than one line.
+/// The number of bytes after which no further line is added to one write.
 const WRITE_BYTES: usize = 64 * 1024;
 /// The minimum interval between two lines that report dropped lines.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
@@ -140,7 +140,7 @@ impl LogQueue {
         }
     }
 
-    /// Waits for lines, and takes as many as are written at a time.
+    /// Waits for lines, and takes the lines of the next write.
     fn take(&self) -> Vec<u8> {
         let mut lines = self.lines();
         lines.is_writing = false;
@@ -162,7 +162,7 @@ impl Lines {
         self.audit.is_empty() && self.other.is_empty()
     }
 
-    /// Whether there was room for the line.
+    /// Appends a line; `false` if there is no room for it.
     fn push(&mut self, line: &[u8], is_audit: bool) -> bool {
         let (lines, bytes, max_bytes) = if is_audit {
             (&mut self.audit, &mut self.audit_bytes, MAX_AUDIT_BYTES)

@@ -1,6 +1,6 @@
 //! Logs: one event per line on standard error.
 //!
-//! A line that is written on behalf of a request ends with the request's id and trace id.
+//! A line that is written on behalf of a call ends with the call id and the trace id.
 
 use std::{
     borrow::Cow,
@@ -29,7 +29,7 @@ use super::{
     request::{self, Request},
 };
 
-/// How long the last lines may take to be written.
+/// How long the process waits for the last lines to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 static QUEUE: OnceLock<LogQueue> = OnceLock::new();
@@ -108,7 +108,7 @@ pub(super) fn dropped_lines() -> (u64, u64) {
     QUEUE.get().map(LogQueue::dropped).unwrap_or_default()
 }
 
-/// The library's JSON format, with the request as the last fields.
+/// The library's JSON format, with the call id and the trace as the last fields.
 struct JsonLines(Format<Json>);
 
 impl<S, N> FormatEvent<S, N> for JsonLines
@@ -143,7 +143,7 @@ where
     }
 }
 
-/// The library's text format, with the request at the end of the line.
+/// The library's text format, with the call id and the trace at the end of the line.
 struct TextLines(Format<Full>);
 
 impl<S, N> FormatEvent<S, N> for TextLines

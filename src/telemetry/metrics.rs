@@ -337,7 +337,9 @@ pub fn watch_queue(operation: &'static str, depth: impl Fn() -> usize + Send + S
 /// Observes whether the engine is stalled for one kind of order.
 pub fn watch_stall(operation: &'static str, is_stalled: impl Fn() -> bool + Send + Sync + 'static) {
     (meter().u64_observable_gauge("heist.engine.stalled"))
-        .with_description("1 while orders have been coming for 5 s and none got anywhere")
+        .with_description(
+            "1 while orders have been coming for 5 s and the database has answered none",
+        )
         .with_callback(move |it| it.observe(is_stalled().into(), &[operation_label(operation)]))
         .build();
 }

@@ -37,7 +37,7 @@ pub use self::{
     repeat_limiter::permits_stranger,
 };
 
-/// How long the last spans and metrics may take to be sent.
+/// How long the process waits for the last spans and metrics to be sent.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The destinations of metrics and traces.

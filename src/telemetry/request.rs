@@ -1,4 +1,4 @@
-//! The current task's request: its id, and its span.
+//! The call for which the current task works: its call id, and its span.
 //!
 //! It is a task-local value, so that every log line of the task can contain it.
 
@@ -17,24 +17,24 @@ tokio::task_local! {
     static CURRENT: Request;
 }
 
-/// The maximum length of a request id from a caller, in bytes.
+/// The maximum length of a call id from a caller, in bytes.
 const MAX_ID_BYTES: usize = 128;
 
-/// The telemetry of a request. Cheap to clone.
+/// The telemetry of a call. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Request(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// `None` for a batch of several requests.
+    /// `None` for a batch of several calls.
     id: Option<String>,
     span: Option<SpanContext>,
     audited: AtomicBool,
 }
 
 impl Request {
-    /// A request with the caller's id. Without one, or if it has characters that would need escapes
-    /// in a log, the request gets a new id.
+    /// A call with the caller's call id. If the caller sent none, or one with characters that need
+    /// escapes in a log, the call gets a new id.
     #[must_use]
     pub fn new(callers_id: Option<&[u8]>, span: Option<SpanContext>) -> Self {
         let id = callers_id.filter(|id| is_valid(id));
@@ -43,7 +43,8 @@ impl Request {
         Self::with(Some(id), span)
     }
 
-    /// The work for several requests, or for the only one of `members`.
+    /// The telemetry of a batch: it has the id of the only call in `members`, or no id if there are
+    /// several.
     pub(crate) fn batch(members: &[Option<Self>], span: Option<SpanContext>) -> Self {
         match members {
             [Some(only)] => {
@@ -73,40 +74,40 @@ impl Request {
         self.0.span.as_ref()
     }
 
-    /// Whether an audit line reports how the request ended.
+    /// Whether an audit line reports how the call ended.
     #[must_use]
     pub fn is_audited(&self) -> bool {
         self.0.audited.load(Ordering::Relaxed)
     }
 
-    /// Runs `work` as a part of this request.
+    /// Runs `work` as a part of this call.
     pub fn enter<T>(self, work: impl FnOnce() -> T) -> T {
         CURRENT.sync_scope(self, work)
     }
 
-    /// Runs the future `work` as a part of this request.
+    /// Runs the future `work` as a part of this call.
     pub fn scope<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
         CURRENT.scope(self, work)
     }
 }
 
-/// The current task's request.
+/// The call for which the current task works.
 #[must_use]
 pub fn current() -> Option<Request> {
     CURRENT.try_with(Clone::clone).ok()
 }
 
-/// Reads the current request without cloning it.
+/// Reads the current call's telemetry without cloning it.
 pub fn with_current<T>(look: impl FnOnce(&Request) -> T) -> Option<T> {
     CURRENT.try_with(look).ok()
 }
 
-/// Records that an audit line will report how the current request ended.
+/// Records that an audit line will report how the current call ended.
 pub fn mark_audited() {
     let _ = CURRENT.try_with(|request| request.0.audited.store(true, Ordering::Relaxed));
 }
 
-/// Runs a part of `request` in another task.
+/// Runs a part of the call `request` in another task.
 pub async fn carry<F: Future>(request: Option<Request>, work: F) -> F::Output {
     match request {
         Some(request) => CURRENT.scope(request, work).await,
@@ -122,7 +123,8 @@ pub fn scope_sync<T>(request: Option<Request>, work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Letters, digits and a few marks, so that an id cannot end a line or a string of a log.
+/// Whether the id has only letters, digits and a few marks. Such an id cannot end a line or a
+/// string of a log.
 fn is_valid(id: &[u8]) -> bool {
     (1..=MAX_ID_BYTES).contains(&id.len())
         && (id.iter()).all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte))

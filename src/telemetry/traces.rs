@@ -71,8 +71,9 @@ pub fn end_call(mut span: Span, code: &'static str, reason: Option<String>, is_f
     span.end();
 }
 
-/// The span of a batch that works for `requests`, each of which has waited for so long, or was part
-/// of an earlier batch. `None` where none of them is sampled.
+/// The span of a batch that works for `requests`; `None` if none of them is sampled. `waited` has
+/// the time that each request waited for the batch, or `None` if the request was part of an earlier
+/// batch.
 #[must_use]
 pub fn batch(
     operation: &'static str,
@@ -105,7 +106,8 @@ pub fn batch(
     Some(batch)
 }
 
-/// The span of a statement, as a child of the current task's span. `None` if that is not sampled.
+/// The span of a statement, as a child of the current task's span. `None` if the current span is
+/// not sampled.
 #[must_use]
 pub fn statement(operation: &'static str) -> Option<Span> {
     let tracer = TRACER.get()?;

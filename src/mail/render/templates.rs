@@ -31,7 +31,8 @@ const BUILT_IN: [(&str, &str); 4] = [
 
 /// The language of the built-in templates.
 const ENGLISH: &str = "en";
-/// Steps that rendering one part of an e-mail may take. A digest of 50 takes about 5,000.
+/// Maximum number of steps for rendering one part of an e-mail. A digest of 50 notifications takes
+/// about 5,000.
 const FUEL: u64 = 200_000;
 /// Largest size of a rendered part, in bytes.
 const MAX_RENDERED_BYTES: usize = 512 * 1024;
@@ -270,8 +271,8 @@ fn datetime(language: &str, time: &Value) -> Result<String, Error> {
         .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "datetime needs a time"))
 }
 
-/// Template, line and kind of an error. Its detail may repeat values, so that only errors of syntax
-/// and missing variables keep it.
+/// Template, line and kind of an error. The detail of an error may repeat values, so only errors of
+/// syntax and of missing variables keep theirs.
 fn describe(error: &Error) -> String {
     let place = match (error.name(), error.line()) {
         (Some(name), Some(line)) => format!("{name}:{line}: "),

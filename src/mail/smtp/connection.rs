@@ -9,20 +9,20 @@ use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 use super::{reply::Reply, server::Credentials};
 
-/// Replies that AUTH LOGIN and AUTH PLAIN have at most before the final one.
+/// Maximum number of challenges of AUTH LOGIN and AUTH PLAIN before the final reply.
 const MAX_CHALLENGES: usize = 3;
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// A connection on which the server has not lost the right to our trust: bytes that arrived before
-/// TLS never count as replies after it.
+/// A connection to an SMTP server. Bytes that arrived before TLS are never read as replies after
+/// it.
 pub(super) struct Connection {
     stream: BufReader<Box<dyn Stream>>,
     extensions: Vec<String>,
 }
 
-/// The connection cannot be used any more, and why.
+/// Why the connection cannot be used any more.
 pub(super) struct Broken(pub(super) String);
 
 /// The result of authentication.
@@ -48,7 +48,7 @@ impl Connection {
         }
     }
 
-    /// Continues with TLS. What the server announced before does not count any more.
+    /// Continues with TLS. The extensions that the server announced before TLS are forgotten.
     pub(super) async fn encrypt(
         self,
         connector: &TlsConnector,
@@ -70,7 +70,7 @@ impl Connection {
     pub(super) async fn command(&mut self, line: &str) -> Result<Reply, Broken> {
         match self.write(format!("{line}\r\n").as_bytes()).await {
             Ok(()) => self.read().await,
-            // A server that closes the connection says why before.
+            // A server that closes the connection may have sent the reason before.
             Err(broken) => self.read().await.map_err(|_| broken),
         }
     }
@@ -81,7 +81,7 @@ impl Connection {
         stream.flush().await.map_err(broken)
     }
 
-    /// Introduces this client. Returns the server's refusal, if any.
+    /// Sends EHLO, or HELO if the server does not know EHLO. Returns the server's refusal, if any.
     pub(super) async fn hello(&mut self, name: &str) -> Result<Option<Reply>, Broken> {
         let reply = self.command(&format!("EHLO {name}")).await?;
         match reply.code {
@@ -90,7 +90,7 @@ impl Connection {
                 self.extensions = extensions.map(|it| it.to_ascii_uppercase()).collect();
                 Ok(None)
             }
-            // A server without extensions.
+            // The server does not know EHLO.
             500 | 502 | 504 => {
                 self.extensions.clear();
                 let reply = self.command(&format!("HELO {name}")).await?;
@@ -121,7 +121,7 @@ impl Connection {
         let password = password.reveal();
         let plain = BASE64.encode(format!("\0{user}\0{password}"));
         let (command, answers) = if self.offers_mechanism("PLAIN") {
-            // A server that ignores the initial response asks for it.
+            // A server that ignores the initial response asks for it again.
             (format!("AUTH PLAIN {plain}"), vec![plain])
         } else if self.offers_mechanism("LOGIN") {
             let answers = vec![BASE64.encode(user), BASE64.encode(password)];

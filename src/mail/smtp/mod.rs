@@ -1,5 +1,5 @@
-//! Sends e-mails over SMTP. Each command is a separate step, because an e-mail certainly did not
-//! leave when a step before the end of its text fails.
+//! Sends e-mails over SMTP. Each command is a separate step: if a step before the end of the text
+//! fails, the e-mail was certainly not sent.
 
 mod connection;
 mod message;
@@ -29,7 +29,7 @@ use super::{
 const CREDENTIALS_NEEDED: [u16; 4] = [530, 534, 535, 538];
 /// "Service not available": the server closes the connection.
 const CLOSING: u16 = 421;
-/// Time limit of the farewell, which has no effect on the outcome.
+/// Time limit of QUIT, which has no effect on the outcome.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The SMTP provider. Each e-mail has its own connection.
@@ -103,7 +103,7 @@ impl Smtp {
         let command = format!("MAIL FROM:<{from}>{parameters}");
         match connection.command(&command).await.map_err(unreachable)? {
             Reply { code: 250, .. } => {}
-            // A refused sender is wrong for every e-mail, so a setting is wrong.
+            // All e-mails have the same sender, so its refusal means that a setting is wrong.
             reply if reply.is_permanent() => {
                 let reason = format!("SMTP {} for the sender", reply.code);
                 return Err(Outcome::misconfigured(reason));
@@ -194,7 +194,7 @@ async fn finish(connection: &mut Connection) -> Outcome {
     match reply.code {
         250 => Outcome::Sent,
         400.. => refusal(&reply),
-        // No server may answer so. It may have accepted the e-mail.
+        // SMTP does not allow this reply here. The server may have accepted the e-mail.
         code => Outcome::no_answer(format!("SMTP {code}")),
     }
 }

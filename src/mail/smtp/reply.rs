@@ -4,7 +4,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 
 /// Longest line of a reply, in bytes. RFC 5321 allows 512; servers with longer texts exist.
 const MAX_LINE_BYTES: usize = 2048;
-/// Lines of one reply.
+/// Maximum number of lines of one reply.
 const MAX_LINES: usize = 100;
 
 /// A complete reply.
@@ -16,8 +16,7 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// Reads one reply. No more than the limits above are kept in memory, whatever the server
-    /// sends.
+    /// Reads one reply. Keeps at most [`MAX_LINES`] lines of [`MAX_LINE_BYTES`] bytes in memory.
     ///
     /// # Errors
     ///

@@ -1,7 +1,8 @@
 //! `HeistService.GetLeaderboard`
 //!
-//! Reads at most three statements for a page of any length: the page, the viewer's own place, and
-//! the facts that the rules need about the players on the page.
+//! Executes at most three statements for a page of any length: the page, the viewer's own place,
+//! and the facts that the rules need about the players on the page. The first viewer of a process
+//! with a rank beyond 1,000 also waits for the distribution of points.
 
 use tonic::{Request, Response, Status};
 
@@ -94,7 +95,7 @@ impl View {
     }
 }
 
-/// The end of a page in the form of a page token.
+/// Encodes the end of a page as the position in a page token.
 fn pack(end: PageEnd) -> Position {
     [
         join(end.monthly_points, end.user_id.get()),

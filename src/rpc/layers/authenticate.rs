@@ -23,8 +23,8 @@ use crate::{
     },
 };
 
-/// A service for authenticated callers. Methods without a line in the table are not served; those of
-/// health and reflection are open to all callers.
+/// A service for authenticated callers. Methods without a line in the table of methods are not
+/// served. Health and reflection are open to all callers.
 #[derive(Clone)]
 pub struct Authenticate<S> {
     service: S,

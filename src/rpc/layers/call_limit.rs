@@ -1,11 +1,11 @@
 //! Limits the calls in progress and the memory that they take.
 //!
-//! A call takes its slot and its memory from its headers until the caller has read the answer. The
-//! memory of a call is [`CALL_BYTES`], its headers, the request while it arrives, and the answer. A
-//! stream gives its slot back when it begins: streams have a limit of their own.
+//! A call holds a slot and memory from the arrival of its headers until the caller has read the
+//! answer. The memory of a call is [`CALL_BYTES`], its headers, the request while it arrives, and
+//! the answer. A stream frees its slot when it begins, because streams have a limit of their own.
 //!
-//! Calls of health and reflection have small requests and a limit per connection instead. A busy
-//! server answers its probes.
+//! Calls of health and reflection do not count against these limits, so that a busy server answers
+//! its probes. They have a limit per connection and smaller messages instead.
 
 use std::{
     convert::Infallible,
@@ -68,8 +68,8 @@ impl CallSlots {
     }
 }
 
-/// A service that takes on no more calls than there are slots and memory for. Further calls fail
-/// with `OVERLOADED`.
+/// A service that accepts a call only while a slot and memory are free. Other calls fail with
+/// `OVERLOADED`.
 #[derive(Clone)]
 pub struct CallLimit<S> {
     service: S,
@@ -167,7 +167,7 @@ where
         Box::pin(async move {
             let response = answer.await?;
             if response.body().is_end_stream() {
-                // A refusal, which is all headers.
+                // A refusal, whose status is in its headers.
                 return Ok(response);
             }
             if method.streams {
@@ -184,7 +184,8 @@ where
             };
             let trailers = body.trailers().cloned();
             let bytes = body.to_bytes();
-            // Small answers, such as those of all changes, are part of `CALL_BYTES`.
+            // `CALL_BYTES` includes a small answer. The answers of all changes are that small, so
+            // no executed order is answered with `OVERLOADED`.
             let more = bytes.len().saturating_sub(CALL_BYTES);
             let Some(answer_share) = slots.memory.reserve(more) else {
                 return Ok(status::overloaded().into_http());

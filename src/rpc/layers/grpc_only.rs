@@ -15,8 +15,8 @@ use super::{http_types::HttpRequest, observe::ObservedBody};
 
 type Response = http::Response<ObservedBody>;
 
-/// A service that is called for gRPC requests alone. Other content types are answered with 415, as
-/// the gRPC specification says, and other HTTP methods than POST with 405.
+/// A service that is called for gRPC requests only. A request with another content type is answered
+/// with 415, as the gRPC specification says, and one with another HTTP method than POST with 405.
 #[derive(Clone)]
 pub struct GrpcOnly<S>(S);
 
@@ -57,7 +57,7 @@ where
     }
 }
 
-/// Whether there is one content type, gRPC with messages in Protobuf.
+/// Whether the request has exactly one content type, and it is gRPC with Protobuf messages.
 fn is_grpc(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let (Some(only), None) = (types.next(), types.next()) else {

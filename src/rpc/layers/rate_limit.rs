@@ -1,6 +1,6 @@
-//! Counts a player's calls against their rate limits, whatever the request names, and before the
-//! request is decoded. Calls of services count for the player that the request names: see
-//! `Api::accept`.
+//! Counts each call with a player's token against that player's rate limit, whatever player the
+//! request names. This happens before the request is decoded. A call of a service counts for the
+//! player that the request names: see `Api::accept`.
 
 use std::{
     convert::Infallible,

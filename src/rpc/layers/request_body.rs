@@ -12,7 +12,8 @@ use tonic::{Status, body::Body, codegen::Bytes};
 use super::memory::{CallMemory, Share};
 use crate::rpc::{methods::Messages, status};
 
-/// A message begins with a byte that says whether it is compressed, and four with its length.
+/// The size of a message's prefix: one byte says whether the message is compressed, and four bytes
+/// hold its length.
 const PREFIX_BYTES: usize = 5;
 
 /// Passes a request on. The length that a message announces is checked and its memory reserved
@@ -23,7 +24,8 @@ pub(super) struct RequestBody {
     /// Created when the body is first awaited.
     late: Option<Pin<Box<Sleep>>>,
     allowed: Messages,
-    /// Where the messages are accounted for; `None`: they are too small to be counted.
+    /// The memory from which each message is reserved; `None`: the messages are small and not
+    /// counted.
     memory: Option<CallMemory>,
     shares: Vec<Share>,
     prefix: Vec<u8>,

@@ -21,7 +21,7 @@ use crate::rpc::{connection_info::ConnectionUsage, status};
 
 /// The time for which a caller may leave an answer, or the next item of a stream, unread.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// The time between two searches for unread answers.
+/// The interval between two searches for unread answers.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// All answers that have not been read to their end. Cheap to clone.
@@ -35,10 +35,9 @@ struct Answers {
 }
 
 struct Answer {
-    /// `None`: it has been read to its end or given up.
+    /// `None`: it has been read to its end, or dropped unread.
     body: Option<Body>,
-    /// Since when the body has had something for the caller to read; `None`: the caller waits for
-    /// the body.
+    /// Since when data has been waiting for the caller; `None`: the caller waits for data.
     unread_since: Option<Instant>,
     /// What the call holds besides its body.
     resources: Option<Resources>,
@@ -48,7 +47,7 @@ struct Answer {
 /// Slots and memory of a call, which are freed when they are dropped.
 pub(super) type Resources = Box<dyn Send>;
 
-/// An answer on its way.
+/// The body of an answer that has not been read to its end.
 pub(super) struct ResponseBody {
     answer: Arc<Mutex<Answer>>,
     key: u64,
@@ -73,7 +72,7 @@ impl UnreadAnswers {
     }
 
     fn sweep(&self, now: Instant) {
-        // Collected first: dropping an answer must not happen under the lock.
+        // Collected first, because an answer must not be dropped under the lock.
         let all: Vec<Arc<Mutex<Answer>>> = self.lock().all.values().cloned().collect();
         for answer in all {
             let mut answer = lock(&answer);

@@ -4,7 +4,10 @@ use crate::{domain::mailing::EmailPreference, pb};
 
 /// The outer `None`: the value is not one of the contract, or unspecified. The inner `None`: the
 /// player has no preference.
-#[expect(clippy::option_option, reason = "both are answers")]
+#[expect(
+    clippy::option_option,
+    reason = "an invalid value and a missing preference differ"
+)]
 pub(super) fn from_wire(value: i32) -> Option<Option<EmailPreference>> {
     match pb::EmailPreference::try_from(value).ok()? {
         pb::EmailPreference::Unspecified => None,

@@ -137,7 +137,7 @@ impl Feed {
         }
     }
 
-    /// The oldest notifications after the cursor, newest first.
+    /// The [`ROWS`] oldest notifications after the cursor, newest first.
     async fn read(&self) -> Result<Vec<Notification>, ReadError> {
         let _permit = self.reads.permit().await;
         let range = Range::After(self.cursor);

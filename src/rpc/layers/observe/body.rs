@@ -13,7 +13,8 @@ use super::call::Call;
 /// Passes an answer on, and records its status.
 pub struct ObservedBody {
     body: Body,
-    /// Ends when it is dropped, if not before; `None`: the call is not observed.
+    /// The observed call, which ends when it is dropped, if not before; `None`: the call is not
+    /// observed.
     call: Option<Call>,
 }
 

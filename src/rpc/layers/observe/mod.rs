@@ -1,4 +1,4 @@
-//! Records every call for operators: its duration, status, request id and trace.
+//! Records every call for operators: its duration, status, call id and trace.
 //!
 //! This is the outermost layer, so that it also sees calls that other layers refuse. It leaves out
 //! health and reflection, whose calls would hide those of the contract.
@@ -19,7 +19,7 @@ use self::call::Call;
 use super::http_types::{HttpFuture, HttpRequest, HttpResponse};
 use crate::rpc::methods::Method;
 
-/// The header of the request id. Callers may send one; every answer has one.
+/// The header of the call id. Callers may send one; every answer has one.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The name of all methods that are not in the table. It bounds the label values of metrics and
