@@ -1,3 +1,4 @@
+-- The adjustments with one of the request ids $1.
 SELECT
     adjustment."id" AS "id!",
     adjustment."userId" AS "user_id!",

@@ -1,5 +1,5 @@
--- The time and fresh ids for a batch of adjustments.
--- Runs after the players were locked, for the reasons given in heists/load_facts.sql.
+-- The time and fresh ids for a batch of adjustments. The statement runs after the players were
+-- locked, for the reasons given in heists/load_facts.sql.
 SELECT
     clock_timestamp() AS "now!",
     ARRAY(

@@ -1,6 +1,6 @@
 -- Writes all changes of a batch of adjustments in one statement. The given accounts hold the values
 -- after the last adjustment of the batch: they were read and decided under the players' locks.
--- Returns what was written, so that the caller can compare it with what was decided.
+-- Returns the written values, so that the caller can compare them with the decision.
 WITH account AS (
     INSERT INTO "HeistToken" ("userId", "balance", "totalEarned", "totalSpent")
     SELECT
@@ -69,7 +69,7 @@ recorded_adjustments AS (
 SELECT
     written.user_ids AS "account_user_ids!",
     written.balances AS "account_balances!",
-    -- A row is returned only if its contents are those that were given.
+    -- A row is returned only if it holds the given values.
     ARRAY(
         SELECT recorded.ctid::text
         FROM recorded_adjustments AS recorded

@@ -1,5 +1,5 @@
 -- Heists with an id above $1, oldest first, each as the line of a file. The line omits the caller's
--- IP address, because a file cannot forget it when its player is deleted.
+-- IP address, because nothing removes it from a file when its player is deleted.
 SELECT
     heist."id" AS "id!",
     heist."createdAt" AS "created_at!",

@@ -1,5 +1,5 @@
--- Read notifications with an id above $1, oldest first, each as the line of a file. Notifications
--- whose mail is queued or parked for an operator are omitted.
+-- Read notifications with an id above $1, oldest first, each as the line of a file. Omits
+-- notifications whose e-mail is queued, claimed or parked.
 SELECT
     note."id" AS "id!",
     note."createdAt" AS "created_at!",

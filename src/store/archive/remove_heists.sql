@@ -112,7 +112,8 @@ SELECT
         INNER JOIN "Heist" AS heist ON heist."id" = filed.id
         WHERE heist."id" NOT IN (SELECT removed.id FROM removed)
     ) AS "differing_ids!",
-    -- The old totals are those of the statement's snapshot.
+    -- The subquery sees the totals before this statement, because it reads the statement's
+    -- snapshot.
     (SELECT COALESCE(sum(summed_up.heists), 0) FROM summed_up)
     = (SELECT COALESCE(sum(entry.heists), 0) FROM entry)
     + (

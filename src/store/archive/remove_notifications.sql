@@ -68,7 +68,8 @@ SELECT
             ON note."userId" = filed.user_id AND note."id" = filed.id
         WHERE note."id" NOT IN (SELECT removed.id FROM removed)
     ) AS "differing_ids!",
-    -- The old totals are those of the statement's snapshot.
+    -- The subquery sees the totals before this statement, because it reads the statement's
+    -- snapshot.
     (SELECT COALESCE(sum(summed_up.notifications), 0) FROM summed_up)
     = (SELECT count(*) FROM removed)
     + (

@@ -1,5 +1,6 @@
--- What a batch of awards has to know besides its referrers, in one row of arrays. Runs after
--- the referrers were locked, for the reasons given in heists/load_facts.sql.
+-- The facts that a batch of awards needs besides the accounts of its referrers, in one row of
+-- arrays. The statement runs after the players were locked, for the reasons given in
+-- heists/load_facts.sql.
 SELECT
     clock_timestamp() AS "now!",
     ARRAY(

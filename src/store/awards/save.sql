@@ -1,5 +1,5 @@
--- Writes all changes of a batch of awards in one statement. Returns what was written, so that the
--- caller can compare it with what was decided.
+-- Writes all changes of a batch of awards in one statement. Returns the written values, so that the
+-- caller can compare them with the decision.
 WITH award AS (
     SELECT
         given.id,
@@ -84,7 +84,7 @@ notifications AS (
 SELECT
     account.user_ids AS "account_user_ids!",
     account.balances AS "account_balances!",
-    -- The rows below are returned only if their contents are those that were given.
+    -- A row below is returned only if it holds the given values.
     ARRAY(
         SELECT recorded.ctid::text
         FROM recorded_awards AS recorded

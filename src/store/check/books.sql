@@ -1,7 +1,8 @@
 -- All inconsistencies of the books, one row each. The statement reads each table once, in one
 -- snapshot and without row locks, and joins by hashing.
 WITH ledger AS (
-    -- All changes of balances. The archived heists of a player are one entry, with the newest's id.
+    -- All changes of balances. The archived heists of a player are one entry, with the id of the
+    -- newest.
     SELECT
         award."referrerId" AS user_id,
         award."id" AS id,
@@ -45,7 +46,8 @@ ledger_step AS (
         ledger.delta,
         ledger.balance_after,
         ledger.is_archived,
-        -- Archived heists lie between the entries before them, so only the sum of those is known.
+        -- Archived heists lie between earlier entries, so only the sum of the earlier entries is
+        -- known.
         CASE
             WHEN ledger.is_archived
                 THEN

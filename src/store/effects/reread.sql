@@ -1,6 +1,6 @@
--- What the tables hold after all triggers have run: the values of the given players and accounts,
--- and how many of the given new rows are unchanged. An update would have moved a row to another
--- "ctid".
+-- The contents of the tables after all triggers have run: the values of the given players and
+-- accounts, and the number of given new rows that are unchanged. An update would have moved a row
+-- to another "ctid".
 SELECT
     player.ids AS "player_ids!",
     player.points AS "player_points!",

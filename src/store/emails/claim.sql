@@ -1,5 +1,5 @@
--- Claims up to $1 due notifications, oldest first, each as one e-mail. Of a player in digest mode,
--- all due notifications are claimed as one e-mail. Claims expire after $2 seconds.
+-- Claims up to $1 due notifications, oldest first, each as one e-mail. For a player in digest mode,
+-- claims all due notifications as one e-mail. Claims expire after $2 seconds.
 --
 -- $3: digest is the default mode. $4: digests may be sent now. $5, $6: the window's last opening,
 -- and when its digests start. Retries end $7 seconds after the first due time, for digests $8.
@@ -60,8 +60,8 @@ locked AS (
     ) AS note
 ),
 
--- A row that is held would go into a second digest on the same day. Its player waits for the next
--- poll.
+-- The players all of whose due rows are locked. A row that another transaction holds would go into
+-- a second digest on the same day, so its player waits for the next poll.
 complete AS (
     SELECT player."userId"
     FROM digest_player AS player

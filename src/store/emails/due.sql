@@ -1,5 +1,5 @@
--- The first 200 due e-mails, with all that decides whether they can be sent now. The limit is a
--- literal, so that PostgreSQL plans for few rows and finds each player by the primary key.
+-- The first 200 due e-mails, with the facts that decide whether they can be sent now. The limit is
+-- a literal, so that PostgreSQL plans for few rows and finds each player by the primary key.
 SELECT
     now() AS "now!",
     note."userId" AS user_id,

@@ -1,5 +1,5 @@
--- Changes e-mails in the states $1 to state $2, as of now: those of player $3 or of all players,
--- and, unless $4 is null, only those of the notifications $4.
+-- Changes e-mails in the states $1 to state $2, as of now. $3 selects the e-mails of one player, $4
+-- the e-mails of some notifications; null selects all.
 UPDATE "HeistNotification" AS note
 SET
     "emailState" = $2::text::"HeistEmailState",

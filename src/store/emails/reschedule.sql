@@ -1,5 +1,5 @@
--- Makes the queued e-mails of players due who changed their preference, so that the worker
--- schedules them again. Up to $1 players. E-mails that were attempted keep the time of their retry.
+-- For up to $1 players who changed their preference, makes their queued e-mails due, so that the
+-- worker schedules them again. E-mails that were attempted keep the time of their retry.
 WITH pending AS (
     SELECT choice."userId"
     FROM "HeistNotificationPreference" AS choice

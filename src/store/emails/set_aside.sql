@@ -1,6 +1,7 @@
--- Sets due e-mails aside that cannot be sent now: $4 is the new state, $5 the new due time or null
--- for now, $6 the reason. A retry time limit that is null starts at the new due time with $7
--- seconds. An e-mail that changed since it was read ($3: its due time), or is held, stays as it is.
+-- Sets due e-mails aside that cannot be sent now. $4 is the new state, $5 the new due time or null
+-- for now, $6 the reason. If an e-mail has no time limit for retries, the limit becomes $7 seconds
+-- after the new due time. An e-mail stays as it is if its due time is no longer $3, or if another
+-- transaction holds it.
 WITH given AS (
     SELECT
         each_email.user_id,

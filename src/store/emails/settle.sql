@@ -1,6 +1,7 @@
 -- Records the outcomes of claims. The end time identifies a claim: a row changes only if nothing
 -- has claimed, resent or dropped its e-mail since. A claim that expired meanwhile (UNKNOWN) still
--- takes the outcome. Never waits: a row that another transaction holds is returned without a state.
+-- takes the outcome. The statement never waits: it returns a row that another transaction holds
+-- without a state.
 WITH outcome AS (
     SELECT
         given.user_id,

@@ -1,3 +1,4 @@
+-- The heists with one of the ids $1 or request ids $2.
 SELECT
     heist."id" AS "id!",
     heist."attackerId" AS "attacker_id?",

@@ -1,11 +1,10 @@
--- All that a batch of heists has to know besides its players' rows, in one row of arrays.
--- Runs after the players were locked, in a statement of its own: only so does it see what
--- was committed while the lock was waited for. Also the clock is read, and the ids are
--- drawn, under the locks: both grow in commit order for each player.
+-- The facts that a batch of heists needs besides its players' rows, in one row of arrays. The
+-- statement runs after the players were locked, so it sees every commit before the locks. It reads
+-- the clock and draws the ids under the locks, so that both grow in commit order for each player.
 --
--- The newest robberies of a victim are a range of "Heist_victimId_id_idx", and written as one: from
--- an equality and an order by id, PostgreSQL may conclude that all heists from the newest down are
--- the shorter way, where a few popular victims have had most of them so far.
+-- The newest robberies of a victim are a range of "Heist_victimId_id_idx", and the condition is
+-- written as a range. With an equality and an order by id, PostgreSQL may scan all heists from the
+-- newest down instead, because that looks shorter if a few popular victims had most of the heists.
 SELECT
     clock_timestamp() AS "now!",
     ARRAY(

@@ -1,5 +1,5 @@
--- The ids of a page of a player's heists, newest first, of those with an id below $2. Each
--- side contributes at most a page from its own index, as a range of it: see load_facts.sql.
+-- The ids of a page of a player's heists with an id below $2, newest first. Each side contributes
+-- at most one page, read as a range of its own index: see load_facts.sql.
 SELECT side.id AS "id!"
 FROM (
     (

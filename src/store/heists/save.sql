@@ -1,6 +1,6 @@
--- Writes all changes of a batch of heists in one statement. Each player's row and each account is
--- written once, however many heists of the batch it takes part in. Returns what was written, so
--- that the caller can compare it with what was decided.
+-- Writes all changes of a batch of heists in one statement. The statement writes each player's row
+-- and each account once, however many heists of the batch involve it. It returns the written
+-- values, so that the caller can compare them with the decision.
 WITH heist AS (
     SELECT
         given.id,
@@ -207,7 +207,7 @@ SELECT
     player.points AS "player_points!",
     account.user_ids AS "account_user_ids!",
     account.balances AS "account_balances!",
-    -- The rows below are returned only if their contents are those that were given.
+    -- A row below is returned only if it holds the given values.
     ARRAY(
         SELECT recorded.ctid::text
         FROM recorded_heists AS recorded

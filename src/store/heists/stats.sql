@@ -1,4 +1,4 @@
--- What is in the books, and what was archived.
+-- The counts and sums of a player's heists on both sides, including the archived heists.
 SELECT
     robber.heists + COALESCE(archived."heistsAsAttacker", 0) AS "heists_as_attacker!",
     robbed.heists + COALESCE(archived."heistsAsVictim", 0) AS "heists_as_victim!",

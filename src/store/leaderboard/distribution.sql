@@ -1,3 +1,4 @@
+-- The number of players with each number of points, by descending points.
 SELECT
     player."monthlyPoints" AS "monthly_points!",
     count(*) AS "players!"

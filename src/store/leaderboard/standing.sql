@@ -1,6 +1,6 @@
 -- A player's row of the board, and the number of players with more points, counted up to $2. The
--- limit bounds the cost for players at the lower end. The count reads the index from the top, whatever
--- share of the table the planner expects to have more points.
+-- limit bounds the cost for players at the lower end. Because of its order, the count reads the
+-- index from the top, whatever share of the players the planner expects to have more points.
 SELECT
     left(COALESCE(player."name", 'Player ' || player."id"), 200) AS "name!",
     player."monthlyPoints" AS "monthly_points!",

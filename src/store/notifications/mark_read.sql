@@ -1,3 +1,5 @@
+-- Marks unread notifications of player $1 as read: the ones with the ids $2, and all up to id $3.
+-- Returns the written values, because a trigger may have changed them.
 UPDATE "HeistNotification" AS note
 SET "read" = true
 WHERE

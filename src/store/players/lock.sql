@@ -1,6 +1,7 @@
--- Locks the players whose rows are free until the end of the transaction. It never waits, so
--- transactions with players in common never deadlock, whatever the order of their ids. NO KEY: rows
--- of other tables that refer to a player need not wait. What is read is what was last committed.
+-- Locks the players whose rows no other transaction holds, until the end of the transaction. The
+-- statement never waits, so transactions with players in common never deadlock, in whatever order
+-- they lock. With NO KEY, other transactions can insert rows that refer to a player without
+-- waiting. The result holds the last committed values.
 SELECT
     "id" AS "id!",
     left(COALESCE("name", 'Player ' || "id"), 200) AS "name!",

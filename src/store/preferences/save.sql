@@ -1,4 +1,4 @@
--- Stores the e-mail preference $2 of player $1. Changes no row if there is no such player.
+-- Stores the e-mail preference $2 of player $1. Changes no row if the player does not exist.
 INSERT INTO "HeistNotificationPreference" ("userId", "email")
 SELECT
     player."id",
