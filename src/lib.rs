@@ -6,15 +6,15 @@
 //! `docs/architecture.md` follows one heist through the folders, `docs/glossary.md` defines the
 //! words.
 //!
-//! | room | knows |
+//! | module | knows |
 //! |---|---|
 //! | [`pb`] | the messages, clients and servers generated from `proto/` |
-//! | [`cli`] | commands, and [`cli::config`]: flags and environment variables |
+//! | [`cli`] | commands, and [`cli::config`]: flags and environment variables, with their defaults |
 //! | [`server`] | assembly, listeners, TLS, health, the order of shutdown |
 //! | [`rpc`] | tonic: middleware, one file per RPC, one table of methods |
 //! | [`engine`] | queues orders and runs each batch of them as one transaction |
 //! | [`events`] | which streams are open; signals between replicas |
-//! | [`mail`] | sends notifications by e-mail, after the commit and independent of calls |
+//! | [`mail`] | sends notifications by e-mail, after the commit; its words are in `mail/templates/` |
 //! | [`archive`] | moves old rows to files, verified before the rows are removed |
 //! | [`auth`] | authenticates callers: bearer tokens, names in client certificates |
 //! | [`settings`] | the rules, as the environment and the settings file set them |
@@ -23,15 +23,16 @@
 //! | [`demo`] | the demo players of the private PostgreSQL (`crates/private-postgres`) |
 //! | [`fault`] | the causes of calls that end without a decision |
 //! | [`watched`] | reads files again when they change: keys, certificates, the settings file |
-//! | [`telemetry`] | logs, metrics and traces; every room except `domain` may use it |
+//! | [`telemetry`] | logs, metrics and traces; every module except `domain` may use it |
 //!
 //! # What always holds
 //!
 //! - A batch locks a player's row before it changes anything of that player. It skips rows
 //!   that another transaction holds, so it never waits for a row while it holds another one.
 //! - A decision uses only what was read under those locks, and the database's clock.
-//! - A caller is answered after the commit. Nothing but the commit follows the last write.
-//! - `domain` imports no other room, and `store` neither `rpc` nor `engine`.
+//! - A caller is answered after the commit. Between the last write and the commit, the
+//!   transaction only verifies what it wrote.
+//! - `domain` imports no other module, and `store` neither `rpc` nor `engine`.
 //! - Only `rpc` handles gRPC messages; `server`, the health check command and the OTLP exporter use
 //!   tonic as a transport. Only `store` and `demo` contain SQL. Only `cli::config` reads the
 //!   environment. `tests/it/source/architecture.rs` holds these rules.

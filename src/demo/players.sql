@@ -62,7 +62,7 @@ INSERT INTO "User" ("name", "email", "monthlyPoints", "referredByUserId") VALUES
 INSERT INTO "PointEventTypeMaster" ("name", "description") VALUES
     ('DAILY_LOGIN',    'Opened the app on a new day'),
     ('QUIZ_COMPLETED', 'Finished a quiz'),
-    ('REFERRAL_BONUS', 'Somebody signed up with the player''s code');
+    ('REFERRAL_BONUS', 'A new player signed up with this player''s code');
 
 -- The point events of each player: 100 points for every referral, but no more than the player has,
 -- up to 50 for logging in, and the rest for quizzes. So the events of a player add up to the

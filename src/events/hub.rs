@@ -8,7 +8,7 @@ use std::sync::{
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::mailboxes::{Mailbox, Mailboxes};
+use super::wakers::{StreamWaker, StreamWakers};
 use crate::domain::{change::Changes, ids::UserId};
 
 /// The limit of commits by which a watcher of points may lag. A watcher that lags further has to
@@ -21,7 +21,7 @@ const PEER_BACKLOG: usize = 1024;
 /// Takes the changes of commits and delivers them to streams and replicas. Cheap to clone.
 #[derive(Clone)]
 pub struct Events {
-    pub(super) mailboxes: Arc<Mailboxes>,
+    pub(super) wakers: Arc<StreamWakers>,
     points: broadcast::Sender<Points>,
     to_peers: mpsc::Sender<Arc<Changes>>,
     pub(super) peers_missed_some: Arc<Missed>,
@@ -57,7 +57,7 @@ impl Events {
     pub(crate) fn without_tasks() -> (Self, mpsc::Receiver<Arc<Changes>>) {
         let (to_peers, from_engine) = mpsc::channel(PEER_BACKLOG);
         let events = Self {
-            mailboxes: Arc::default(),
+            wakers: Arc::default(),
             points: broadcast::Sender::new(WATCHER_BACKLOG),
             to_peers,
             peers_missed_some: Arc::default(),
@@ -83,10 +83,10 @@ impl Events {
         }
     }
 
-    /// A mailbox that wakes a stream whenever the player may have new notifications.
+    /// A waker that wakes a stream whenever the player may have new notifications.
     #[must_use]
-    pub fn mailbox(&self, user_id: UserId) -> Mailbox {
-        Mailboxes::open(&self.mailboxes, user_id)
+    pub fn waker(&self, user_id: UserId) -> StreamWaker {
+        StreamWakers::open(&self.wakers, user_id)
     }
 
     /// Receives every change of points from now on.
@@ -114,7 +114,7 @@ impl Events {
     /// Delivers changes to the streams of this replica.
     pub(super) fn deliver(&self, changes: Arc<Changes>) {
         for user_id in changes.notified_players() {
-            self.mailboxes.wake(user_id);
+            self.wakers.wake(user_id);
         }
         if !changes.heists.is_empty() {
             // An error means that there is no watcher.
@@ -124,6 +124,6 @@ impl Events {
 
     pub(super) fn resync(&self) {
         let _ = self.points.send(Points::Resync);
-        self.mailboxes.wake_all();
+        self.wakers.wake_all();
     }
 }

@@ -8,16 +8,16 @@
 //! missed some.
 
 mod hub;
-mod mailboxes;
 mod peers;
 mod signal;
 mod sweep;
+mod wakers;
 
 use tokio::task::JoinSet;
 
 pub use self::{
     hub::{Events, Points},
-    mailboxes::Mailbox,
+    wakers::StreamWaker,
 };
 use crate::store::{PgPool, signals::ListenOptions};
 
@@ -31,7 +31,7 @@ pub fn start(pool: PgPool, options: ListenOptions) -> (Events, Tasks) {
     let (events, from_engine) = Events::without_tasks();
     let mut tasks = JoinSet::new();
     let replica = rand::random();
-    tasks.spawn(peers::tell(
+    tasks.spawn(peers::send_changes(
         events.clone(),
         replica,
         from_engine,

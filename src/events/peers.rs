@@ -34,20 +34,20 @@ const PACE: Duration = Duration::from_millis(50);
 const SILENCE: Duration = Duration::from_secs(7);
 /// A replica that was not heard for this time is dead. A live replica replaces a silent connection
 /// within seconds, and is heard through the new one.
-const DEATH: Duration = Duration::from_mins(1);
+const PRESUMED_DEAD: Duration = Duration::from_mins(1);
 /// The time limit for sending signals. After it the signals count as not sent.
 const SEND_LIMIT: Duration = Duration::from_secs(2);
 /// The pause between attempts to listen.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Signals the changes of this replica until the server stops.
-pub(super) async fn tell(
+pub(super) async fn send_changes(
     events: Events,
     replica: u64,
     mut from_engine: mpsc::Receiver<Arc<Changes>>,
     pool: PgPool,
 ) {
-    let mut voice = Voice {
+    let mut sender = SignalSender {
         replica,
         sequence: 0,
         pool,
@@ -63,21 +63,21 @@ pub(super) async fn tell(
         if events.peers_missed_some.take() {
             bodies.push(Body::Resync);
         }
-        if let Err(error) = voice.say(bodies).await {
+        if let Err(error) = sender.send(bodies).await {
             tracing::warn!(%error, "could not signal changes to the other replicas");
             events.peers_missed_some.note();
         }
         sleep(PACE).await;
     }
-    let mut last_words: Vec<Body> = Vec::new();
+    let mut final_signals: Vec<Body> = Vec::new();
     while let Ok(changes) = from_engine.try_recv() {
-        last_words.extend(signal::bodies(&changes));
+        final_signals.extend(signal::bodies(&changes));
     }
     if events.peers_missed_some.take() {
-        last_words.push(Body::Resync);
+        final_signals.push(Body::Resync);
     }
-    last_words.push(Body::Bye);
-    if let Err(error) = voice.say(last_words).await {
+    final_signals.push(Body::Stopping);
+    if let Err(error) = sender.send(final_signals).await {
         tracing::warn!(%error, "could not tell the other replicas that this one stops");
     }
 }
@@ -93,14 +93,14 @@ fn collect(first: &Changes, from_engine: &mut mpsc::Receiver<Arc<Changes>>) -> V
 }
 
 /// Sends the signals of this replica.
-struct Voice {
+struct SignalSender {
     replica: u64,
     sequence: u64,
     pool: PgPool,
 }
 
-impl Voice {
-    async fn say(&mut self, bodies: Vec<Body>) -> Result<(), StoreError> {
+impl SignalSender {
+    async fn send(&mut self, bodies: Vec<Body>) -> Result<(), StoreError> {
         let payloads: Vec<String> = (bodies.into_iter())
             .map(|body| {
                 self.sequence += 1;
@@ -134,7 +134,7 @@ async fn listen_forever(events: &Events, replica: u64, options: &ListenOptions) 
                 tracing::info!("the connection that listens was lost: listening anew");
                 continue;
             }
-            Ok(End::Deaf) => {
+            Ok(End::Silent) => {
                 tracing::warn!("this replica does not hear its own signals: listening anew");
             }
             Ok(End::Pooled) => {
@@ -162,7 +162,7 @@ enum End {
     Lost,
     /// The connection is open, and no signal arrives: the peer has vanished, or a pooler has given
     /// the listening session to another client.
-    Deaf,
+    Silent,
     /// The URL leads to a pooler, so this replica cannot listen.
     Pooled,
 }
@@ -178,18 +178,18 @@ async fn listen_once(
     };
     events.resync();
     let mut peers = Peers::new(replica);
-    let mut look_around = interval(HEARTBEAT);
+    let mut checks = interval(HEARTBEAT);
     loop {
         let payload = tokio::select! {
-            heard = listener.hear() => match heard? {
+            heard = listener.receive() => match heard? {
                 Some(payload) => payload,
                 None => return Ok(End::Lost),
             },
-            _ = look_around.tick() => {
-                if peers.we_fell_silent() {
-                    return Ok(End::Deaf);
+            _ = checks.tick() => {
+                if peers.own_signals_are_missing() {
+                    return Ok(End::Silent);
                 }
-                if peers.one_is_silent() {
+                if peers.another_is_silent() {
                     events.resync();
                 }
                 continue;
@@ -200,10 +200,10 @@ async fn listen_once(
             events.resync();
             continue;
         };
-        match peers.hear(&signal) {
-            Heard::Ourselves => continue,
-            Heard::All => {}
-            Heard::NotAll => events.resync(),
+        match peers.record(&signal) {
+            Sequence::Own => continue,
+            Sequence::Complete => {}
+            Sequence::Gap => events.resync(),
         }
         if let Some(changes) = signal.body.changes() {
             events.deliver(Arc::new(changes));
@@ -213,8 +213,8 @@ async fn listen_once(
 
 /// The replicas that were heard.
 struct Peers {
-    ourselves: u64,
-    we_were_heard: Instant,
+    own_replica: u64,
+    own_last_heard: Instant,
     others: HashMap<u64, Peer>,
 }
 
@@ -225,31 +225,31 @@ struct Peer {
 
 /// Whether all signals before a signal were heard.
 #[derive(Debug, PartialEq, Eq)]
-enum Heard {
+enum Sequence {
     /// This replica has sent the signal.
-    Ourselves,
+    Own,
     /// No earlier signal is missing.
-    All,
+    Complete,
     /// An earlier signal is missing, or was not sent.
-    NotAll,
+    Gap,
 }
 
 impl Peers {
-    fn new(ourselves: u64) -> Self {
+    fn new(own_replica: u64) -> Self {
         Self {
-            ourselves,
-            we_were_heard: Instant::now(),
+            own_replica,
+            own_last_heard: Instant::now(),
             others: HashMap::new(),
         }
     }
 
     /// Records a signal.
-    fn hear(&mut self, signal: &Signal) -> Heard {
-        if signal.replica == self.ourselves {
-            self.we_were_heard = Instant::now();
-            return Heard::Ourselves;
+    fn record(&mut self, signal: &Signal) -> Sequence {
+        if signal.replica == self.own_replica {
+            self.own_last_heard = Instant::now();
+            return Sequence::Own;
         }
-        let before = if signal.body == Body::Bye {
+        let before = if signal.body == Body::Stopping {
             self.others.remove(&signal.replica)
         } else {
             let now = Peer {
@@ -262,24 +262,24 @@ impl Peers {
         // resynchronise when this replica began to listen.
         let is_next = before.is_none_or(|peer| peer.last_sequence + 1 == signal.sequence);
         if is_next && signal.body != Body::Resync {
-            Heard::All
+            Sequence::Complete
         } else {
-            Heard::NotAll
+            Sequence::Gap
         }
     }
 
     /// Whether a replica was not heard for [`SILENCE`], and may have changed points meanwhile.
-    /// Forgets the replicas that were not heard for [`DEATH`].
-    fn one_is_silent(&mut self) -> bool {
+    /// Forgets the replicas that were not heard for [`PRESUMED_DEAD`].
+    fn another_is_silent(&mut self) -> bool {
         let is_silent = (self.others.values()).any(|peer| peer.last_heard.elapsed() >= SILENCE);
-        (self.others).retain(|_, peer| peer.last_heard.elapsed() < DEATH);
+        (self.others).retain(|_, peer| peer.last_heard.elapsed() < PRESUMED_DEAD);
         is_silent
     }
 
     /// Whether this replica has not received its own signals for [`SILENCE`]. It sends one with
     /// every heartbeat.
-    fn we_fell_silent(&self) -> bool {
-        self.we_were_heard.elapsed() >= SILENCE
+    fn own_signals_are_missing(&self) -> bool {
+        self.own_last_heard.elapsed() >= SILENCE
     }
 }
 
@@ -293,7 +293,7 @@ mod tests {
     const OTHER: u64 = 2;
     const MOMENT: Duration = Duration::from_millis(1);
 
-    fn says(replica: u64, sequence: u64, body: Body) -> Signal {
+    fn signal(replica: u64, sequence: u64, body: Body) -> Signal {
         Signal {
             replica,
             sequence,
@@ -305,70 +305,91 @@ mod tests {
     async fn a_gap_in_the_numbers_means_that_something_was_missed() {
         let mut peers = Peers::new(US);
         // The first signal from a replica may have any number.
-        assert_eq!(peers.hear(&says(OTHER, 7, Body::Alive)), Heard::All);
-        assert_eq!(peers.hear(&says(OTHER, 8, Body::Alive)), Heard::All);
-        assert_eq!(peers.hear(&says(OTHER, 10, Body::Alive)), Heard::NotAll);
-        assert_eq!(peers.hear(&says(OTHER, 11, Body::Alive)), Heard::All);
+        assert_eq!(
+            peers.record(&signal(OTHER, 7, Body::Alive)),
+            Sequence::Complete
+        );
+        assert_eq!(
+            peers.record(&signal(OTHER, 8, Body::Alive)),
+            Sequence::Complete
+        );
+        assert_eq!(peers.record(&signal(OTHER, 10, Body::Alive)), Sequence::Gap);
+        assert_eq!(
+            peers.record(&signal(OTHER, 11, Body::Alive)),
+            Sequence::Complete
+        );
         // Each replica numbers its own signals.
-        assert_eq!(peers.hear(&says(3, 1, Body::Alive)), Heard::All);
-        assert_eq!(peers.hear(&says(OTHER, 12, Body::Alive)), Heard::All);
-        assert_eq!(peers.hear(&says(3, 2, Body::Alive)), Heard::All);
+        assert_eq!(peers.record(&signal(3, 1, Body::Alive)), Sequence::Complete);
+        assert_eq!(
+            peers.record(&signal(OTHER, 12, Body::Alive)),
+            Sequence::Complete
+        );
+        assert_eq!(peers.record(&signal(3, 2, Body::Alive)), Sequence::Complete);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_replica_may_say_itself_that_something_was_missed() {
         let mut peers = Peers::new(US);
-        assert_eq!(peers.hear(&says(OTHER, 1, Body::Resync)), Heard::NotAll);
-        assert_eq!(peers.hear(&says(OTHER, 2, Body::Alive)), Heard::All);
+        assert_eq!(peers.record(&signal(OTHER, 1, Body::Resync)), Sequence::Gap);
+        assert_eq!(
+            peers.record(&signal(OTHER, 2, Body::Alive)),
+            Sequence::Complete
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_replica_is_missed_until_it_is_heard_again_or_dead() {
         let mut peers = Peers::new(US);
-        peers.hear(&says(OTHER, 1, Body::Alive));
+        peers.record(&signal(OTHER, 1, Body::Alive));
         advance(SILENCE.saturating_sub(MOMENT)).await;
-        assert!(!peers.one_is_silent());
-        peers.hear(&says(OTHER, 2, Body::Alive));
+        assert!(!peers.another_is_silent());
+        peers.record(&signal(OTHER, 2, Body::Alive));
         advance(SILENCE.saturating_sub(MOMENT)).await;
-        assert!(!peers.one_is_silent());
+        assert!(!peers.another_is_silent());
         advance(MOMENT).await;
-        assert!(peers.one_is_silent());
-        assert!(peers.one_is_silent());
-        peers.hear(&says(OTHER, 3, Body::Alive));
-        assert!(!peers.one_is_silent());
-        advance(DEATH).await;
-        assert!(peers.one_is_silent());
-        assert!(!peers.one_is_silent());
+        assert!(peers.another_is_silent());
+        assert!(peers.another_is_silent());
+        peers.record(&signal(OTHER, 3, Body::Alive));
+        assert!(!peers.another_is_silent());
+        advance(PRESUMED_DEAD).await;
+        assert!(peers.another_is_silent());
+        assert!(!peers.another_is_silent());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_who_took_leave_is_not_missed() {
+    async fn a_replica_that_has_stopped_is_not_missed() {
         let mut peers = Peers::new(US);
-        peers.hear(&says(OTHER, 1, Body::Alive));
-        assert_eq!(peers.hear(&says(OTHER, 2, Body::Bye)), Heard::All);
+        peers.record(&signal(OTHER, 1, Body::Alive));
+        assert_eq!(
+            peers.record(&signal(OTHER, 2, Body::Stopping)),
+            Sequence::Complete
+        );
         advance(SILENCE).await;
-        assert!(!peers.one_is_silent());
+        assert!(!peers.another_is_silent());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_who_takes_leave_after_words_that_were_not_heard_is_noticed() {
+    async fn a_stop_after_signals_that_were_not_heard_is_noticed() {
         let mut peers = Peers::new(US);
-        peers.hear(&says(OTHER, 1, Body::Alive));
-        assert_eq!(peers.hear(&says(OTHER, 3, Body::Bye)), Heard::NotAll);
+        peers.record(&signal(OTHER, 1, Body::Alive));
+        assert_eq!(
+            peers.record(&signal(OTHER, 3, Body::Stopping)),
+            Sequence::Gap
+        );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_replica_that_does_not_hear_itself_is_deaf() {
+    async fn a_replica_that_does_not_hear_itself_is_silent() {
         let mut peers = Peers::new(US);
         advance(SILENCE.saturating_sub(MOMENT)).await;
-        assert!(!peers.we_fell_silent());
-        assert_eq!(peers.hear(&says(US, 4, Body::Alive)), Heard::Ourselves);
+        assert!(!peers.own_signals_are_missing());
+        assert_eq!(peers.record(&signal(US, 4, Body::Alive)), Sequence::Own);
         // A gap in this replica's own numbers does not matter: it delivered these changes itself.
-        assert_eq!(peers.hear(&says(US, 9, Body::Alive)), Heard::Ourselves);
+        assert_eq!(peers.record(&signal(US, 9, Body::Alive)), Sequence::Own);
         advance(SILENCE.saturating_sub(MOMENT)).await;
-        peers.hear(&says(OTHER, 1, Body::Alive));
-        assert!(!peers.we_fell_silent());
+        peers.record(&signal(OTHER, 1, Body::Alive));
+        assert!(!peers.own_signals_are_missing());
         advance(MOMENT).await;
-        assert!(peers.we_fell_silent());
+        assert!(peers.own_signals_are_missing());
     }
 }

@@ -33,7 +33,8 @@ pub(super) enum Body {
     /// Nothing happened; the replica is alive.
     Alive,
     /// The replica stops, so its silence from now on does not matter.
-    Bye,
+    #[serde(rename = "Bye")]
+    Stopping,
 }
 
 /// The bodies of the signals that carry these changes.

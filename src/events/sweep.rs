@@ -20,14 +20,14 @@ pub(super) async fn run(events: Events, pool: PgPool) {
             _ = ticks.tick() => {}
             () = events.stopped.cancelled() => return,
         }
-        let known = events.mailboxes.known();
+        let known = events.wakers.known();
         if known.is_empty() {
             continue;
         }
         match notifications::newer(&pool, &known).await {
             Ok(newer) => {
                 for (user_id, newest) in newer {
-                    events.mailboxes.wake_up_to(user_id, newest);
+                    events.wakers.wake_up_to(user_id, newest);
                 }
             }
             Err(error) => tracing::warn!(%error, "could not look for missed notifications"),

@@ -35,7 +35,7 @@ impl Api {
             }
         }
         let deadline: &Deadline = (request.extensions().get())
-            .expect("EndInTime inserts the deadline of every accepted call");
+            .expect("EnforceDeadline inserts the deadline of every accepted call");
         Ok(deadline.answer_ready)
     }
 }

@@ -1,11 +1,11 @@
-//! Accepts connections, limits their number and lifetime, and keeps places for probes.
+//! Accepts connections, limits their number and lifetime, and keeps slots for probes.
 //!
 //! tonic has no such limits. It waits for the first bytes of a connection without a time limit, and
 //! accepts any number of connections. It asks a connection to close at its maximum age, but does
 //! not enforce it.
 //!
 //! A connection is a *stranger* until one of its calls has been authenticated. Strangers are closed
-//! to make room for new connections: see [`Places`].
+//! to make room for new connections: see [`ConnectionSlots`].
 
 use std::{
     io,
@@ -24,7 +24,7 @@ use tokio_stream::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
 
-use super::places::{Place, Places};
+use super::connection_slots::{ConnectionSlot, ConnectionSlots};
 use crate::rpc::{ConnectionUsage, TrafficLimits};
 
 /// The length of the HTTP/2 connection preface (RFC 9113).
@@ -40,7 +40,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The accepted connections.
 pub(super) struct Connections {
     listener: TcpIncoming,
-    places: Places,
+    slots: ConnectionSlots,
     limits: TrafficLimits,
     close_all: CancellationToken,
     /// Whether the last connection was refused. One line is logged for each run of refusals.
@@ -58,7 +58,7 @@ impl Connections {
     ) -> Self {
         Self {
             listener,
-            places: Places::default(),
+            slots: ConnectionSlots::default(),
             limits,
             close_all,
             refusing: false,
@@ -66,20 +66,20 @@ impl Connections {
         }
     }
 
-    /// The connection with its limits; `None` if there is no place, so that it is closed.
+    /// The connection with its limits; `None` if there is no slot, so that it is closed.
     fn limit(&mut self, io: TcpStream) -> Option<LimitedConnection> {
         let address = io.peer_addr().ok().map(|address| address.ip());
         let closed = self.close_all.child_token();
-        let place = self.places.take(address, &self.limits, &closed);
-        if place.is_none() && !self.refusing {
+        let slot = self.slots.take(address, &self.limits, &closed);
+        if slot.is_none() && !self.refusing {
             tracing::warn!("refusing connections: HEIST_CONNECTION_LIMIT callers are connected");
         }
-        self.refusing = place.is_none();
-        let (place, usage) = place?;
+        self.refusing = slot.is_none();
+        let (slot, usage) = slot?;
         Some(LimitedConnection {
             io,
             usage,
-            _place: place,
+            _place: slot,
             accepted: Instant::now(),
             // A stream that opens just before the connection is asked to close may itself reach the
             // maximum age.
@@ -121,7 +121,7 @@ impl Stream for Connections {
 pub(super) struct LimitedConnection {
     io: TcpStream,
     usage: Arc<ConnectionUsage>,
-    _place: Place,
+    _place: ConnectionSlot,
     accepted: Instant,
     /// The longest time for which the connection is open; `None`: no limit.
     lifetime: Option<Duration>,

@@ -44,9 +44,9 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 const CHECKS_PER_PREFLIGHT: u32 = 10;
 /// Failed checks in a row after which the server is not ready. A single failure must not take every
 /// replica out of service at the same moment.
-const FALL: u32 = 3;
+const FAILURES_TO_UNREADY: u32 = 3;
 /// Successful checks in a row after which it is ready again.
-const RISE: u32 = 2;
+const SUCCESSES_TO_READY: u32 = 2;
 
 /// Reports health until it is dropped.
 pub struct Health {
@@ -207,7 +207,12 @@ impl Readiness {
             return false;
         }
         self.against += 1;
-        let changes = self.against >= if self.ready { FALL } else { RISE };
+        let changes = self.against
+            >= if self.ready {
+                FAILURES_TO_UNREADY
+            } else {
+                SUCCESSES_TO_READY
+            };
         if changes {
             *self = Self {
                 ready: good,

@@ -2,11 +2,11 @@
 
 mod assembly;
 mod connection;
+mod connection_slots;
 mod connections;
 mod health;
 mod listener;
 mod options;
-mod places;
 mod shutdown;
 mod tls;
 

@@ -37,7 +37,7 @@ impl Server {
     ///   waits for the e-mails in progress;
     /// - closes the connections to the database.
     ///
-    /// It takes `grace` at most. Work that is unfinished then is abandoned.
+    /// It takes `grace` at most, which is `HEIST_SHUTDOWN_GRACE`. Work that is unfinished then is abandoned.
     pub async fn stop(mut self, grace: Duration) {
         let until = Instant::now() + grace;
         self.health.withdraw().await;

@@ -91,7 +91,7 @@ impl Listener {
     /// # Errors
     ///
     /// Any [`StoreError`].
-    pub async fn hear(&mut self) -> Result<Option<String>, StoreError> {
+    pub async fn receive(&mut self) -> Result<Option<String>, StoreError> {
         let heard = self.0.try_recv().await?;
         Ok(heard.map(|signal| signal.payload().to_owned()))
     }

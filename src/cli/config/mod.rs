@@ -107,7 +107,8 @@ pub struct ServeConfig {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Engine")]
 pub struct EngineConfig {
-    /// Maximum number of calls that wait for a transaction; further calls fail with `OVERLOADED`
+    /// Maximum number of unanswered calls, waiting or in a transaction; further calls fail with
+    /// `OVERLOADED`
     #[arg(long, env = "HEIST_QUEUE_LIMIT", value_name = "CALLS", default_value_t = Limits::default().queue, value_parser = queue_limit)]
     pub queue_limit: usize,
 

@@ -19,15 +19,15 @@ use crate::{
 
 /// A service whose calls end in time. For a stream the deadline limits the time until it begins.
 #[derive(Clone)]
-pub struct EndInTime<S>(S);
+pub struct EnforceDeadline<S>(S);
 
-impl<S> EndInTime<S> {
+impl<S> EnforceDeadline<S> {
     pub(super) fn new(service: S) -> Self {
         Self(service)
     }
 }
 
-impl<S> Service<HttpRequest> for EndInTime<S>
+impl<S> Service<HttpRequest> for EnforceDeadline<S>
 where
     S: Service<HttpRequest, Response = HttpResponse, Error = Infallible, Future = HttpFuture>,
 {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use tonic::service::Routes;
 
 use self::{
-    audit::Audit, authenticate::Authenticate, call_limit::CallLimit, deadline::EndInTime,
+    audit::Audit, authenticate::Authenticate, call_limit::CallLimit, deadline::EnforceDeadline,
     feature_switch::FeatureSwitch, fresh_keys::FreshKeys, grpc_only::GrpcOnly, observe::Observe,
     rate_limit::RateLimit,
 };
@@ -29,7 +29,11 @@ use crate::{auth::Authenticator, settings::LiveSettings};
 
 /// The services with their middleware.
 pub type Layered = GrpcOnly<
-    Observe<Audit<EndInTime<FreshKeys<Authenticate<FeatureSwitch<RateLimit<CallLimit<Routes>>>>>>>>,
+    Observe<
+        Audit<
+            EnforceDeadline<FreshKeys<Authenticate<FeatureSwitch<RateLimit<CallLimit<Routes>>>>>>,
+        >,
+    >,
 >;
 
 /// Wraps the services into their middleware. A call passes the layers from the last line to the
@@ -52,7 +56,7 @@ pub fn wrap(
     let authenticator = Arc::new(authenticator);
     let services = Authenticate::new(services, Arc::clone(&authenticator));
     let services = FreshKeys::new(services, authenticator);
-    let services = EndInTime::new(services);
+    let services = EnforceDeadline::new(services);
     let services = Audit::new(services);
     let services = Observe::new(services);
     GrpcOnly::new(services)

@@ -13,7 +13,7 @@ use crate::{
         ids::{NotificationId, UserId},
         notification::Notification,
     },
-    events::Mailbox,
+    events::StreamWaker,
     fault::Fault,
     pb::{StreamNotificationsRequest, StreamNotificationsResponse},
     rpc::{
@@ -54,7 +54,7 @@ pub(super) async fn handle(
 
     let slot = api.traffic.streams.take(Some(user_id))?;
     // Listens before it reads, so that a notification in between causes a signal.
-    let mailbox = api.events.mailbox(user_id);
+    let waker = api.events.waker(user_id);
     let read = async {
         let exists = players::exists(&api.pool, user_id).await?;
         let cursor = match after {
@@ -71,7 +71,7 @@ pub(super) async fn handle(
     let feed = Feed {
         user_id,
         cursor,
-        mailbox,
+        waker,
         pool: api.pool.clone(),
         reads: api.stream_reads.clone(),
     };
@@ -93,7 +93,7 @@ struct Feed {
     user_id: UserId,
     /// The last notification that was sent, or the one after which the stream begins.
     cursor: Option<NotificationId>,
-    mailbox: Mailbox,
+    waker: StreamWaker,
     pool: PgPool,
     reads: StreamReads,
 }
@@ -103,7 +103,7 @@ impl Feed {
     async fn run(mut self, writer: Writer<Item>) -> Status {
         loop {
             match self.send_new(&writer).await {
-                Ok(()) => self.mailbox.woken().await,
+                Ok(()) => self.waker.woken().await,
                 Err(status) => return status,
             }
         }

@@ -1,4 +1,4 @@
-//! The places for connections, and which connection is closed when all places are taken.
+//! The slots for connections, and which connection is closed when all slots are taken.
 
 use std::{
     net::IpAddr,
@@ -13,11 +13,11 @@ use crate::rpc::{ConnectionUsage, TrafficLimits};
 /// Calls of the contract are refused on them.
 const PROBE_CONNECTIONS: usize = 16;
 
-/// The places of all connections. If no place is free, a new connection takes the place of the
+/// The slots of all connections. If no slot is free, a new connection takes the slot of the
 /// oldest stranger, which is a connection without an authenticated call. So strangers cannot lock
 /// out probes and callers.
 #[derive(Default)]
-pub(super) struct Places(Arc<Mutex<Open>>);
+pub(super) struct ConnectionSlots(Arc<Mutex<Open>>);
 
 /// The open connections, oldest first.
 #[derive(Default)]
@@ -32,24 +32,24 @@ struct Entry {
     usage: Arc<ConnectionUsage>,
 }
 
-/// The place of a connection. Dropping it frees the place.
-pub(super) struct Place {
+/// The slot of a connection. Dropping it frees the slot.
+pub(super) struct ConnectionSlot {
     number: u64,
     open: Arc<Mutex<Open>>,
 }
 
-impl Places {
-    /// Takes a place for a connection from this address, which closes when `closed` is cancelled;
-    /// `None` if there is no place.
+impl ConnectionSlots {
+    /// Takes a slot for a connection from this address, which closes when `closed` is cancelled;
+    /// `None` if there is no slot.
     pub(super) fn take(
         &self,
         address: Option<IpAddr>,
         limits: &TrafficLimits,
         closed: &CancellationToken,
-    ) -> Option<(Place, Arc<ConnectionUsage>)> {
+    ) -> Option<(ConnectionSlot, Arc<ConnectionUsage>)> {
         let (number, usage) = lock(&self.0).take(address, limits, closed)?;
         let open = Arc::clone(&self.0);
-        Some((Place { number, open }, usage))
+        Some((ConnectionSlot { number, open }, usage))
     }
 }
 
@@ -99,7 +99,7 @@ impl Open {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         lock(&self.open).remove(self.number);
     }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_of_one_address_have_so_many_places() {
+    fn strangers_of_one_address_have_so_many_slots() {
         let limits = TrafficLimits {
             address_connections: 2,
             ..limits(100)

@@ -11,23 +11,23 @@ use crate::domain::ids::{NotificationId, UserId};
 
 /// The players with an open stream, each with the newest notification that a sweep has seen.
 #[derive(Default)]
-pub(super) struct Mailboxes(Mutex<HashMap<UserId, watch::Sender<Option<NotificationId>>>>);
+pub(super) struct StreamWakers(Mutex<HashMap<UserId, watch::Sender<Option<NotificationId>>>>);
 
 /// Wakes one stream.
-pub struct Mailbox {
-    mailboxes: Arc<Mailboxes>,
+pub struct StreamWaker {
+    wakers: Arc<StreamWakers>,
     user_id: UserId,
     /// `drop` sets it to `None` before it counts the receivers of the entry.
     signal: Option<watch::Receiver<Option<NotificationId>>>,
 }
 
-impl Mailboxes {
-    pub(super) fn open(this: &Arc<Self>, user_id: UserId) -> Mailbox {
+impl StreamWakers {
+    pub(super) fn open(this: &Arc<Self>, user_id: UserId) -> StreamWaker {
         let nothing_known = || watch::Sender::new(None);
-        let mut boxes = this.lock();
-        let sender = boxes.entry(user_id).or_insert_with(nothing_known);
-        Mailbox {
-            mailboxes: Arc::clone(this),
+        let mut senders = this.lock();
+        let sender = senders.entry(user_id).or_insert_with(nothing_known);
+        StreamWaker {
+            wakers: Arc::clone(this),
             user_id,
             signal: Some(sender.subscribe()),
         }
@@ -64,7 +64,7 @@ impl Mailboxes {
     }
 }
 
-impl Mailbox {
+impl StreamWaker {
     /// Resolves when the player may have new notifications since the last call.
     pub async fn woken(&mut self) {
         if let Some(signal) = &mut self.signal {
@@ -74,11 +74,11 @@ impl Mailbox {
     }
 }
 
-impl Drop for Mailbox {
+impl Drop for StreamWaker {
     fn drop(&mut self) {
         self.signal = None;
-        let mut boxes = self.mailboxes.lock();
-        if let Entry::Occupied(entry) = boxes.entry(self.user_id)
+        let mut senders = self.wakers.lock();
+        if let Entry::Occupied(entry) = senders.entry(self.user_id)
             && entry.get().receiver_count() == 0
         {
             entry.remove();
@@ -100,58 +100,56 @@ mod tests {
         UserId::new(2).unwrap()
     }
 
-    async fn is_woken(mailbox: &mut Mailbox) -> bool {
-        timeout(Duration::from_secs(1), mailbox.woken())
-            .await
-            .is_ok()
+    async fn is_woken(waker: &mut StreamWaker) -> bool {
+        timeout(Duration::from_secs(1), waker.woken()).await.is_ok()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn every_stream_of_a_player_is_woken_and_nobody_elses() {
-        let mailboxes = Arc::default();
-        let mut first = Mailboxes::open(&mailboxes, ADA);
-        let mut second = Mailboxes::open(&mailboxes, ADA);
-        let mut other = Mailboxes::open(&mailboxes, ben());
-        mailboxes.wake(ADA);
+    async fn every_stream_of_a_player_is_woken_and_no_other_players() {
+        let wakers = Arc::default();
+        let mut first = StreamWakers::open(&wakers, ADA);
+        let mut second = StreamWakers::open(&wakers, ADA);
+        let mut other = StreamWakers::open(&wakers, ben());
+        wakers.wake(ADA);
         assert!(is_woken(&mut first).await);
         assert!(is_woken(&mut second).await);
         assert!(!is_woken(&mut other).await);
         // One signal wakes a stream once. A signal is kept until the stream waits for it.
         assert!(!is_woken(&mut first).await);
-        mailboxes.wake_all();
-        for mailbox in [&mut first, &mut second, &mut other] {
-            assert!(is_woken(mailbox).await);
+        wakers.wake_all();
+        for waker in [&mut first, &mut second, &mut other] {
+            assert!(is_woken(waker).await);
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_sweep_wakes_and_remembers() {
-        let mailboxes = Arc::default();
-        let mut mailbox = Mailboxes::open(&mailboxes, ADA);
-        assert_eq!(mailboxes.known(), [(ADA, None)]);
+        let wakers = Arc::default();
+        let mut waker = StreamWakers::open(&wakers, ADA);
+        assert_eq!(wakers.known(), [(ADA, None)]);
         let seven = NotificationId::new(7).unwrap();
-        mailboxes.wake_up_to(ADA, seven);
-        mailboxes.wake_up_to(ben(), seven);
-        assert!(is_woken(&mut mailbox).await);
-        assert_eq!(mailboxes.known(), [(ADA, Some(seven))]);
+        wakers.wake_up_to(ADA, seven);
+        wakers.wake_up_to(ben(), seven);
+        assert!(is_woken(&mut waker).await);
+        assert_eq!(wakers.known(), [(ADA, Some(seven))]);
     }
 
     #[tokio::test]
-    async fn who_stops_listening_leaves_nothing_behind() {
-        let mailboxes = Arc::default();
+    async fn a_closed_stream_leaves_nothing_behind() {
+        let wakers = Arc::default();
         let open =
-            |number: i32| Mailboxes::open(&mailboxes, UserId::new(number % 300 + 1).unwrap());
-        let mut opened: Vec<Mailbox> = (0..1000).map(open).collect();
-        assert_eq!(mailboxes.lock().len(), 300);
+            |number: i32| StreamWakers::open(&wakers, UserId::new(number % 300 + 1).unwrap());
+        let mut opened: Vec<StreamWaker> = (0..1000).map(open).collect();
+        assert_eq!(wakers.lock().len(), 300);
         // Closes the streams of player 1: three now, and the last one later.
         let last = opened.remove(900);
         for index in [600, 300, 0] {
             drop(opened.remove(index));
         }
-        assert_eq!(mailboxes.lock().len(), 300);
+        assert_eq!(wakers.lock().len(), 300);
         drop(last);
-        assert_eq!(mailboxes.lock().len(), 299);
+        assert_eq!(wakers.lock().len(), 299);
         drop(opened);
-        assert!(mailboxes.lock().is_empty());
+        assert!(wakers.lock().is_empty());
     }
 }
