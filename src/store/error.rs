@@ -28,7 +28,7 @@ pub enum StoreError {
     /// A trigger, rule or policy of the application's database changed a write. The transaction is
     /// rolled back.
     #[error(transparent)]
-    Interference(#[from] Interference),
+    Interference(Interference),
 }
 
 /// Keys that two transactions may race for: unique keys, and the foreign key of a referred player.
@@ -125,6 +125,15 @@ impl From<sqlx::Error> for StoreError {
         let sorted = Self::sort(error);
         sorted.count();
         sorted
+    }
+}
+
+/// Counts the error.
+impl From<Interference> for StoreError {
+    fn from(interference: Interference) -> Self {
+        let error = Self::Interference(interference);
+        error.count();
+        error
     }
 }
 

@@ -157,7 +157,13 @@ impl Metrics {
             for outcome in ["committed", "empty", "rolled_back"] {
                 self.transactions(0, operation, outcome);
             }
-            for cause in ["contention", "unavailable", "stale_plan", "statement"] {
+            for cause in [
+                "contention",
+                "unavailable",
+                "stale_plan",
+                "interference",
+                "statement",
+            ] {
                 self.rollbacks(0, operation, cause);
                 self.retries(0, operation, cause);
             }
@@ -167,6 +173,7 @@ impl Metrics {
             "pool_timeout",
             "contention",
             "stale_plan",
+            "interference",
             "statement",
         ] {
             self.database_errors(0, kind);
