@@ -6,10 +6,11 @@ use anyhow::ensure;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    arena::{Arena, PLAYERS},
+    arena::Arena,
     bars::{Bar, Bars, Limit, count},
     load::{Call, Group, Load, Samples},
     tap::{Phase, Silence, Tap},
+    twin::{FAULTED, Twin, success_ratio},
 };
 
 const GROUP: &str = "others";
@@ -20,10 +21,9 @@ const STRIKE_LIMIT: Duration = Duration::from_secs(5);
 
 /// 16 callers that leave players of failed calls to a caller that repeats those calls.
 fn callers() -> Group {
-    let players = 1..=PLAYERS;
     let call = Call::Heist {
-        attackers: players.clone(),
-        victims: players,
+        attackers: FAULTED,
+        victims: FAULTED,
     };
     Group {
         avoids_failures: true,
@@ -41,6 +41,7 @@ pub async fn one_silent(
     let tap = Tap::start(arena.postgres.socket()?).await?;
     let running = arena.serve(&Arena::url_through(tap.address)).await?;
     let load = Load::start(running.address(), &[callers()]);
+    let twin = Twin::start(arena, &[callers()]).await?;
     sleep(Duration::from_secs(1)).await;
     let control = Instant::now();
     sleep(arena.control()).await;
@@ -57,14 +58,21 @@ pub async fn one_silent(
     let is_ready = running.is_ready().await?;
     let end = Instant::now();
     let samples = load.stop().await?;
+    let twins = twin.stop().await?;
     running.kill().await?;
 
     let before = samples.rate(GROUP, control, fault);
     let after = samples.rate(GROUP, fault + RECOVERY, end);
+    let ratio = success_ratio(
+        [&samples, &twins],
+        GROUP,
+        [control, fault],
+        [fault + RECOVERY, end],
+    );
     bars.add(
         Bar::new(
             "others' success ÷ control, from 3 s on",
-            after / before,
+            ratio,
             "",
             Limit::AtLeast(0.95),
         )
@@ -129,12 +137,14 @@ fn longest_block_s(samples: &Samples, fault: Instant) -> f64 {
 pub async fn old_ones_silent(arena: &mut Arena, bars: &mut Bars) -> anyhow::Result<()> {
     let tap = Tap::start(arena.postgres.socket()?).await?;
     let running = arena.serve(&Arena::url_through(tap.address)).await?;
-    let balances = Group::new("reads", 2, Call::Balance(1..=PLAYERS));
+    let balances = Group::new("reads", 2, Call::Balance(FAULTED));
     let heists = Group {
         avoids_failures: false,
         ..callers()
     };
-    let load = Load::start(running.address(), &[heists, balances]);
+    let groups = [heists, balances];
+    let load = Load::start(running.address(), &groups);
+    let twin = Twin::start(arena, &groups).await?;
     sleep(Duration::from_secs(1)).await;
     let control = Instant::now();
     sleep(arena.control()).await;
@@ -146,18 +156,24 @@ pub async fn old_ones_silent(arena: &mut Arena, bars: &mut Bars) -> anyhow::Resu
     let is_ready = running.is_ready().await?;
     let end = Instant::now();
     let samples = load.stop().await?;
+    let twins = twin.stop().await?;
     running.kill().await?;
 
     for group in [GROUP, "reads"] {
         let before = samples.rate(group, control, fault);
-        let after = samples.rate(group, fault + RESUMES_WITHIN, end);
+        let ratio = success_ratio(
+            [&samples, &twins],
+            group,
+            [control, fault],
+            [fault + RESUMES_WITHIN, end],
+        );
         let resumed = samples.first_success(group, fault);
         let resumed = resumed.map_or(f64::NAN, |time| time.as_secs_f64());
         let what = format!("{group}: first success");
         bars.add(Bar::new(what, resumed, "s", Limit::AtMost(10.0)));
         let what = format!("{group}: success ÷ control, from 10 s on");
         bars.add(
-            Bar::new(what, after / before, "", Limit::AtLeast(0.9))
+            Bar::new(what, ratio, "", Limit::AtLeast(0.9))
                 .noting(format!("control {before:.0}/s, {silenced} connections")),
         );
     }

@@ -12,6 +12,7 @@ mod raw;
 mod schema;
 mod signals;
 mod tap;
+mod twin;
 
 use anyhow::Context as _;
 
