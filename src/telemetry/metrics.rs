@@ -24,6 +24,9 @@ const BATCH_SIZES: [f64; 11] = [
     1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1000.0,
 ];
 
+/// The causes of failures that have the same name for a statement and for a transaction.
+const CAUSES: [&str; 4] = ["contention", "stale_plan", "interference", "statement"];
+
 pub struct Metrics {
     call_duration: Histogram<f64>,
     active_calls: UpDownCounter<i64>,
@@ -157,25 +160,12 @@ impl Metrics {
             for outcome in ["committed", "empty", "rolled_back"] {
                 self.transactions(0, operation, outcome);
             }
-            for cause in [
-                "contention",
-                "unavailable",
-                "stale_plan",
-                "interference",
-                "statement",
-            ] {
+            for cause in CAUSES.into_iter().chain(["unavailable"]) {
                 self.rollbacks(0, operation, cause);
                 self.retries(0, operation, cause);
             }
         }
-        for kind in [
-            "connection",
-            "pool_timeout",
-            "contention",
-            "stale_plan",
-            "interference",
-            "statement",
-        ] {
+        for kind in CAUSES.into_iter().chain(["connection", "pool_timeout"]) {
             self.database_errors(0, kind);
         }
         self.heists(0, "EXECUTED");

@@ -41,11 +41,19 @@ const MIGRATIONS: &[u8] = b"_heist_migrations";
 struct Count(Arc<AtomicUsize>);
 
 impl Count {
-    /// How many an answer takes.
-    async fn of<T>(&self, call: impl Future<Output = Result<T, tonic::Status>>) -> usize {
-        let before = self.0.load(Ordering::SeqCst);
-        call.await.unwrap();
-        self.0.load(Ordering::SeqCst) - before
+    /// How many statements an answer takes: the smallest of three counts, because a task in the
+    /// background may read at the same time.
+    async fn of<T, F>(&self, call: impl Fn() -> F) -> usize
+    where
+        F: Future<Output = Result<T, tonic::Status>>,
+    {
+        let mut fewest = usize::MAX;
+        for _ in 0..3 {
+            let before = self.0.load(Ordering::SeqCst);
+            call().await.unwrap();
+            fewest = fewest.min(self.0.load(Ordering::SeqCst) - before);
+        }
+        fewest
     }
 }
 
@@ -136,14 +144,17 @@ fn a_leaderboard_takes_three_statements_for_a_viewer_and_one_without() {
                     };
                     let first = world.get_leaderboard(request.clone()).await.unwrap();
                     assert_eq!(
-                        count.of(world.get_leaderboard(request.clone())).await,
+                        count.of(|| world.get_leaderboard(request.clone())).await,
                         statements
                     );
                     let next = GetLeaderboardRequest {
                         page_token: first.next_page_token,
                         ..request
                     };
-                    assert_eq!(count.of(world.get_leaderboard(next)).await, statements);
+                    assert_eq!(
+                        count.of(|| world.get_leaderboard(next.clone())).await,
+                        statements
+                    );
                 }
             }
         }
@@ -156,10 +167,10 @@ fn eligibility_takes_one_statement_of_one_victim_and_of_two_hundred() {
         let ada = world.player("Ada").tokens(1).await;
         let crowd = world.crowd("Victim", 200).points(1000).await;
         let victims: Vec<i32> = crowd.iter().map(|victim| victim.id).collect();
-        let alone = async { Ok(world.eligibility(ada.id, victims[0]).await) };
+        let alone = async || Ok(world.eligibility(ada.id, victims[0]).await);
         assert_eq!(count.of(alone).await, 1);
         for asked in [1, 50, 200] {
-            let batch = async { Ok(world.eligibilities(ada.id, &victims[..asked]).await) };
+            let batch = async || Ok(world.eligibilities(ada.id, &victims[..asked]).await);
             assert_eq!(count.of(batch).await, 1);
         }
     });
@@ -170,9 +181,10 @@ fn balances_and_unread_counts_take_one_statement() {
     counted(async |world, count| {
         let crowd = world.crowd("Player", 200).tokens(1).await;
         let user_ids: Vec<i32> = crowd.iter().map(|player| player.id).collect();
-        assert_eq!(count.of(world.get_balance(user_ids[0])).await, 1);
-        assert_eq!(count.of(world.get_unread_count(user_ids[0])).await, 1);
-        let batch = world.batch_get_balances(BatchGetBalancesRequest { user_ids });
+        assert_eq!(count.of(|| world.get_balance(user_ids[0])).await, 1);
+        assert_eq!(count.of(|| world.get_unread_count(user_ids[0])).await, 1);
+        let request = BatchGetBalancesRequest { user_ids };
+        let batch = || world.batch_get_balances(request.clone());
         assert_eq!(count.of(batch).await, 1);
     });
 }
@@ -189,32 +201,38 @@ fn no_list_takes_more_statements_for_more_rows() {
         let user_id = rich.id;
         rich.seen_by(world).notifications().await;
         for page_size in [1, 3, 100] {
-            let heists = world.list_heists(ListHeistsRequest {
-                user_id,
-                page_size,
-                ..Default::default()
-            });
+            let heists = || {
+                world.list_heists(ListHeistsRequest {
+                    user_id,
+                    page_size,
+                    ..Default::default()
+                })
+            };
             assert_eq!(count.of(heists).await, 3);
-            let events = world.list_token_events(ListTokenEventsRequest {
-                user_id,
-                page_size,
-                ..Default::default()
-            });
+            let events = || {
+                world.list_token_events(ListTokenEventsRequest {
+                    user_id,
+                    page_size,
+                    ..Default::default()
+                })
+            };
             assert_eq!(count.of(events).await, 2);
-            let notifications = world.list_notifications(ListNotificationsRequest {
-                user_id,
-                page_size,
-                ..Default::default()
-            });
+            let notifications = || {
+                world.list_notifications(ListNotificationsRequest {
+                    user_id,
+                    page_size,
+                    ..Default::default()
+                })
+            };
             assert_eq!(count.of(notifications).await, 2);
         }
         assert_eq!(
             count
-                .of(world.get_heist(GetHeistRequest { heist_id }))
+                .of(|| world.get_heist(GetHeistRequest { heist_id }))
                 .await,
             1
         );
-        let stats = world.get_heist_stats(GetHeistStatsRequest { user_id });
+        let stats = || world.get_heist_stats(GetHeistStatsRequest { user_id });
         assert_eq!(count.of(stats).await, 2);
     });
 }
