@@ -9,13 +9,14 @@ use super::{
     arena::{Arena, PLAYERS},
     bars::{Bar, Bars, Limit, count},
     load::{Call, Group, Load, Players},
+    twin::{FAULTED, Twin, success_ratio},
 };
 
 /// Players whose rows are locked.
 const LOCKED: Players = 1..=4;
 /// Attackers of the locked players.
 const BLOCKED: Players = 5..=40;
-const FREE: Players = 41..=PLAYERS;
+const FREE: Players = 41..=*FAULTED.end();
 
 fn others(callers: usize) -> Group {
     let call = Call::Heist {
@@ -36,7 +37,9 @@ fn on_locked(callers: usize, victims: Players) -> Group {
 /// Another transaction holds the rows of four players.
 pub async fn rows_locked(arena: &mut Arena, bars: &mut Bars) -> anyhow::Result<()> {
     let running = arena.serve(&arena.url()).await?;
-    let load = Load::start(running.address(), &[others(12), on_locked(4, LOCKED)]);
+    let groups = [others(12), on_locked(4, LOCKED)];
+    let load = Load::start(running.address(), &groups);
+    let twin = Twin::start(arena, &groups).await?;
     sleep(Duration::from_secs(1)).await;
     let control = Instant::now();
     sleep(arena.control()).await;
@@ -52,18 +55,19 @@ pub async fn rows_locked(arena: &mut Arena, bars: &mut Bars) -> anyhow::Result<(
     transaction.rollback().await?;
     sleep(Duration::from_secs(2)).await;
     let samples = load.stop().await?;
+    let twins = twin.stop().await?;
     running.stop().await?;
 
     let before = samples.rate("others", control, fault);
-    let during = samples.rate("others", fault, unlock);
+    let ratio = success_ratio(
+        [&samples, &twins],
+        "others",
+        [control, fault],
+        [fault, unlock],
+    );
     bars.add(
-        Bar::new(
-            "others' success ÷ control",
-            during / before,
-            "",
-            Limit::AtLeast(0.9),
-        )
-        .noting(format!("control {before:.0}/s")),
+        Bar::new("others' success ÷ control", ratio, "", Limit::AtLeast(0.9))
+            .noting(format!("control {before:.0}/s")),
     );
     let p99 = samples.p99_ms("others", fault, unlock);
     let p99_before = samples.control_p99_ms("others", control, fault);

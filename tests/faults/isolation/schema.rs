@@ -28,7 +28,7 @@ pub async fn column_retyped(arena: &mut Arena, bars: &mut Bars) -> anyhow::Resul
     sleep(arena.control()).await;
 
     let mut faults = Vec::new();
-    for column_type in ["varchar(200)", "text"] {
+    for column_type in ["varchar", "text"] {
         let change = format!(r#"ALTER TABLE "User" ALTER COLUMN "name" TYPE {column_type}"#);
         arena.execute(&change).await?;
         let fault = Instant::now();
