@@ -6,7 +6,7 @@
 //! cargo test --release --test faults -- --minutes 30    # round after round
 //! cargo test --test faults -- --rounds 20 postgres      # of the faults with this in their name
 //! cargo test --test faults -- isolation                 # only what other callers notice
-//! cargo test --release --test faults -- isolation --long    # longer, and without slack
+//! cargo test --test faults -- isolation --long    # longer, and without slack
 //! ```
 //!
 //! A second table holds what the others notice when one part fails: see [`isolation`].

@@ -93,9 +93,11 @@ pub fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// A command of this build, with nothing of our environment.
+/// A command of the program that `HEIST_PROGRAM` names, such as a release build, or else of this
+/// build. The command inherits no environment.
 pub fn heist(command: &str, database_url: &str) -> Command {
-    let mut heist = Command::new(env!("CARGO_BIN_EXE_heist"));
+    let program = std::env::var_os("HEIST_PROGRAM");
+    let mut heist = Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_heist").into()));
     heist
         .arg(command)
         .env_clear()

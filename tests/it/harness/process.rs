@@ -56,9 +56,12 @@ pub struct Ended {
 }
 
 impl Heist {
-    /// Nothing of our own environment reaches it but where programs are.
+    /// The program that `HEIST_PROGRAM` names, such as a release build, or else this build. It
+    /// inherits only the variables that say where programs are.
     pub fn new(arguments: &[&str]) -> Self {
-        Self::of_program(env!("CARGO_BIN_EXE_heist"), arguments)
+        let program = std::env::var_os("HEIST_PROGRAM");
+        let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_heist").into());
+        Self::of_program(program, arguments)
     }
 
     /// Of another version than this one.
