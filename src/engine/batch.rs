@@ -253,11 +253,17 @@ fn fail<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, error: &StoreError, is_aw
     }
 }
 
-/// Puts back an order that another transaction blocked. `player` is the player whose row it holds.
+/// Puts back an order that another transaction blocked, or answers it if its deadline is too near
+/// for another attempt. `player` is the player whose row the other transaction holds.
 fn set_aside<O: Operation>(batch: &Batch<O>, mut job: Entry<Job<O>>, player: Option<UserId>) {
-    METRICS.retries(1, O::NAME, "contention");
     job.order.wait_again(true);
     let trials = job.order.set_aside;
+    let pause = pause_before(trials);
+    if !job.order.has_time_at(Instant::now() + pause) {
+        job.order.answer(Err(Fault::Contention));
+        return;
+    }
+    METRICS.retries(1, O::NAME, "contention");
     job.order.set_aside += 1;
     job.order.set_aside_since.get_or_insert_with(Instant::now);
     if let Some(player) = player
@@ -266,7 +272,7 @@ fn set_aside<O: Operation>(batch: &Batch<O>, mut job: Entry<Job<O>>, player: Opt
     {
         batch.open_line(player);
     }
-    batch.put_back(job, pause_before(trials));
+    batch.put_back(job, pause);
 }
 
 /// A random pause, so that transactions that collided do not collide again.

@@ -23,6 +23,10 @@ use crate::{
 /// the end of it PostgreSQL has ended a session whose client went silent.
 const AFTERCARE: Duration = Duration::from_secs(30);
 
+/// The time that an attempt should have before the deadline, or a quarter of the caller's time if
+/// that is shorter. An attempt that runs at the deadline leaves its caller with an unknown outcome.
+const ATTEMPT_TIME: Duration = Duration::from_millis(100);
+
 /// An order, from its arrival to its answer.
 pub(super) struct Job<O: Operation> {
     pub(super) order: O::Order,
@@ -109,6 +113,13 @@ impl<O: Operation> Job<O> {
     /// Whether a caller waits for its answer.
     pub(super) fn is_awaited(&self, now: Instant) -> bool {
         now < self.deadline && !self.reply.is_closed()
+    }
+
+    /// Whether an attempt that begins at this time is likely to end before the deadline. An order
+    /// with an unconfirmed commit always has time.
+    pub(super) fn has_time_at(&self, begin: Instant) -> bool {
+        let callers_time = self.deadline.saturating_duration_since(self.submitted);
+        self.in_doubt() || begin + ATTEMPT_TIME.min(callers_time / 4) < self.deadline
     }
 
     /// Whether an unconfirmed commit may have executed the order.
