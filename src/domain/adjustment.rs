@@ -55,9 +55,12 @@ pub enum AdjustmentOutcome {
         adjustment: Adjustment,
         account: TokenAccount,
     },
-    /// An earlier order with the same request id made this adjustment. The account is the current
-    /// one.
-    Replayed(TokenAccount),
+    /// An earlier order with the same request id made the adjustment `id`. The account is the
+    /// current one.
+    Replayed {
+        id: AdjustmentId,
+        account: TokenAccount,
+    },
     UserNotFound,
     /// The order revokes more tokens than the balance holds.
     InsufficientTokens {
@@ -90,7 +93,10 @@ fn decide_one(
     };
     if let Some(made) = facts.made.get(&order.request_id) {
         return if made.answers(order) {
-            AdjustmentOutcome::Replayed(account.clone())
+            AdjustmentOutcome::Replayed {
+                id: made.id,
+                account: account.clone(),
+            }
         } else {
             AdjustmentOutcome::RequestIdReused
         };

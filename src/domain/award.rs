@@ -31,11 +31,18 @@ pub struct AwardFacts {
     pub accounts: HashMap<UserId, TokenAccount>,
     /// Each existing referred player, with the referrer that the application has recorded.
     pub referred: HashMap<UserId, Option<UserId>>,
-    /// Referred players who have already earned a token, with the referrer who got it. `None`
-    /// means that this referrer has been deleted.
-    pub awarded: HashMap<UserId, Option<UserId>>,
+    /// Referred players who have already earned a token, with its award.
+    pub awarded: HashMap<UserId, PastAward>,
     /// A new id for each order, in ascending order.
     pub fresh_ids: Vec<AwardId>,
+}
+
+/// An award that was made before, as far as a decision needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PastAward {
+    pub id: AwardId,
+    /// `None` if the referrer has been deleted since.
+    pub referrer: Option<UserId>,
 }
 
 /// A token that a referral earned.
@@ -56,8 +63,12 @@ pub enum AwardOutcome {
         award: Award,
         account: TokenAccount,
     },
-    /// This referral has already earned its token.
-    AlreadyAwarded(TokenAccount),
+    /// This referral has already earned its token, by the award `id`. The account is the current
+    /// one.
+    AlreadyAwarded {
+        id: AwardId,
+        account: TokenAccount,
+    },
     Refused(AwardRefusal),
     /// The new balance does not fit into the column, a 32-bit integer.
     BalanceOutOfRange,
@@ -112,14 +123,19 @@ fn decide_one(order: &AwardOrder, id: AwardId, facts: &mut AwardFacts) -> AwardO
     let Some(&referred_by) = facts.referred.get(&referred) else {
         return AwardOutcome::Refused(AwardRefusal::UserNotFound(referred));
     };
-    let awarded_to = facts.awarded.get(&referred);
-    if awarded_to == Some(&Some(referrer)) {
-        return AwardOutcome::AlreadyAwarded(account.clone());
+    let past = facts.awarded.get(&referred);
+    if let Some(award) = past
+        && award.referrer == Some(referrer)
+    {
+        return AwardOutcome::AlreadyAwarded {
+            id: award.id,
+            account: account.clone(),
+        };
     }
     if referred_by.is_some_and(|by| by != referrer) {
         return AwardOutcome::Refused(AwardRefusal::ReferralMismatch);
     }
-    if awarded_to.is_some() {
+    if past.is_some() {
         return AwardOutcome::Refused(AwardRefusal::ReferralAlreadyAwarded);
     }
 
@@ -130,7 +146,11 @@ fn decide_one(order: &AwardOrder, id: AwardId, facts: &mut AwardFacts) -> AwardO
     account.total_earned = total_earned;
     account.balance += TOKENS_PER_REFERRAL;
     account.last_earned_at = Some(facts.now);
-    facts.awarded.insert(referred, Some(referrer));
+    let past = PastAward {
+        id,
+        referrer: Some(referrer),
+    };
+    facts.awarded.insert(referred, past);
     AwardOutcome::Awarded {
         award: Award {
             id,

@@ -46,7 +46,7 @@ impl Operation for Adjustments {
     }
 
     fn was_found(outcome: &AdjustmentOutcome) -> bool {
-        matches!(outcome, AdjustmentOutcome::Replayed(_))
+        matches!(outcome, AdjustmentOutcome::Replayed { .. })
     }
 
     /// No stream reports adjustments.
@@ -60,7 +60,7 @@ impl Operation for Adjustments {
                 METRICS.tokens_spent(delta.saturating_neg().max(0), "adjustment");
                 "ADJUSTED"
             }
-            AdjustmentOutcome::Replayed(_) => "REPLAYED",
+            AdjustmentOutcome::Replayed { .. } => "REPLAYED",
             AdjustmentOutcome::UserNotFound => "USER_NOT_FOUND",
             AdjustmentOutcome::InsufficientTokens { .. } => "INSUFFICIENT_TOKENS",
             AdjustmentOutcome::RequestIdReused => "REQUEST_ID_REUSED",
@@ -77,8 +77,12 @@ impl Operation for Adjustments {
 
     fn reconcile(earlier: AdjustmentOutcome, again: AdjustmentOutcome) -> AdjustmentOutcome {
         match (&earlier, &again) {
-            // The request id is the caller's own: no other caller made this adjustment.
-            (AdjustmentOutcome::Adjusted { .. }, AdjustmentOutcome::Replayed(_)) => earlier,
+            // Another id is the adjustment of a duplicate call, which was made instead of the lost
+            // one.
+            (
+                AdjustmentOutcome::Adjusted { adjustment, .. },
+                AdjustmentOutcome::Replayed { id, .. },
+            ) if adjustment.id == *id => earlier,
             _ => again,
         }
     }

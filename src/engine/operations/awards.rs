@@ -49,7 +49,7 @@ impl Operation for Awards {
     }
 
     fn was_found(outcome: &AwardOutcome) -> bool {
-        matches!(outcome, AwardOutcome::AlreadyAwarded(_))
+        matches!(outcome, AwardOutcome::AlreadyAwarded { .. })
     }
 
     fn add_changes(changes: &mut Changes, outcome: &AwardOutcome) {
@@ -63,7 +63,7 @@ impl Operation for Awards {
                 METRICS.notifications(1, "TOKEN_EARNED");
                 "AWARDED"
             }
-            AwardOutcome::AlreadyAwarded(_) => "ALREADY_AWARDED",
+            AwardOutcome::AlreadyAwarded { .. } => "ALREADY_AWARDED",
             AwardOutcome::Refused(refusal) => refusal.reason(),
             AwardOutcome::BalanceOutOfRange => "OUT_OF_RANGE",
         };
@@ -79,9 +79,12 @@ impl Operation for Awards {
 
     fn reconcile(earlier: AwardOutcome, again: AwardOutcome) -> AwardOutcome {
         match (&earlier, &again) {
-            // A referral earns its referrer one token, so `earlier` and `again` are about the same
-            // award.
-            (AwardOutcome::Awarded { .. }, AwardOutcome::AlreadyAwarded(_)) => earlier,
+            // Another id is the award of a duplicate call, which was made instead of the lost one.
+            (AwardOutcome::Awarded { award, .. }, AwardOutcome::AlreadyAwarded { id, .. })
+                if award.id == *id =>
+            {
+                earlier
+            }
             _ => again,
         }
     }

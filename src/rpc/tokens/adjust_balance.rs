@@ -33,7 +33,7 @@ async fn adjust(
     let outcome = attempt.in_engine(executed).await?;
     let (account, replayed) = match outcome {
         AdjustmentOutcome::Adjusted { account, .. } => (account, false),
-        AdjustmentOutcome::Replayed(account) => (account, true),
+        AdjustmentOutcome::Replayed { account, .. } => (account, true),
         AdjustmentOutcome::UserNotFound => return Err(status::user_not_found(user_id)),
         AdjustmentOutcome::InsufficientTokens { balance } => {
             return Err(status::too_few_to_revoke(balance));

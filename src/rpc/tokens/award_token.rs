@@ -33,7 +33,7 @@ async fn award(
     let outcome = attempt.in_engine(executed).await?;
     let (account, already_awarded) = match outcome {
         AwardOutcome::Awarded { account, .. } => (account, false),
-        AwardOutcome::AlreadyAwarded(account) => (account, true),
+        AwardOutcome::AlreadyAwarded { account, .. } => (account, true),
         AwardOutcome::Refused(refusal) => return Err(status::award_refused(&refusal)),
         AwardOutcome::BalanceOutOfRange => {
             return Err(status::internal(

@@ -9,6 +9,7 @@ SELECT
     ) AS "fresh_ids!",
     referred.user_ids AS "referred_user_ids!",
     referred.referrer_ids AS "referred_by_ids!: Vec<Option<i32>>",
+    award.ids AS "award_ids!",
     award.referred_ids AS "awarded_referred_ids!",
     award.referrer_ids AS "awarded_referrer_ids!: Vec<Option<i32>>"
 FROM (
@@ -20,6 +21,7 @@ FROM (
 ) AS referred
 CROSS JOIN (
     SELECT
+        COALESCE(array_agg(earned."id"), '{}') AS ids,
         COALESCE(array_agg(earned."referredId"), '{}') AS referred_ids,
         COALESCE(array_agg(earned."referrerId"), '{}') AS referrer_ids
     FROM "HeistTokenAward" AS earned

@@ -1,7 +1,5 @@
 //! Awards: reads the facts that a batch needs, and saves its decisions.
 
-use std::collections::HashMap;
-
 use sqlx::{PgConnection, query_file};
 use time::OffsetDateTime;
 
@@ -12,7 +10,7 @@ use super::{
     tokens,
 };
 use crate::domain::{
-    award::{AwardFacts, AwardOrder, AwardOutcome, TOKENS_PER_REFERRAL},
+    award::{AwardFacts, AwardOrder, AwardOutcome, PastAward, TOKENS_PER_REFERRAL},
     ids::{AwardId, InvalidId, UserId},
 };
 
@@ -35,11 +33,27 @@ pub async fn load(
     .observed("awards.load")
     .await?;
 
+    let referred = (facts.referred_user_ids.into_iter()).zip(facts.referred_by_ids);
+    let referred = referred
+        .map(|(id, referrer)| Ok((UserId::new(id)?, player(referrer)?)))
+        .collect::<Result<_, InvalidId>>()?;
+    let awarded = (facts.awarded_referred_ids.into_iter())
+        .zip(facts.award_ids)
+        .zip(facts.awarded_referrer_ids);
+    let awarded = awarded
+        .map(|((referred, id), referrer)| {
+            let award = PastAward {
+                id: AwardId::new(id)?,
+                referrer: player(referrer)?,
+            };
+            Ok((UserId::new(referred)?, award))
+        })
+        .collect::<Result<_, InvalidId>>()?;
     Ok(AwardFacts {
         now: facts.now,
         accounts,
-        referred: pairs(facts.referred_user_ids, facts.referred_by_ids)?,
-        awarded: pairs(facts.awarded_referred_ids, facts.awarded_referrer_ids)?,
+        referred,
+        awarded,
         fresh_ids: facts
             .fresh_ids
             .into_iter()
@@ -107,11 +121,6 @@ pub async fn save(
     effects.verify(connection, &written).await
 }
 
-fn pairs(
-    keys: Vec<i32>,
-    values: Vec<Option<i32>>,
-) -> Result<HashMap<UserId, Option<UserId>>, InvalidId> {
-    (keys.into_iter().zip(values))
-        .map(|(key, value)| Ok((UserId::new(key)?, value.map(UserId::new).transpose()?)))
-        .collect()
+fn player(id: Option<i32>) -> Result<Option<UserId>, InvalidId> {
+    id.map(UserId::new).transpose()
 }

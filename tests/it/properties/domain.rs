@@ -375,12 +375,13 @@ proptest! {
             awarded: HashMap::new(),
             fresh_ids: (1..).take(orders.len()).flat_map(AwardId::new).collect(),
         };
-        let mut earned: HashMap<UserId, UserId> = HashMap::new();
+        let mut earned: HashMap<UserId, (UserId, AwardId)> = HashMap::new();
         let mut balances: HashMap<UserId, i32> = HashMap::new();
         for (order, outcome) in orders.iter().zip(award::decide(&orders, facts.clone())) {
             match outcome {
                 AwardOutcome::Awarded { award, account } => {
-                    prop_assert_eq!(earned.insert(order.referred, order.referrer), None);
+                    let first = earned.insert(order.referred, (order.referrer, award.id));
+                    prop_assert_eq!(first, None);
                     let balance = balances.entry(order.referrer).or_default();
                     *balance += 1;
                     prop_assert_eq!(award.balance_after, *balance);
@@ -389,12 +390,13 @@ proptest! {
                     let by = facts.referred[&order.referred];
                     prop_assert!(by.is_none_or(|by| by == order.referrer));
                 }
-                AwardOutcome::AlreadyAwarded(account) => {
-                    prop_assert_eq!(earned.get(&order.referred), Some(&order.referrer));
+                AwardOutcome::AlreadyAwarded { id, account } => {
+                    prop_assert_eq!(earned.get(&order.referred), Some(&(order.referrer, id)));
                     prop_assert_eq!(account.balance, balances[&order.referrer]);
                 }
                 AwardOutcome::Refused(_) => {
-                    prop_assert_ne!(earned.get(&order.referred), Some(&order.referrer));
+                    let to = earned.get(&order.referred).map(|(referrer, _)| referrer);
+                    prop_assert_ne!(to, Some(&order.referrer));
                 }
                 AwardOutcome::BalanceOutOfRange => prop_assert!(false, "no balance is that large"),
             }
@@ -521,7 +523,7 @@ proptest! {
                     prop_assert!(total > i64::from(i32::MAX));
                 }
                 AdjustmentOutcome::UserNotFound => prop_assert_eq!(before, None),
-                AdjustmentOutcome::Replayed(account) => prop_assert_eq!(Some(account), before),
+                AdjustmentOutcome::Replayed { account, .. } => prop_assert_eq!(Some(account), before),
                 AdjustmentOutcome::RequestIdReused => {}
             }
         }
@@ -531,18 +533,21 @@ proptest! {
     fn a_repeated_adjustment_is_a_replay_and_another_one_with_its_id_is_not(
         orders in adjustments(), accounts in accounts()
     ) {
-        let mut first: HashMap<RequestId, &AdjustmentOrder> = HashMap::new();
+        let mut first: HashMap<RequestId, (&AdjustmentOrder, AdjustmentId)> = HashMap::new();
         for (order, outcome) in orders.iter().zip(adjust_all(&orders, &accounts, &HashMap::new(), 1)) {
-            let asks_the_same = first.get(&order.request_id).map(|earlier| {
+            let asks_the_same = first.get(&order.request_id).map(|(earlier, _)| {
                 (earlier.user_id, earlier.delta, &earlier.reason)
                     == (order.user_id, order.delta, &order.reason)
             });
             match outcome {
-                AdjustmentOutcome::Adjusted { .. } => {
+                AdjustmentOutcome::Adjusted { adjustment, .. } => {
                     prop_assert_eq!(asks_the_same, None);
-                    first.insert(order.request_id, order);
+                    first.insert(order.request_id, (order, adjustment.id));
                 }
-                AdjustmentOutcome::Replayed(_) => prop_assert_eq!(asks_the_same, Some(true)),
+                AdjustmentOutcome::Replayed { id, .. } => {
+                    prop_assert_eq!(asks_the_same, Some(true));
+                    prop_assert_eq!(id, first[&order.request_id].1);
+                }
                 AdjustmentOutcome::RequestIdReused => prop_assert_eq!(asks_the_same, Some(false)),
                 AdjustmentOutcome::UserNotFound => {
                     prop_assert!(!accounts.contains_key(&order.user_id));
