@@ -65,6 +65,7 @@ pub(super) async fn attempt<O: Operation>(
     mailing: Option<Mailing>,
 ) -> Result<Vec<Found<O::Outcome>>, Failure<O::Outcome>> {
     let locked = lock::<O>(&mut transaction, items).await?;
+    let holds_locks = !locked.players.is_empty();
     let holder = |order: &O::Order| {
         let players = O::players(order);
         players
@@ -89,11 +90,16 @@ pub(super) async fn attempt<O: Operation>(
         transaction.checked(applied)?
     };
     // A transaction that wrote nothing also commits if it found the answer of an earlier
-    // transaction, because an answer must be durable before the caller gets it. This transaction
-    // has locked rows, so its commit writes to the write-ahead log and waits for the disk and the
-    // synchronous standbys. Then the earlier commit is durable, too.
+    // transaction, because an answer must be durable before the caller gets it. If this transaction
+    // has locked a row, its commit writes to the write-ahead log and waits for the disk and the
+    // synchronous standbys. Otherwise it writes a record to the log for that. Then the earlier
+    // commit is durable, too.
     let is_committed = outcomes.iter().any(|it| O::wrote(it) || O::was_found(it));
     let wrote = outcomes.iter().any(O::wrote);
+    if is_committed && !wrote && !holds_locks {
+        let written = timeout(LOCK_LIMIT, transaction.write_to_log()).await;
+        transaction.checked(written)?;
+    }
     let mut outcomes = outcomes.into_iter();
     let found = (items.iter().enumerate()).map(|(index, item)| match held.get(&index) {
         Some(player) => Found::Held(*player),

@@ -6,7 +6,10 @@ use std::{
 };
 
 use sqlx::{Connection as _, Executor as _, PgConnection, Postgres};
-use tokio::{runtime::Handle, time::error::Elapsed};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, error::Elapsed},
+};
 
 use super::{connect::BEGIN_AND_SET, lease::Lease};
 use crate::store::{ObservedExt as _, StoreError, error::is_connection_lost};
@@ -15,6 +18,14 @@ use crate::store::{ObservedExt as _, StoreError, error::is_connection_lost};
 const SHORT_LIMIT: Duration = Duration::from_secs(1);
 /// The time limit of a commit. After it the outcome of the commit is unknown.
 const COMMIT_LIMIT: Duration = Duration::from_secs(4);
+
+/// A commit that took longer may have waited for a synchronous standby, and an operator may have
+/// cancelled that wait. PostgreSQL then says that it committed, though a failover may lose it.
+const SLOW_COMMIT: Duration = Duration::from_secs(1);
+/// Changes nothing, but waits for the same disk and standbys as everything committed before it.
+const CONFIRM: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+     SELECT pg_logical_emit_message(true, 'heist', ''::text); \
+     COMMIT";
 
 /// The SQLSTATE with which a standby refuses `READ WRITE`: "feature not supported".
 const READ_WRITE_ON_STANDBY: &str = "0A000";
@@ -101,16 +112,40 @@ impl Transaction {
         result
     }
 
-    /// Commits, and waits up to 4 s for the answer.
+    /// Writes a record to the write-ahead log that changes nothing. The commit of a transaction
+    /// without a write would not wait for the disk and the synchronous standbys.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the database.
+    pub async fn write_to_log(&mut self) -> Result<(), StoreError> {
+        self.execute("SELECT pg_logical_emit_message(true, 'heist', ''::text)")
+            .observed("transaction.write_to_log")
+            .await?;
+        Ok(())
+    }
+
+    /// Commits, and waits up to 4 s for the answer. A commit that took longer than 1 s is confirmed
+    /// by a second one, which has as much time.
     ///
     /// # Errors
     ///
     /// Whether the transaction was not committed, or its outcome is unknown.
     pub async fn commit(mut self) -> Result<(), CommitError> {
         self.is_open = false;
+        let begun = Instant::now();
         let committed = Lease::limited(COMMIT_LIMIT, self.execute("COMMIT"))
             .observed("commit")
             .await;
+        if committed.is_ok() && begun.elapsed() >= SLOW_COMMIT {
+            let confirmed = Lease::limited(COMMIT_LIMIT, self.execute(CONFIRM))
+                .observed("commit.confirm")
+                .await;
+            if let Err(error) = confirmed {
+                self.give_up();
+                return Err(CommitError::Unknown(error.into()));
+            }
+        }
         if let Some(lease) = self.lease.take() {
             lease.give_back_after(&committed);
         }

@@ -1,84 +1,42 @@
 //! `DATABASE_READ_URL`: reads go to a real streaming replica, and never see less than what was
 //! answered before.
 
-use std::{
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use heist::{
-    demo::APPLICATION_SCHEMA,
     pb,
     server::{self, Server},
     settings::{RateLimits, Settings},
-    store::{pool::DatabaseUrl, schema},
+    store::pool::DatabaseUrl,
 };
-use private_postgres::{Options, PrivatePostgres};
-use sqlx::{PgPool, postgres::PgPoolOptions};
+use sqlx::postgres::PgPoolOptions;
 
-use crate::harness::{
-    PATIENCE, Player, World, options,
-    postgres::{Directory, NOTES},
-    runtime, until,
-};
+use crate::harness::{PATIENCE, Player, World, cluster::Cluster, options, runtime, until};
 
 /// A primary, its replica, and a server that reads from the replica.
 struct Stage {
     world: World,
-    replica: Option<PrivatePostgres>,
-    replica_options: Options,
-}
-
-fn postgres(directory: &Path, settings: &[(&'static str, &str)]) -> Options {
-    let common = [
-        ("fsync", "off"),
-        ("max_connections", "100"),
-        ("shared_buffers", "32MB"),
-    ];
-    Options {
-        data_dir: directory.to_owned(),
-        bin_dir: std::env::var_os("PG_BIN_DIR").map(PathBuf::from),
-        settings: (common.iter().chain(settings))
-            .map(|(name, value)| (*name, (*value).to_owned()))
-            .collect(),
-    }
+    cluster: Cluster,
 }
 
 impl Stage {
     fn run(body: impl AsyncFnOnce(&mut Self)) {
         runtime().block_on(async {
-            let (first, second) = (Directory::create(), Directory::create());
-            let primary_options = postgres(&first.path, &[]);
-            let primary = PrivatePostgres::start(&primary_options).await.unwrap();
-            prepare(&primary).await;
-            let url = primary.url("postgres");
-            // A copy of a server that is stopped is a replica to be.
-            primary.stop().await.unwrap();
-            copy(&first.path, &second.path);
-            let primary = PrivatePostgres::start(&primary_options).await.unwrap();
-            let replica_options = postgres(&second.path, &[("primary_conninfo", &url)]);
-            let replica = PrivatePostgres::start(&replica_options).await.unwrap();
-
-            let (server, world) = serve(&url, &replica.url("postgres")).await;
-            let mut stage = Self {
-                world,
-                replica: Some(replica),
-                replica_options,
-            };
+            let cluster = Cluster::start(&[]).await;
+            let replica = cluster.replica.as_ref().unwrap().url("postgres");
+            let (server, world) = serve(&cluster.primary.url("postgres"), &replica).await;
+            let mut stage = Self { world, cluster };
             body(&mut stage).await;
 
             server.stop(PATIENCE).await;
             stage.world.pool.close().await;
-            if let Some(replica) = stage.replica {
-                replica.stop().await.unwrap();
-            }
-            primary.stop().await.unwrap();
+            stage.cluster.stop().await;
         });
     }
 
     /// When the replica was last asked for balances, where it ever was.
     async fn last_asked(&self) -> Option<time::OffsetDateTime> {
-        let pool = self.look().await;
+        let pool = self.cluster.look().await;
         let asked = sqlx::query_scalar(
             "SELECT max(query_start) FROM pg_stat_activity
             WHERE application_name = 'heist' AND query LIKE '%never had a token has no row%'
@@ -89,34 +47,6 @@ impl Stage {
         .unwrap();
         pool.close().await;
         asked
-    }
-
-    async fn on_replica(&self, statement: &'static str) {
-        let pool = self.look().await;
-        sqlx::query(statement).execute(&pool).await.unwrap();
-        pool.close().await;
-    }
-
-    /// To the replica's server and all its children.
-    fn signal_replica(&self, signal: &str) {
-        let script = r#"
-            postmaster=$(head -n 1 "$2"/pg??/postmaster.pid)
-            kill -s "$1" "$postmaster" $(ps -o pid= --ppid "$postmaster")"#;
-        let sent = std::process::Command::new("sh")
-            .args(["-c", script, "sh", signal])
-            .arg(&self.replica_options.data_dir)
-            .status()
-            .unwrap();
-        assert!(sent.success());
-    }
-
-    async fn look(&self) -> PgPool {
-        let url = self.replica.as_ref().unwrap().url("postgres");
-        PgPoolOptions::new()
-            .max_connections(1)
-            .connect(&url)
-            .await
-            .unwrap()
     }
 
     /// One with tokens and one to rob, once the replica is read.
@@ -136,31 +66,6 @@ impl Stage {
         })
         .await;
     }
-}
-
-async fn prepare(primary: &PrivatePostgres) {
-    let url = primary.url("postgres");
-    let pool = PgPoolOptions::new().connect(&url).await.unwrap();
-    sqlx::raw_sql(APPLICATION_SCHEMA)
-        .execute(&pool)
-        .await
-        .unwrap();
-    schema::migrate(&url.parse().unwrap()).await.unwrap();
-    sqlx::raw_sql(NOTES).execute(&pool).await.unwrap();
-    pool.close().await;
-}
-
-fn copy(from: &Path, to: &Path) {
-    let script = r#"
-        mkdir -p "$2" && chmod --reference="$1" "$2" && cp -a "$1"/pg?? "$2" || exit
-        cluster=$(ls -d "$2"/pg??)
-        touch "$cluster/standby.signal" && chown --reference="$cluster" "$cluster/standby.signal""#;
-    let copied = std::process::Command::new("sh")
-        .args(["-c", script, "sh"])
-        .args([from, to])
-        .status()
-        .unwrap();
-    assert!(copied.success());
 }
 
 async fn serve(url: &str, replica: &str) -> (Server, World) {
@@ -229,7 +134,10 @@ fn reads_on_the_replica_see_answered_writes() {
 fn a_replica_that_lags_is_not_read_until_it_has_caught_up() {
     Stage::run(async |stage| {
         let (ada, rich) = stage.players().await;
-        stage.on_replica("SELECT pg_wal_replay_pause()").await;
+        stage
+            .cluster
+            .on_replica("SELECT pg_wal_replay_pause()")
+            .await;
         robs_and_sees_it(stage, &ada, &rich, 20).await;
         let before = stage.last_asked().await;
         let begun = Instant::now();
@@ -243,7 +151,10 @@ fn a_replica_that_lags_is_not_read_until_it_has_caught_up() {
             begun.elapsed()
         );
         assert_eq!(stage.last_asked().await, before);
-        stage.on_replica("SELECT pg_wal_replay_resume()").await;
+        stage
+            .cluster
+            .on_replica("SELECT pg_wal_replay_resume()")
+            .await;
         stage.is_read(&ada).await;
         sees_the_heist(&stage.world, &ada, 20).await;
     });
@@ -253,7 +164,7 @@ fn a_replica_that_lags_is_not_read_until_it_has_caught_up() {
 fn a_frozen_replica_delays_reads_and_fails_none() {
     Stage::run(async |stage| {
         let (ada, rich) = stage.players().await;
-        stage.signal_replica("STOP");
+        stage.cluster.signal_replica("STOP");
         let begun = Instant::now();
         robs_and_sees_it(stage, &ada, &rich, 20).await;
         // Eighty reads, of which the first learn that it does not answer.
@@ -262,7 +173,7 @@ fn a_frozen_replica_delays_reads_and_fails_none() {
             "{:?}",
             begun.elapsed()
         );
-        stage.signal_replica("CONT");
+        stage.cluster.signal_replica("CONT");
         stage.is_read(&ada).await;
         sees_the_heist(&stage.world, &ada, 20).await;
     });
@@ -284,16 +195,12 @@ fn a_dead_replica_fails_no_read_and_is_used_again_when_it_is_back() {
             }
             answers
         });
-        stage.replica.take().unwrap().stop().await.unwrap();
+        stage.cluster.stop_replica().await;
         robs_and_sees_it(stage, &ada, &rich, 5).await;
         stopped.store(true, std::sync::atomic::Ordering::Relaxed);
         assert!(reading.await.unwrap() > 0);
 
-        stage.replica = Some(
-            PrivatePostgres::start(&stage.replica_options)
-                .await
-                .unwrap(),
-        );
+        stage.cluster.start_replica().await;
         stage.is_read(&ada).await;
         sees_the_heist(&stage.world, &ada, 5).await;
     });
@@ -306,11 +213,12 @@ fn a_read_url_of_a_primary_is_not_used() {
         let rich = stage.world.player("Rich").points(1000).await;
         stage.is_read(&ada).await;
         // Promoted, it goes its own way.
-        stage.on_replica("SELECT pg_promote()").await;
+        stage.cluster.on_replica("SELECT pg_promote()").await;
         ada.robs(&rich).await.unwrap();
         let before = stage.last_asked().await;
         sees_the_heist(&stage.world, &ada, 1).await;
         stage
+            .cluster
             .on_replica(r#"UPDATE "HeistToken" SET "totalSpent" = 3, "balance" = 2"#)
             .await;
         sees_the_heist(&stage.world, &ada, 1).await;

@@ -167,6 +167,36 @@ fn a_heist_on_a_deleted_victim_is_replayed_without_the_name() {
 }
 
 #[test]
+fn a_heist_whose_players_were_both_deleted_is_replayed_without_them() {
+    World::run(async |world| {
+        let ada = world.player("Ada").tokens(2).await;
+        let ben = world.player("Ben").points(1000).await;
+        let id = new_request_id();
+        let first = ada.robs_with_id(&id, &ben).await.unwrap();
+        ada.leaves().await;
+        ben.leaves().await;
+
+        let again = ada.robs_with_id(&id, &ben).await.unwrap();
+
+        let expected = pb::ExecuteHeistResponse {
+            heist: Some(pb::Heist {
+                attacker_id: 0,
+                attacker_name: String::new(),
+                victim_id: 0,
+                victim_name: String::new(),
+                ..first.heist.unwrap()
+            }),
+            replayed: true,
+            ..first
+        };
+        assert_eq!(again, expected);
+        // Without the request id it is a new heist.
+        let refusal = world.refuses(ada.robs(&ben)).await;
+        refusal.is(NotFound, "ATTACKER_NOT_FOUND");
+    });
+}
+
+#[test]
 fn a_new_heist_on_a_deleted_victim_is_not_found() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(2).await;

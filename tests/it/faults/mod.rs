@@ -7,3 +7,4 @@ mod held_rows;
 mod interference;
 mod lost_commits;
 mod silent_connections;
+mod synchronous_standby;

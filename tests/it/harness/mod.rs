@@ -16,6 +16,7 @@
 mod application;
 mod books;
 mod calls;
+pub mod cluster;
 pub mod contract;
 pub mod http;
 pub mod identity;
@@ -62,7 +63,7 @@ use tonic::transport::{Channel, Endpoint};
 use self::postgres::Database;
 pub use self::{
     application::Application,
-    players::{Player, new_request_id},
+    players::{Answer, Player, new_request_id},
     refusal::Refusal,
     snapshot::snapshot,
 };
