@@ -13,7 +13,7 @@ Examples:
   DATABASE_URL=postgres://app:secret@db/app heist check
       Print a line for each inconsistency.
   heist check --json
-      Print {\"ok\": false, \"findings\": [\"...\"]} for programs.
+      Print {\"ok\": false, \"findings\": [\"...\"], \"total\": 1} for programs.
   heist check --schema
       Print a line for each part of the schema that the service cannot work with.
 
@@ -21,8 +21,8 @@ Exit codes: 0 without an inconsistency, 1 with an inconsistency, 3 if the check 
 
 /// Verifies the books: points, tokens, heists, point events and notifications
 ///
-/// One statement reads the tables in one snapshot. It takes no row locks and can run while the
-/// service runs, or on a replica.
+/// Two statements read the tables, each in one snapshot. They take no row locks and can run while the
+/// service runs, or on a replica. Prints the first 10,000 inconsistencies and counts all.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Check {
@@ -56,15 +56,16 @@ impl Check {
             .await
             .context("cannot check the books")?;
         if self.json {
-            let is_ok = findings.is_empty();
-            print_line(serde_json::json!({"ok": is_ok, "findings": findings}))?;
+            let is_ok = findings.total == 0;
+            let (first, total) = (&findings.first, findings.total);
+            print_line(serde_json::json!({"ok": is_ok, "findings": first, "total": total}))?;
         } else {
-            for finding in &findings {
+            for finding in &findings.first {
                 print_line(finding)?;
             }
         }
-        if !findings.is_empty() {
-            return Err(Inconsistent::Books(findings.len()).into());
+        if findings.total > 0 {
+            return Err(Inconsistent::Books(findings.total).into());
         }
         if !self.json {
             print_line("The books are in order.")?;

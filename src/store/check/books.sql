@@ -1,5 +1,5 @@
--- All inconsistencies of the books, one row each. The statement reads each table once, in one
--- snapshot and without row locks, and joins by hashing.
+-- All inconsistencies of the books but those of point events, one row each. The statement reads each
+-- table once, in one snapshot and without row locks, and joins by hashing.
 WITH ledger AS (
     -- All changes of balances. The archived heists of a player are one entry, with the id of the
     -- newest.
@@ -77,7 +77,6 @@ side AS (
         heist."id" AS heist_id,
         heist."attackerId" AS user_id,
         'HEIST_SUCCESS'::"HeistNotificationType" AS notification_type,
-        'HEIST_GAIN' AS event_type,
         heist."pointsStolen" AS delta,
         heist."attackerPointsAfter" AS points_after,
         heist."createdAt" AS created_at
@@ -88,7 +87,6 @@ side AS (
         heist."id",
         heist."victimId",
         'HEIST_VICTIM',
-        'HEIST_LOSS',
         -heist."pointsStolen",
         heist."victimPointsAfter",
         heist."createdAt"
@@ -132,29 +130,19 @@ archived_side AS (
     SELECT
         total."userId" AS user_id,
         side.notification_type,
-        side.event_type,
         side.heists,
-        side.points,
         side.notifications
     FROM "HeistArchiveTotal" AS total
     CROSS JOIN LATERAL (
         VALUES
             (
                 'HEIST_SUCCESS'::"HeistNotificationType",
-                'HEIST_GAIN',
                 total."heistsAsAttacker",
-                total."pointsStolen",
                 total."successNotifications"
             ),
-            (
-                'HEIST_VICTIM',
-                'HEIST_LOSS',
-                total."heistsAsVictim",
-                -total."pointsLost",
-                total."victimNotifications"
-            ),
-            ('TOKEN_EARNED', NULL, 0, 0, total."earnedNotifications")
-    ) AS side (notification_type, event_type, heists, points, notifications)
+            ('HEIST_VICTIM', total."heistsAsVictim", total."victimNotifications"),
+            ('TOKEN_EARNED', 0, total."earnedNotifications")
+    ) AS side (notification_type, heists, notifications)
 ),
 
 -- For each player and type: the number of notifications that must exist, and that do exist.
@@ -187,43 +175,6 @@ notification_sum AS (
         FROM archived_side
     ) AS entry
     GROUP BY entry.user_id, entry.notification_type
-),
-
-heist_sum AS (
-    SELECT
-        entry.user_id,
-        entry.event_type,
-        sum(entry.heists) AS events,
-        sum(entry.points) AS points
-    FROM (
-        SELECT
-            side.user_id,
-            side.event_type,
-            1 AS heists,
-            side.delta AS points
-        FROM side
-        UNION ALL
-        SELECT
-            archived_side.user_id,
-            archived_side.event_type,
-            archived_side.heists,
-            archived_side.points
-        FROM archived_side
-        WHERE archived_side.heists <> 0 OR archived_side.points <> 0
-    ) AS entry
-    GROUP BY entry.user_id, entry.event_type
-),
-
-point_event_sum AS (
-    SELECT
-        event."userId" AS user_id,
-        event_type."name" AS event_type,
-        count(*) AS events,
-        sum(event."points") AS points
-    FROM "UserPointEvent" AS event
-    INNER JOIN "PointEventTypeMaster" AS event_type ON event_type."id" = event."pointEventTypeId"
-    WHERE event_type."name" IN ('HEIST_GAIN', 'HEIST_LOSS')
-    GROUP BY event."userId", event_type."name"
 )
 
 SELECT format('player %s has %s points', player."id", player."monthlyPoints") AS "finding!"
@@ -341,38 +292,6 @@ SELECT
     )
 FROM notification_sum
 WHERE notification_sum.told <> notification_sum.notifications
-
-UNION ALL
-SELECT
-    format(
-        'player %s has %s point events %s of %s points in all, but heists say %s of %s',
-        COALESCE(heist_sum.user_id, point_event_sum.user_id),
-        COALESCE(point_event_sum.events, 0),
-        COALESCE(heist_sum.event_type, point_event_sum.event_type),
-        COALESCE(point_event_sum.points, 0),
-        COALESCE(heist_sum.events, 0),
-        COALESCE(heist_sum.points, 0)
-    )
-FROM heist_sum
-FULL JOIN point_event_sum
-    ON
-        point_event_sum.user_id = heist_sum.user_id
-        AND point_event_sum.event_type = heist_sum.event_type
-WHERE
-    COALESCE(heist_sum.events, 0) <> COALESCE(point_event_sum.events, 0)
-    OR COALESCE(heist_sum.points, 0) <> COALESCE(point_event_sum.points, 0)
-
-UNION ALL
-SELECT
-    format(
-        '%s point events have the type %s, which is not in "PointEventTypeMaster"',
-        count(*),
-        event."pointEventTypeId"
-    )
-FROM "UserPointEvent" AS event
-LEFT JOIN "PointEventTypeMaster" AS event_type ON event_type."id" = event."pointEventTypeId"
-WHERE event_type."id" IS NULL
-GROUP BY event."pointEventTypeId"
 
 UNION ALL
 SELECT

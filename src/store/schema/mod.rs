@@ -90,6 +90,18 @@ pub async fn check_tables(options: &PgConnectOptions) -> Result<(), SchemaError>
     all_applied(steps)
 }
 
+/// Says that the sequence of the application's point events is behind its rows. `None` if it is not.
+///
+/// # Errors
+///
+/// [`SchemaError::Store`] if the table cannot be read.
+pub(super) async fn point_event_sequence_behind(
+    connection: &mut PgConnection,
+) -> Result<Option<String>, SchemaError> {
+    let behind = sequences::of_point_events(connection).await?;
+    Ok(behind.map(|it| it.text()))
+}
+
 /// Everything that the preflight finds, errors and warnings. Changes nothing.
 ///
 /// # Errors

@@ -50,20 +50,32 @@ pub(super) async fn behind(connection: &mut PgConnection) -> Result<Vec<Behind>,
     let mut behind: Vec<Behind> = query_as(include_str!("sequences.sql"))
         .fetch_all(&mut *connection)
         .await?;
-    if let Some(sequence) = point_event_sequence(connection).await? {
-        let event_ids: Option<Behind> = query_as(
-            r#"SELECT
-                $1 AS sequence,
-                COALESCE(pg_sequence_last_value($1::text::regclass), 0) AS last_value,
-                max("id")::bigint AS highest_id
-            FROM "UserPointEvent"
-            HAVING max("id") > COALESCE(pg_sequence_last_value($1::text::regclass), 0)"#,
-        )
-        .bind(sequence)
-        .fetch_optional(connection)
-        .await?;
-        behind.extend(event_ids);
-    }
+    behind.extend(of_point_events(connection).await?);
+    Ok(behind)
+}
+
+/// The sequence of the application's point events, if it is behind its rows.
+///
+/// # Errors
+///
+/// [`SchemaError::Store`] if the table cannot be read.
+pub(super) async fn of_point_events(
+    connection: &mut PgConnection,
+) -> Result<Option<Behind>, SchemaError> {
+    let Some(sequence) = point_event_sequence(connection).await? else {
+        return Ok(None);
+    };
+    let behind = query_as(
+        r#"SELECT
+            $1 AS sequence,
+            COALESCE(pg_sequence_last_value($1::text::regclass), 0) AS last_value,
+            max("id")::bigint AS highest_id
+        FROM "UserPointEvent"
+        HAVING max("id") > COALESCE(pg_sequence_last_value($1::text::regclass), 0)"#,
+    )
+    .bind(sequence)
+    .fetch_optional(connection)
+    .await?;
     Ok(behind)
 }
 

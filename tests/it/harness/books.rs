@@ -150,7 +150,7 @@ pub async fn check(pool: &PgPool, through_pgbouncer: bool) {
         .fetch_all(pool)
         .await
         .unwrap();
-    let mut contradictions = check::books(pool).await.unwrap();
+    let mut contradictions = check::books(pool).await.unwrap().first;
     contradictions.retain(|finding| !begun_below_zero.contains(finding));
     for (what_holds, query) in QUERIES {
         let found: Vec<String> = sqlx::query_scalar(query).fetch_all(pool).await.unwrap();

@@ -66,7 +66,7 @@ async fn is_found(world: &World, damage: &str, repair: &str, words: &[String]) {
             .any(|line| words.iter().all(|word| has_word(line, word))),
         "no line with {words:?} in {lines:#?} after {damage}"
     );
-    assert_eq!(check::books(&world.pool).await.unwrap(), lines);
+    assert_eq!(check::books(&world.pool).await.unwrap().first, lines);
     world.execute(repair).await;
     assert_eq!(
         check_command(world).await.0,
@@ -427,6 +427,68 @@ fn missing_added_and_changed_point_events_are_found() {
 }
 
 #[test]
+fn point_events_of_other_heists_are_found_although_the_sums_agree() {
+    World::setup()
+        .rules(|rules| rules.cooldown = Duration::ZERO)
+        .run(async |world| {
+            let ada = world.player("Ada").tokens(2).await;
+            let ben = world.player("Ben").points(1000).await;
+            for _ in 0..2 {
+                ada.robs(&ben).await.unwrap();
+            }
+            // 50 and 47 points become 51 and 46.
+            let moved = |by: i32| {
+                format!(
+                    r#"UPDATE "UserPointEvent" SET "points" = "points" + {by} * sign(abs("points") - 48.5)
+                    WHERE "userId" = {}"#,
+                    ada.id
+                )
+            };
+            let found = words(&[&"player", &ada.id, &"HEIST_GAIN", &"51 points"]);
+            is_found(world, &moved(1), &moved(-1), &found).await;
+        });
+}
+
+#[test]
+fn more_findings_than_are_printed_are_counted() {
+    World::run(async |world| {
+        world
+            .execute(
+                r#"ALTER TABLE "User" DROP CONSTRAINT "User_monthlyPoints_check";
+                INSERT INTO "User" ("name", "monthlyPoints")
+                SELECT 'Debtor', -1 FROM generate_series(1, 10500)"#,
+            )
+            .await;
+        let ended = Heist::new(&["check"])
+            .env("DATABASE_URL", &world.database_url)
+            .ended()
+            .await;
+        assert_eq!(ended.stdout.lines().count(), 10_000);
+        assert_eq!(ended.complaint(), "10500 things are wrong with the books");
+        world
+            .execute(r#"DELETE FROM "User" WHERE "name" = 'Debtor'"#)
+            .await;
+    });
+}
+
+#[test]
+fn a_sequence_of_point_events_behind_its_rows_is_found() {
+    World::run(async |world| {
+        story(world).await;
+        world
+            .execute(r#"UPDATE "UserPointEvent" SET "id" = "id" + 1000"#)
+            .await;
+        let (code, lines) = check_command(world).await;
+        assert_eq!(code, Some(1));
+        assert_eq!(lines.len(), 1);
+        assert!(
+            lines[0].contains("UserPointEvent_id_seq") && lines[0].contains("cure: SELECT setval"),
+            "{lines:?}"
+        );
+    });
+}
+
+#[test]
 fn point_events_of_the_application_are_none_of_its_business() {
     World::run(async |world| {
         let Story { ada, .. } = story(world).await;
@@ -479,6 +541,7 @@ fn every_finding_is_printed_and_counted() {
         let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
         assert_eq!(report["ok"], false);
         assert_eq!(report["findings"].as_array().unwrap().len(), 3);
+        assert_eq!(report["total"], 3);
         for debtor in &debtors[1..] {
             debtor.leaves().await;
         }
@@ -538,7 +601,7 @@ fn books_are_in_order_at_every_moment_while_players_rob_and_earn() {
         let mut looks = 0;
         while !calls.is_finished() || looks == 0 {
             assert_eq!(
-                check::books(&world.pool).await.unwrap(),
+                check::books(&world.pool).await.unwrap().first,
                 Vec::<String>::new()
             );
             looks += 1;

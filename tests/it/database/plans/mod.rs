@@ -19,8 +19,9 @@ const SKEW: &str = include_str!("skew.sql");
 const INLINE: [(&str, &str); 1] = [("players/mod.rs", "SELECT EXISTS (SELECT FROM \"User\"")];
 
 /// Statements that are meant to read everything.
-const READ_EVERYTHING: [&str; 4] = [
+const READ_EVERYTHING: [&str; 5] = [
     "check/books.sql",
+    "check/point_events.sql",
     // Of its index, in which there is only what is queued or parked.
     "emails/queue_counts.sql",
     "leaderboard/distribution.sql",
