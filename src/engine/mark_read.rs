@@ -11,7 +11,12 @@ use tokio::{
 use crate::{
     domain::ids::{NotificationId, UserId},
     fault::Fault,
-    store::{PgPool, StoreError, notifications, players, pool::Transaction},
+    store::{
+        PgPool, StoreError,
+        notifications::{self, Marked},
+        players,
+        pool::Transaction,
+    },
     telemetry::request,
 };
 
@@ -23,15 +28,6 @@ const AT_A_TIME: usize = 2;
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// The time limit for the statements of an attempt.
 const LIMIT: Duration = Duration::from_secs(4);
-
-/// The result of marking notifications as read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Marked {
-    /// The notifications that this call changed from unread to read.
-    pub marked: i32,
-    /// The player's notifications that are still unread.
-    pub unread: i32,
-}
 
 /// Marks notifications as read. Cheap to clone.
 #[derive(Clone)]
@@ -134,9 +130,5 @@ async fn mark(
         });
     }
     let marked = notifications::mark_read(transaction, user_id, ids, up_to).await?;
-    let unread = notifications::unread_count(&mut **transaction, user_id).await?;
-    Ok(Attempt::Done(Some(Marked {
-        marked: i32::try_from(marked).unwrap_or(i32::MAX),
-        unread: unread.unwrap_or(0),
-    })))
+    Ok(Attempt::Done(Some(marked)))
 }

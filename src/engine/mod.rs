@@ -49,7 +49,7 @@ use self::{
     operations::{Adjustments, Awards, Heists},
     queue::Queue,
 };
-pub use self::{desk::OnCommit, health::EngineHealth, limits::Limits, mark_read::Marked};
+pub use self::{desk::OnCommit, health::EngineHealth, limits::Limits};
 use crate::domain::{
     adjustment::{AdjustmentOrder, AdjustmentOutcome},
     award::{AwardOrder, AwardOutcome},
@@ -57,7 +57,10 @@ use crate::domain::{
     ids::{NotificationId, UserId},
     mailing::MailingNow,
 };
-use crate::{fault::Fault, store::PgPool};
+use crate::{
+    fault::Fault,
+    store::{PgPool, notifications::Marked},
+};
 
 /// Accepts orders. Cheap to clone. When the last clone is dropped, the accepted orders are
 /// finished, and then the [`Workers`] end.

@@ -170,7 +170,7 @@ pub(super) async fn claim(
         let settlements: Vec<(&ClaimedEmail, Settlement<'_>)> = (unsendable.iter())
             .map(|it| (&it.email, it.outcome.settlement(&it.email, 0.0)))
             .collect();
-        emails::settle(&mut *transaction, &settlements).await?
+        emails::settle(&mut transaction, &settlements).await?
     };
     if !sendable.is_empty() {
         let pause = if turn.provider_fails {

@@ -18,8 +18,9 @@ use super::{Options, Templates, attempt::Attempt, claim, outcome::ProviderFailur
 use crate::{
     domain::mailing::{Mailing, MailingNow},
     store::{
-        PgConnection, PgPool, StoreError,
+        ObservedExt as _, PgConnection, PgPool, StoreError,
         emails::{self, ClaimedEmail, Settlement},
+        pool,
     },
     telemetry::metrics::METRICS,
     watched::Watched,
@@ -175,7 +176,9 @@ impl Worker {
         let settlements: Vec<(&ClaimedEmail, Settlement<'_>)> = (self.unrecorded.iter())
             .map(|it| (&it.email, it.outcome.settlement(&it.email, rand::random())))
             .collect();
-        let settled = emails::settle(connection, &settlements).await?;
+        let mut transaction = pool::begin_on(connection).await?;
+        let settled = emails::settle(&mut transaction, &settlements).await?;
+        transaction.commit().observed("commit").await?;
         self.unrecorded.retain(|attempt| !attempt.report(&settled));
         if !self.unrecorded.is_empty() {
             // Another transaction holds their rows.

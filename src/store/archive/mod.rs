@@ -84,6 +84,8 @@ pub struct Removal {
     pub removed: i64,
     /// Rows that differ from the file. They were not removed.
     pub differing_ids: Vec<i64>,
+    /// Rows that equal the file and were not removed.
+    kept: i64,
     /// Whether the totals have grown by the removed rows.
     totals_agree: bool,
 }
@@ -233,7 +235,8 @@ pub async fn verified(
 ///
 /// # Errors
 ///
-/// [`StoreError::Interference`] if the totals do not grow by the removed rows.
+/// [`StoreError::Interference`] if a row stays that equals the file, or if the totals do not grow by
+/// the removed rows. Then nothing is removed.
 pub async fn remove(
     pool: &PgPool,
     claim: Claim,
@@ -270,6 +273,14 @@ pub async fn remove(
                 .await?
         }
     };
+    if removal.kept > 0 {
+        let table = match kind {
+            Kind::Heists => "Heist",
+            Kind::Notifications => "HeistNotification",
+        };
+        let difference = format!("keeps {} rows that were to be removed", removal.kept);
+        return Err(Interference::new(table, difference).into());
+    }
     if !removal.totals_agree {
         let difference = "does not hold the removed rows";
         return Err(Interference::new("HeistArchiveTotal", difference).into());

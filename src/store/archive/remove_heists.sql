@@ -1,6 +1,7 @@
 -- Removes heists that are in a file, and adds them to their players' totals. $1 holds lines of the
 -- file. A row is removed only if it equals its line, except for players who have been deleted since.
--- Returns whether the totals have grown by the removed heists.
+-- Returns whether the totals have grown by the removed heists, and how many rows stay although they
+-- equal their line.
 WITH filed AS (
     SELECT
         (given.line ->> 'id')::bigint AS id,
@@ -112,6 +113,19 @@ SELECT
         INNER JOIN "Heist" AS heist ON heist."id" = filed.id
         WHERE heist."id" NOT IN (SELECT removed.id FROM removed)
     ) AS "differing_ids!",
+    (
+        SELECT count(*)
+        FROM filed
+        INNER JOIN "Heist" AS heist ON heist."id" = filed.id
+        WHERE
+            heist."id" NOT IN (SELECT removed.id FROM removed)
+            AND heist."requestId" = filed.request_id
+            AND heist."pointsStolen" = filed.points_stolen
+            AND heist."attackerPointsBefore" = filed.attacker_points_before
+            AND heist."victimPointsBefore" = filed.victim_points_before
+            AND heist."attackerTokensAfter" = filed.tokens_after
+            AND heist."createdAt" = filed.created_at
+    ) AS "kept!",
     -- The subquery sees the totals before this statement, because it reads the statement's
     -- snapshot.
     (SELECT COALESCE(sum(summed_up.heists), 0) FROM summed_up)

@@ -1,6 +1,6 @@
 -- Removes notifications that are in a file, and adds them to their players' totals. $1 holds lines
 -- of the file. A row is removed only if it equals its line. Returns whether the totals have grown by
--- the removed notifications.
+-- the removed notifications, and how many rows stay although they equal their line.
 WITH filed AS (
     SELECT
         (given.line ->> 'userId')::integer AS user_id,
@@ -68,6 +68,21 @@ SELECT
             ON note."userId" = filed.user_id AND note."id" = filed.id
         WHERE note."id" NOT IN (SELECT removed.id FROM removed)
     ) AS "differing_ids!",
+    (
+        SELECT count(*)
+        FROM filed
+        INNER JOIN "HeistNotification" AS note
+            ON note."userId" = filed.user_id AND note."id" = filed.id
+        WHERE
+            note."id" NOT IN (SELECT removed.id FROM removed)
+            AND note."type" = filed.notification_type
+            AND note."ledgerId" = filed.ledger_id
+            AND note."points" = filed.points
+            AND note."after" = filed.after
+            AND note."createdAt" = filed.created_at
+            AND note."read"
+            AND COALESCE(note."emailState", 'SENT') NOT IN ('QUEUED', 'SENDING', 'FAILED', 'UNKNOWN')
+    ) AS "kept!",
     -- The subquery sees the totals before this statement, because it reads the statement's
     -- snapshot.
     (SELECT COALESCE(sum(summed_up.notifications), 0) FROM summed_up)

@@ -75,9 +75,7 @@ impl Effects {
         connection: &mut PgConnection,
         written: &Written,
     ) -> Result<(), StoreError> {
-        query!("SET CONSTRAINTS ALL IMMEDIATE")
-            .execute(&mut *connection)
-            .await?;
+        run_deferred_triggers(connection).await?;
         let found = query_file!(
             "src/store/effects/reread.sql",
             &ids(&self.points),
@@ -134,6 +132,14 @@ impl Effects {
         }
         Ok(())
     }
+}
+
+/// Runs the deferred triggers now, so that a later statement of the transaction sees what they did.
+pub(super) async fn run_deferred_triggers(connection: &mut PgConnection) -> Result<(), StoreError> {
+    query!("SET CONSTRAINTS ALL IMMEDIATE")
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 fn ids(values: &BTreeMap<UserId, i32>) -> Vec<i32> {

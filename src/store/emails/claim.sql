@@ -132,30 +132,35 @@ claimed AS (
         note."emailAt",
         note."emailAttempts",
         note."emailTrace",
-        wanted.digest
+        note."emailState" = 'SENDING'
+        AND note."emailAt" = now() + make_interval(secs => $2) AS is_claimed
 )
 
+-- One row for each wanted e-mail. An e-mail that was not updated has no columns of a claim.
+
 SELECT
-    claimed."userId" AS "user_id!",
-    claimed.digest AS "digest!",
-    player."name" AS "user_name!",
-    player."email" AS "email?",
-    claimed."emailAt" AS "claim_ends_at!",
-    claimed."emailAttempts" AS "attempts!",
+    wanted."userId" AS "user_id!",
+    wanted."id" AS "id!",
+    wanted.digest AS "digest!",
+    left(COALESCE(player."name", 'Player ' || player."id"), 200) AS "user_name!",
+    left(player."email", 1000) AS "email?",
+    claimed.is_claimed AS "is_claimed?",
+    claimed."emailAt" AS "claim_ends_at?",
+    claimed."emailAttempts" AS "attempts?",
     claimed."emailTrace" AS "trace_parent?",
-    claimed."id" AS "id!",
-    claimed."type" AS "notification_type!: NotificationType",
-    claimed."read" AS "read!",
-    claimed."ledgerId" AS "ledger_id!",
-    claimed."otherUserId" AS "other_user_id!",
-    COALESCE(award."referredName", other."name") AS "other_name?",
-    claimed."points" AS "points!",
-    claimed."after" AS "after!",
+    claimed."type" AS "notification_type?: NotificationType",
+    claimed."read" AS "read?",
+    claimed."ledgerId" AS "ledger_id?",
+    claimed."otherUserId" AS "other_user_id?",
+    left(COALESCE(award."referredName", other."name", 'Player ' || other."id"), 200) AS "other_name?",
+    claimed."points" AS "points?",
+    claimed."after" AS "after?",
     claimed."protectionEndsAt" AS "protection_ends_at?",
-    claimed."createdAt" AS "created_at!"
-FROM claimed
-INNER JOIN "User" AS player ON player."id" = claimed."userId"
+    claimed."createdAt" AS "created_at?"
+FROM wanted
+INNER JOIN "User" AS player ON player."id" = wanted."userId"
+LEFT JOIN claimed ON claimed."userId" = wanted."userId" AND claimed."id" = wanted."id"
 LEFT JOIN "User" AS other ON other."id" = claimed."otherUserId"
 LEFT JOIN "HeistTokenAward" AS award
     ON award."id" = claimed."ledgerId" AND claimed."type" = 'TOKEN_EARNED'
-ORDER BY claimed."userId", claimed."id"
+ORDER BY wanted."userId", wanted."id"

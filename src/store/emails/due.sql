@@ -7,7 +7,7 @@ SELECT
     note."emailAt" AS "due_at!",
     note."emailAttempts" IS NOT NULL AS "attempted!",
     note."emailUntil" AS "until?",
-    player."email" AS "address?",
+    left(player."email", 1000) AS "address?",
     choice."email" AS "preference?: PreferenceRow"
 FROM (
     SELECT

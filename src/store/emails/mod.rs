@@ -7,10 +7,11 @@
 mod due;
 mod languages;
 mod operators;
+mod provider;
 
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgExecutor, query, query_file, query_file_as};
+use sqlx::{PgConnection, PgExecutor, query_file, query_file_as};
 use time::OffsetDateTime;
 
 pub use self::due::{DueEmail, MAX_HEAD, SetAside, due, reschedule, set_aside};
@@ -19,8 +20,10 @@ pub use self::operators::{
     Entry, FailingProvider, QueueCounts, Selection, drop, failing_providers, list, queue_counts,
     resend,
 };
+pub use self::provider::{Turn, end_turn, pause, take_turn, works};
 use super::{
     ObservedExt as _, StoreError, count,
+    effects::Interference,
     notifications::{NotificationRow, NotificationType},
 };
 use crate::domain::{
@@ -35,19 +38,6 @@ pub struct EmailSchedule {
     pub due_at: OffsetDateTime,
     /// The W3C `traceparent` of the call. `None`: the call is not traced.
     pub trace_parent: Option<String>,
-}
-
-/// A replica's exclusive turn to claim e-mails for a provider. It ends with its transaction.
-#[derive(Clone, Copy, Debug)]
-pub struct Turn {
-    /// The database's clock.
-    pub now: OffsetDateTime,
-    /// The time by which the e-mails sent so far are ahead of the rate.
-    pub ahead: Duration,
-    /// The provider's pause has not ended.
-    pub paused: bool,
-    /// The provider's last answer was a failure of the provider.
-    pub provider_fails: bool,
 }
 
 /// Parameters of a claim.
@@ -134,32 +124,12 @@ pub struct Settled {
     pub state: Option<EmailState>,
 }
 
-/// Takes the turn to claim e-mails for a provider. `None`: another replica has it.
-///
-/// # Errors
-///
-/// A failure of the database.
-pub async fn take_turn(
-    connection: &mut PgConnection,
-    provider: &str,
-) -> Result<Option<Turn>, StoreError> {
-    let row = query_file!("src/store/emails/turn.sql", provider)
-        .fetch_optional(connection)
-        .observed("emails.take_turn")
-        .await?;
-    Ok(row.map(|row| Turn {
-        now: row.now,
-        ahead: Duration::try_from_secs_f64(row.ahead_s).unwrap_or_default(),
-        paused: row.paused,
-        provider_fails: row.provider_fails,
-    }))
-}
-
 /// Claims e-mails that are due. They must not be sent before the commit.
 ///
 /// # Errors
 ///
-/// A failure of the database.
+/// [`StoreError::Interference`] if an e-mail is not claimed as it should be: sent, it could be sent
+/// again. Other failures of the database.
 pub async fn claim(
     connection: &mut PgConnection,
     request: ClaimRequest,
@@ -187,20 +157,28 @@ pub async fn claim(
     let mut emails: Vec<ClaimedEmail> = Vec::new();
     for row in rows {
         let user_id = UserId::new(row.user_id)?;
-        let attempts = u32::try_from(row.attempts).unwrap_or(u32::MAX);
-        let notification = NotificationRow {
-            id: row.id,
-            notification_type: row.notification_type,
-            read: row.read,
-            ledger_id: row.ledger_id,
-            other_user_id: row.other_user_id,
-            other_name: row.other_name,
-            points: row.points,
-            after: row.after,
-            protection_ends_at: row.protection_ends_at,
-            created_at: row.created_at,
-        }
-        .into_notification(user_id)?;
+        let claimed = || {
+            let notification = NotificationRow {
+                id: row.id,
+                notification_type: row.notification_type?,
+                read: row.read?,
+                ledger_id: row.ledger_id?,
+                other_user_id: row.other_user_id?,
+                other_name: row.other_name,
+                points: row.points?,
+                after: row.after?,
+                protection_ends_at: row.protection_ends_at,
+                created_at: row.created_at?,
+            };
+            let claim = (row.claim_ends_at?, row.attempts?);
+            row.is_claimed?.then_some((notification, claim))
+        };
+        let Some((notification, (claim_ends_at, attempts))) = claimed() else {
+            let difference = format!("has no claim on the e-mail {user_id}/{}", row.id);
+            return Err(Interference::new("HeistNotification", difference).into());
+        };
+        let notification = notification.into_notification(user_id)?;
+        let attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
         match emails.last_mut() {
             Some(email) if row.digest && email.user_id == user_id => {
                 email.notifications.push(notification);
@@ -216,106 +194,24 @@ pub async fn claim(
                 notifications: vec![notification],
                 attempts,
                 trace_parents: row.trace_parent.into_iter().collect(),
-                claim_ends_at: row.claim_ends_at,
+                claim_ends_at,
             }),
         }
     }
     Ok(emails)
 }
 
-/// Records how much of the provider's rate is used up, and starts a pause.
-///
-/// # Errors
-///
-/// A failure of the database.
-pub async fn end_turn(
-    connection: &mut PgConnection,
-    provider: &str,
-    used: Duration,
-    pause: Duration,
-) -> Result<(), StoreError> {
-    query!(
-        r#"UPDATE "HeistEmailProvider"
-        SET
-            "paidUntil" = GREATEST("paidUntil", now()) + make_interval(secs => $2),
-            "pausedUntil" = now() + make_interval(secs => $3)
-        WHERE "name" = $1"#,
-        provider,
-        used.as_secs_f64(),
-        pause.as_secs_f64(),
-    )
-    .execute(connection)
-    .observed("emails.end_turn")
-    .await?;
-    Ok(())
-}
-
-/// Starts a pause of the provider for all replicas. Afterwards they claim one e-mail at a time
-/// until [`works`].
-///
-/// # Errors
-///
-/// A failure of the database.
-pub async fn pause(
-    executor: impl PgExecutor<'_>,
-    provider: &str,
-    pause: Duration,
-    reason: &str,
-) -> Result<(), StoreError> {
-    query!(
-        r#"UPDATE "HeistEmailProvider"
-        SET
-            "pausedUntil" = GREATEST("pausedUntil", now() + make_interval(secs => $2)),
-            "trouble" = $3
-        WHERE "name" = $1"#,
-        provider,
-        pause.as_secs_f64(),
-        reason,
-    )
-    .execute(executor)
-    .observed("emails.pause")
-    .await?;
-    Ok(())
-}
-
-/// Records that the provider works. Returns whether it failed before. Ends a pause of up to `pause`,
-/// which a single attempt had started. A longer one, for example of a rate limit, stays.
-///
-/// # Errors
-///
-/// A failure of the database.
-pub async fn works(
-    executor: impl PgExecutor<'_>,
-    provider: &str,
-    pause: Duration,
-) -> Result<bool, StoreError> {
-    let done = query!(
-        r#"UPDATE "HeistEmailProvider"
-        SET
-            "trouble" = NULL,
-            "pausedUntil" = CASE
-                WHEN "pausedUntil" > now() + make_interval(secs => $2) THEN "pausedUntil"
-            END
-        WHERE "name" = $1 AND "trouble" IS NOT NULL"#,
-        provider,
-        pause.as_secs_f64(),
-    )
-    .execute(executor)
-    .observed("emails.works")
-    .await?;
-    Ok(done.rows_affected() > 0)
-}
-
 /// Records the outcomes of claimed e-mails. Returns the new state of each notification. A retry
 /// beyond the time limit becomes `FAILED`. The state is `None` while another transaction holds the
 /// row: the outcome has to be recorded again later. A notification is missing from the result if
-/// its claim was lost, for example because an operator resent it.
+/// its claim was lost, for example because an operator resent it. Needs a transaction.
 ///
 /// # Errors
 ///
-/// A failure of the database.
+/// [`StoreError::Interference`] if a row has another state than it was given. Other failures of the
+/// database.
 pub async fn settle(
-    executor: impl PgExecutor<'_>,
+    connection: &mut PgConnection,
     settlements: &[(&ClaimedEmail, Settlement<'_>)],
 ) -> Result<Vec<Settled>, StoreError> {
     let mut user_ids = Vec::new();
@@ -341,8 +237,7 @@ pub async fn settle(
             errors.push(error.map(str::to_owned));
         }
     }
-    let settled = query_file_as!(
-        Settled,
+    let rows = query_file!(
         "src/store/emails/settle.sql",
         &user_ids,
         &ids,
@@ -351,10 +246,21 @@ pub async fn settle(
         &delays_s,
         &errors as &[Option<String>],
     )
-    .fetch_all(executor)
+    .fetch_all(connection)
     .observed("emails.settle")
     .await?;
-    Ok(settled)
+    let settled = rows.into_iter().map(|row| {
+        if row.as_decided {
+            let (user_id, id, state) = (row.user_id, row.id, row.state);
+            return Ok(Settled { user_id, id, state });
+        }
+        let difference = format!(
+            "gives the e-mail {}/{} another state than its outcome",
+            row.user_id, row.id
+        );
+        Err(Interference::new("HeistNotification", difference).into())
+    });
+    settled.collect()
 }
 
 /// Parks e-mails with expired claims as `UNKNOWN`, and e-mails that no attempt reached within

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::{PgExecutor, query_as, query_file, query_file_as};
+use sqlx::{PgExecutor, query_as, query_file, query_file_as, query_file_scalar};
 use time::OffsetDateTime;
 
 use super::EmailState;
@@ -155,17 +155,17 @@ async fn move_to(
 ) -> Result<u64, StoreError> {
     let ids: Option<Vec<i64>> =
         (selection.ids.as_ref()).map(|ids| ids.iter().map(|id| id.get()).collect());
-    let done = query_file!(
+    let moved = query_file_scalar!(
         "src/store/emails/requeue_or_drop.sql",
         &names(&selection.states),
         state.name(),
         selection.user_id.map(crate::domain::ids::UserId::get),
         ids.as_deref(),
     )
-    .execute(executor)
+    .fetch_one(executor)
     .observed("emails.move")
     .await?;
-    Ok(done.rows_affected())
+    Ok(moved.unsigned_abs())
 }
 
 fn names(states: &[EmailState]) -> Vec<String> {

@@ -73,6 +73,11 @@ settled AS (
 SELECT
     claimed."userId" AS "user_id!",
     claimed."id" AS "id!",
-    settled."emailState" AS "state?: EmailState"
+    settled."emailState" AS "state?: EmailState",
+    COALESCE(
+        settled."emailState" = claimed.state
+        OR settled."emailState" = 'FAILED' AND claimed.state = 'QUEUED',
+        true
+    ) AS "as_decided!"
 FROM claimed
 LEFT JOIN settled ON settled."userId" = claimed."userId" AND settled."id" = claimed."id"

@@ -3,7 +3,10 @@
 use sqlx::{PgConnection, PgExecutor, query_file, query_file_as, query_file_scalar};
 use time::OffsetDateTime;
 
-use super::{ObservedExt as _, StoreError, effects::Interference};
+use super::{
+    ObservedExt as _, StoreError,
+    effects::{self, Interference},
+};
 use crate::domain::{
     ids::{HeistId, InvalidId, NotificationId, UserId},
     notification::{Details, Notification},
@@ -81,34 +84,81 @@ pub async fn unread_count(
     Ok(count)
 }
 
+/// What marking has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// How many went from unread to read.
+    pub marked: i32,
+    /// How many are still unread.
+    pub unread: i32,
+}
+
 /// Marks a player's notifications as read: the ones with one of the `ids`, and all up to and
-/// including `up_to`. Returns the number of notifications that were unread. Ids of other players'
-/// notifications are ignored.
+/// including `up_to`. Ids of other players' notifications are ignored. The transaction of
+/// `connection` has locked the player's row, so that no other transaction adds or marks notifications
+/// of the player meanwhile.
 ///
 /// # Errors
 ///
-/// [`StoreError::Interference`] if a notification is still unread afterwards.
+/// [`StoreError::Interference`] if one of these notifications is still unread afterwards.
 pub async fn mark_read(
     connection: &mut PgConnection,
     user_id: UserId,
     ids: &[NotificationId],
     up_to: Option<NotificationId>,
-) -> Result<usize, StoreError> {
+) -> Result<Marked, StoreError> {
     let ids: Vec<i64> = ids.iter().map(|id| id.get()).collect();
-    let marked = query_file_scalar!(
+    let up_to = up_to.map_or(0, NotificationId::get);
+    let done = query_file!(
         "src/store/notifications/mark_read.sql",
         user_id.get(),
         &ids,
-        up_to.map_or(0, NotificationId::get),
+        up_to,
     )
-    .fetch_all(connection)
+    .execute(&mut *connection)
     .observed("notifications.mark_read")
     .await?;
-    if marked.iter().any(|read| !read) {
-        let difference = format!("keeps notifications of player {user_id} unread");
+    let mut left = unread_after_mark(connection, user_id, &ids, up_to).await?;
+    if left.has_foreign_triggers {
+        effects::run_deferred_triggers(connection).await?;
+        left = unread_after_mark(connection, user_id, &ids, up_to).await?;
+    }
+    if left.not_marked > 0 {
+        let difference = format!(
+            "keeps {} notifications of player {user_id} unread",
+            left.not_marked
+        );
         return Err(Interference::new("HeistNotification", difference).into());
     }
-    Ok(marked.len())
+    Ok(Marked {
+        marked: i32::try_from(done.rows_affected()).unwrap_or(i32::MAX),
+        unread: left.unread,
+    })
+}
+
+struct UnreadAfterMark {
+    unread: i32,
+    not_marked: i64,
+    has_foreign_triggers: bool,
+}
+
+async fn unread_after_mark(
+    connection: &mut PgConnection,
+    user_id: UserId,
+    ids: &[i64],
+    up_to: i64,
+) -> Result<UnreadAfterMark, StoreError> {
+    let left = query_file_as!(
+        UnreadAfterMark,
+        "src/store/notifications/unread_after_mark.sql",
+        user_id.get(),
+        ids,
+        up_to,
+    )
+    .fetch_one(connection)
+    .observed("notifications.count_unread")
+    .await?;
+    Ok(left)
 }
 
 #[derive(Clone, Copy, Debug, sqlx::Type)]

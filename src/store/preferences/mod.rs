@@ -2,7 +2,10 @@
 
 use sqlx::{PgConnection, PgExecutor, query_file, query_file_scalar};
 
-use super::{ObservedExt as _, StoreError};
+use super::{
+    ObservedExt as _, StoreError,
+    effects::{self, Interference},
+};
 use crate::domain::{ids::UserId, mailing::EmailPreference};
 
 /// A preference as the database stores it.
@@ -39,21 +42,34 @@ pub async fn email(
 ///
 /// # Errors
 ///
-/// A failure of the database.
+/// [`StoreError::Interference`] if the table does not hold the preference afterwards. Other failures
+/// of the database.
 pub async fn set_email(
     connection: &mut PgConnection,
     user_id: UserId,
     preference: Option<EmailPreference>,
 ) -> Result<bool, StoreError> {
-    let done = query_file!(
+    let saved = query_file!(
         "src/store/preferences/save.sql",
         user_id.get(),
         preference.map(PreferenceRow::from) as Option<PreferenceRow>,
     )
-    .execute(connection)
+    .fetch_one(&mut *connection)
     .observed("preferences.save")
     .await?;
-    Ok(done.rows_affected() == 1)
+    if !saved.player_exists {
+        return Ok(false);
+    }
+    let mut is_stored = saved.is_stored;
+    if is_stored && saved.has_foreign_triggers {
+        effects::run_deferred_triggers(connection).await?;
+        is_stored = email(connection, user_id).await? == Some(preference);
+    }
+    if !is_stored {
+        let difference = format!("does not hold the preference of player {user_id} as given");
+        return Err(Interference::new("HeistNotificationPreference", difference).into());
+    }
+    Ok(true)
 }
 
 impl From<PreferenceRow> for EmailPreference {

@@ -1,12 +1,38 @@
--- Stores the e-mail preference $2 of player $1. Changes no row if the player does not exist.
-INSERT INTO "HeistNotificationPreference" ("userId", "email")
+-- Stores the e-mail preference $2 of player $1. Returns whether there is such a player, and whether
+-- the row holds what was given.
+WITH player AS (
+    SELECT "id"
+    FROM "User"
+    WHERE "id" = $1
+),
+
+stored AS (
+    INSERT INTO "HeistNotificationPreference" ("userId", "email")
+    SELECT
+        player."id",
+        $2::"HeistEmailPreference"
+    FROM player
+    ON CONFLICT ("userId") DO UPDATE
+    SET
+        "email" = excluded."email",
+        "pending" = true,
+        "updatedAt" = now()
+    RETURNING "email", "pending"
+)
+
 SELECT
-    player."id",
-    $2::"HeistEmailPreference"
-FROM "User" AS player
-WHERE player."id" = $1
-ON CONFLICT ("userId") DO UPDATE
-SET
-    "email" = excluded."email",
-    "pending" = true,
-    "updatedAt" = now()
+    EXISTS (SELECT 1 FROM player) AS "player_exists!",
+    EXISTS (
+        SELECT 1
+        FROM stored
+        WHERE stored."email" IS NOT DISTINCT FROM $2::"HeistEmailPreference" AND stored."pending"
+    ) AS "is_stored!",
+    -- A trigger can change the row after this statement has returned it.
+    EXISTS (
+        SELECT 1
+        FROM pg_trigger AS foreign_trigger
+        WHERE
+            foreign_trigger.tgrelid = '"HeistNotificationPreference"'::regclass
+            AND NOT foreign_trigger.tgisinternal
+            AND foreign_trigger.tgenabled <> 'D'
+    ) AS "has_foreign_triggers!"

@@ -6,7 +6,7 @@ use sqlx::{PgConnection, query_as, query_scalar};
 use super::{SchemaError, finding::Report};
 
 /// All tables that the service writes to.
-const WRITTEN_TABLES: [&str; 7] = [
+const WRITTEN_TABLES: [&str; 11] = [
     "User",
     "UserPointEvent",
     "HeistToken",
@@ -14,6 +14,10 @@ const WRITTEN_TABLES: [&str; 7] = [
     "HeistTokenAdjustment",
     "Heist",
     "HeistNotification",
+    "HeistNotificationPreference",
+    "HeistEmailProvider",
+    "HeistArchiveFile",
+    "HeistArchiveTotal",
 ];
 
 /// The triggers that belong to the service.

@@ -1,13 +1,19 @@
 //! Triggers, policies and changed rows of the application interfere with our writes. An answer is
 //! still the truth: the write has exactly the decided effect, or none.
 
-use heist::{pb, server::Server};
+use heist::{
+    pb::{
+        self,
+        EmailPreference::{Digest, Never},
+    },
+    server::Server,
+};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use sqlx::AssertSqlSafe;
 use tonic::Code;
 
 use crate::{
-    harness::{PATIENCE, Player, World, all_at_once, connect, snapshot},
+    harness::{Answer, PATIENCE, Player, World, all_at_once, connect, snapshot},
     rpc::tokens::adjust_balance::adjustment,
 };
 
@@ -180,10 +186,9 @@ fn event_types_that_are_missing_renamed_or_ambiguous_stop_heists() {
 }
 
 #[test]
-fn awards_adjustments_and_marks_that_a_trigger_changes_have_no_effect() {
+fn awards_and_adjustments_that_a_trigger_changes_have_no_effect() {
     World::run(async |world| {
         let ada = world.player("Ada").tokens(1).await;
-        let ben = world.player("Ben").points(1000).await;
         let friend = world.player("Friend").await;
         for (table, body) in [
             ("HeistToken", "RETURN NULL"),
@@ -208,22 +213,75 @@ fn awards_adjustments_and_marks_that_a_trigger_changes_have_no_effect() {
             assert_eq!(snapshot(&world.pool).await, before);
             drop_trigger(world).await;
         }
+    });
+}
 
+/// With the trigger, a call fails and has no effect. A trigger that fires after the statement is tried
+/// deferred, too.
+async fn has_no_effect<T: std::fmt::Debug, F: Future<Output = Answer<T>>>(
+    world: &World,
+    trigger: &Trigger,
+    call: impl Fn() -> F,
+) {
+    let before = snapshot(&world.pool).await;
+    for is_deferred in [false, true] {
+        match (is_deferred, trigger.when.starts_with("BEFORE")) {
+            (false, _) => trigger.create(world, "true").await,
+            (true, false) => trigger.create_deferred(world).await,
+            (true, true) => continue,
+        }
+        let refused = call().await.expect_err(trigger.body);
+        assert_eq!(refused.code(), Code::Internal, "{}", trigger.body);
+        assert_eq!(snapshot(&world.pool).await, before, "{}", trigger.body);
+        drop_trigger(world).await;
+    }
+}
+
+#[test]
+fn a_mark_that_a_trigger_changes_has_no_effect() {
+    World::run(async |world| {
+        let ada = world.player("Ada").tokens(1).await;
+        let ben = world.player("Ben").points(1000).await;
         ada.robs(&ben).await.unwrap();
-        let trigger = Trigger {
-            when: "BEFORE UPDATE",
-            table: "HeistNotification",
-            body: r#"NEW."read" := false; RETURN NEW"#,
-        };
-        trigger.create(world, "true").await;
         let request = pb::MarkNotificationsReadRequest {
             user_id: ben.id,
             up_to_id: i64::MAX,
             ..Default::default()
         };
-        let refused = world.mark_notifications_read(request).await.unwrap_err();
-        assert_eq!(refused.code(), Code::Internal);
-        drop_trigger(world).await;
+        let mark = || world.mark_notifications_read(request.clone());
+        for (when, body) in [
+            ("BEFORE UPDATE", r#"NEW."read" := false; RETURN NEW"#),
+            ("BEFORE UPDATE", "RETURN NULL"),
+            (
+                "AFTER UPDATE",
+                r#"UPDATE "HeistNotification" SET "read" = false WHERE "id" = NEW."id" AND "read"; RETURN NULL"#,
+            ),
+        ] {
+            let table = "HeistNotification";
+            has_no_effect(world, &Trigger { when, table, body }, mark).await;
+        }
+        assert_eq!(mark().await.unwrap().marked_count, 1);
+    });
+}
+
+#[test]
+fn a_preference_that_a_trigger_changes_has_no_effect() {
+    World::run(async |world| {
+        let ben = world.player("Ben").await;
+        world.update_preferences(ben.id, Digest).await.unwrap();
+        let prefer = || world.update_preferences(ben.id, Never);
+        for (when, body) in [
+            ("BEFORE INSERT OR UPDATE", "RETURN NULL"),
+            ("BEFORE UPDATE", r#"NEW."email" := 'IMMEDIATE'; RETURN NEW"#),
+            (
+                "AFTER UPDATE",
+                r#"UPDATE "HeistNotificationPreference" SET "email" = 'DIGEST' WHERE "userId" = NEW."userId" AND "email" <> 'DIGEST'; RETURN NULL"#,
+            ),
+        ] {
+            let table = "HeistNotificationPreference";
+            has_no_effect(world, &Trigger { when, table, body }, prefer).await;
+        }
+        assert_eq!(prefer().await.unwrap(), Never);
     });
 }
 
@@ -284,8 +342,11 @@ fn row_level_security_cannot_make_a_heist_free() {
     });
 }
 
+/// `HEIST_INTERFERENCE_ROUNDS=1000 cargo test --test it whatever_interferes` tries more.
 #[test]
 fn no_answer_differs_from_the_tables_whatever_interferes() {
+    let rounds = std::env::var("HEIST_INTERFERENCE_ROUNDS");
+    let rounds = rounds.map_or(25, |rounds| rounds.parse().unwrap());
     World::setup()
         .rules(|rules| {
             rules.cooldown = std::time::Duration::ZERO;
@@ -297,7 +358,7 @@ fn no_answer_differs_from_the_tables_whatever_interferes() {
             let mut random = StdRng::seed_from_u64(seed);
             let players = world.crowd("Player", 12).points(1000).tokens(200).await;
             let mut executed = 0;
-            for _ in 0..25 {
+            for _ in 0..rounds {
                 let trigger = &TRIGGERS[random.random_range(0..TRIGGERS.len())];
                 let percentage = random.random_range(0..30);
                 let condition = format!("random() * 100 < {percentage}");

@@ -1,9 +1,9 @@
 //! E-mails that cannot be sent, and rows that another transaction holds, do not delay others.
 
-use heist::{domain::mailing::Mailing, mail::Rate};
+use heist::{domain::mailing::Mailing, mail::Rate, pb};
 
 use crate::harness::{
-    PATIENCE, World,
+    PATIENCE, World, all_at_once,
     mail::{Behaviour, Provider, open_window},
     until,
 };
@@ -136,5 +136,130 @@ fn a_digest_waits_for_a_row_that_is_held_and_others_do_not() {
         server.stop(PATIENCE).await;
         empty_the_queue(world).await;
         assert_eq!(provider.received().len(), 2);
+    });
+}
+
+#[test]
+fn an_email_is_sent_once_although_a_trigger_changes_its_claim_or_its_outcome() {
+    World::run(async |world| {
+        let provider = Provider::start().await;
+        let (server, _) = world.mailing_through(&provider).await;
+        let mut sent = 0;
+        for (condition, body, is_claimed) in [
+            ("SENDING", "RETURN NULL", false),
+            (
+                "SENDING",
+                r#"NEW."emailState" := 'QUEUED'; RETURN NEW"#,
+                false,
+            ),
+            ("SENT", r#"NEW."emailState" := 'QUEUED'; RETURN NEW"#, true),
+            ("SENT", "RETURN NULL", true),
+        ] {
+            let trigger = format!(
+                r#"CREATE FUNCTION interfere() RETURNS trigger LANGUAGE plpgsql AS $$
+                BEGIN
+                    IF NEW."emailState" = '{condition}' THEN
+                        PERFORM nextval('test.interfered'); {body};
+                    END IF;
+                    RETURN NEW;
+                END $$;
+                CREATE SEQUENCE test.interfered;
+                CREATE TRIGGER interfere BEFORE UPDATE ON "HeistNotification"
+                FOR EACH ROW EXECUTE FUNCTION interfere()"#
+            );
+            world.execute(&trigger).await;
+            queued_for_a_crowd(world, 1, Some("ada-{id}@example.com"), 60).await;
+            until("the trigger has interfered twice", async || {
+                let times: i64 = sqlx::query_scalar("SELECT last_value FROM test.interfered")
+                    .fetch_one(&world.pool)
+                    .await
+                    .unwrap();
+                (times >= 2).then_some(())
+            })
+            .await;
+            sent += usize::from(is_claimed);
+            assert_eq!(provider.received().len(), sent, "{condition}: {body}");
+            world
+                .execute("DROP FUNCTION interfere() CASCADE; DROP SEQUENCE test.interfered")
+                .await;
+            sent += usize::from(!is_claimed);
+            world.all_emails_are("SENT").await;
+            assert_eq!(provider.received().len(), sent, "{condition}: {body}");
+        }
+        server.stop(PATIENCE).await;
+        empty_the_queue(world).await;
+    });
+}
+
+#[test]
+fn digests_are_claimed_beside_marks_without_a_deadlock() {
+    World::run(async |world| {
+        let provider = Provider::start().await;
+        let mailing = open_window(world).await;
+        let crowd = world.crowd("Player", 20).await;
+        let (server, there) = world.mailing_replica(provider.options(mailing)).await;
+        for _ in 0..5 {
+            let ids: Vec<i32> = crowd.iter().map(|player| player.id).collect();
+            sqlx::query(
+                r#"WITH addressed AS (UPDATE "User" SET "email" = "id" || '@example.com')
+                INSERT INTO "HeistNotification"
+                    ("userId", "type", "ledgerId", "otherUserId", "after", "emailState", "emailAt")
+                SELECT player, 'TOKEN_EARNED', 1, 1, 1, 'QUEUED', now() - interval '20 minutes'
+                FROM unnest($1::integer[]) AS player CROSS JOIN generate_series(1, 30)"#,
+            )
+            .bind(&ids)
+            .execute(&world.pool)
+            .await
+            .unwrap();
+            let marks = crowd.iter().map(|player| {
+                there.mark_notifications_read(pb::MarkNotificationsReadRequest {
+                    user_id: player.id,
+                    up_to_id: i64::MAX,
+                    ..Default::default()
+                })
+            });
+            for answer in all_at_once(marks).await {
+                assert_eq!(answer.unwrap().unread_count, 0);
+            }
+            world.all_emails_are("SENT").await;
+        }
+        let deadlocks: i64 = sqlx::query_scalar(
+            "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()",
+        )
+        .fetch_one(&world.pool)
+        .await
+        .unwrap();
+        assert_eq!(deadlocks, 0);
+        server.stop(PATIENCE).await;
+        empty_the_queue(world).await;
+    });
+}
+
+#[test]
+fn names_and_addresses_of_any_length_and_none_are_read() {
+    World::run(async |world| {
+        let provider = Provider::start().await;
+        queued_for_a_crowd(world, 1, Some("{id}@example.com"), 60).await;
+        queued_for_a_crowd(world, 1, Some("nameless-{id}@example.com"), 50).await;
+        queued_for_a_crowd(world, 1, Some("long-{id}@example.com"), 40).await;
+        world
+            .execute(
+                r#"ALTER TABLE "User" ALTER COLUMN "name" DROP NOT NULL;
+                UPDATE "User" SET "name" = repeat('x', 5000000);
+                UPDATE "User" SET "name" = NULL WHERE "email" LIKE 'nameless%';
+                UPDATE "User" SET "email" = repeat('x', 100000) || '@example.com'
+                WHERE "email" LIKE 'long%'"#,
+            )
+            .await;
+        let (server, _) = world.mailing_through(&provider).await;
+        let received = provider.has_received(2).await;
+        assert!(received.iter().all(|email| email.text().len() < 10_000));
+        until("the long address is refused", async || {
+            let emails = world.emails().await;
+            (emails[2].state.as_deref() == Some("FAILED")).then_some(())
+        })
+        .await;
+        server.stop(PATIENCE).await;
+        empty_the_queue(world).await;
     });
 }

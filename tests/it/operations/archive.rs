@@ -108,6 +108,15 @@ async fn rows_in(world: &World, table: &str) -> BTreeMap<i64, Value> {
     by_id(rows.iter().map(|row| serde_json::from_str(row).unwrap()))
 }
 
+/// Creates a trigger of the application with this function body.
+async fn trigger(world: &World, when: &str, table: &str, body: &str) {
+    let script = format!(
+        r#"CREATE FUNCTION interfere() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; END $$;
+        CREATE TRIGGER interfere {when} ON "{table}" FOR EACH ROW EXECUTE FUNCTION interfere()"#
+    );
+    world.execute(&script).await;
+}
+
 /// No id may come twice.
 fn by_id(rows: impl IntoIterator<Item = Value>) -> BTreeMap<i64, Value> {
     let mut ids = BTreeMap::new();
@@ -626,5 +635,53 @@ fn verify_accepts_only_intact_files() {
             assert!(ended.complaint().contains(path));
         }
         fs::write(&file, &whole).unwrap();
+    });
+}
+
+#[test]
+fn rows_that_a_trigger_keeps_stop_the_archive_with_the_name_of_their_table() {
+    lawless().run(async |world| {
+        let ada = world.player("Ada").tokens(3).await;
+        let ben = world.player("Ben").points(1000).await;
+        for _ in 0..3 {
+            ada.robs(&ben).await.unwrap();
+        }
+        everything_was_read(world).await;
+        everything_was(world, 100).await;
+        let folder = Directory::create();
+        for (when, table, body) in [
+            ("BEFORE DELETE", "Heist", "RETURN NULL"),
+            (
+                "BEFORE INSERT OR UPDATE",
+                "HeistArchiveTotal",
+                "RETURN NULL",
+            ),
+            (
+                "BEFORE INSERT OR UPDATE",
+                "HeistArchiveTotal",
+                r#"NEW."heistsAsAttacker" := 0; RETURN NEW"#,
+            ),
+            // The last one, because heists are archived before notifications.
+            ("BEFORE DELETE", "HeistNotification", "RETURN NULL"),
+        ] {
+            trigger(world, when, table, body).await;
+            let before = snapshot(&world.pool).await;
+            let ended = archive(world, &folder.path, &[]).ended().await;
+            assert_ne!(ended.code, Some(0), "{table}: {ended:?}");
+            let complaint = ended.complaint();
+            assert!(
+                complaint.contains(&format!("\"{table}\"")) && complaint.contains("trigger"),
+                "{table}: {complaint}"
+            );
+            let after = snapshot(&world.pool).await;
+            assert_eq!(after["HeistNotification"], before["HeistNotification"]);
+            if table != "HeistNotification" {
+                assert_eq!(after["Heist"], before["Heist"], "{table}: {body}");
+            }
+            world.execute("DROP FUNCTION interfere() CASCADE").await;
+            books_are_in_order(world).await;
+        }
+        archives(world, &folder.path, &[]).await;
+        books_are_in_order(world).await;
     });
 }

@@ -63,7 +63,7 @@ fn parameters(statement: &str) -> Vec<String> {
                 format!("{}, {known}", players(count))
             })
             .to_vec(),
-        "notifications/mark_read.sql" => vec![
+        "notifications/mark_read.sql" | "notifications/unread_after_mark.sql" => vec![
             "42, '{1600042}', 0".to_owned(),
             format!(
                 "42, {}, 0",

@@ -1,9 +1,10 @@
 //! `NotificationService.MarkNotificationsRead`
 
 use heist::pb::{MarkNotificationsReadRequest, MarkNotificationsReadResponse};
+use time::OffsetDateTime;
 use tonic::Code::NotFound;
 
-use crate::harness::{Player, World, all_at_once};
+use crate::harness::{Player, World, all_at_once, until};
 
 /// A player with so many notifications, and their ids, oldest first.
 async fn told(world: &World, times: usize) -> (Player, Vec<i64>) {
@@ -158,6 +159,37 @@ fn marking_while_more_arrive_never_miscounts() {
             .sum();
         let unread = world.get_unread_count(ada.id).await.unwrap();
         assert_eq!(marked + unread, 30);
+    });
+}
+
+#[test]
+fn marking_is_tried_again_while_a_notification_is_held() {
+    World::run(async |world| {
+        let ada = world.player("Ada").tokens(1).await;
+        let ben = world.player("Ben").points(1000).await;
+        ada.robs(&ben).await.unwrap();
+        // As the claim of an e-mail does, but for longer.
+        let mut application = world.application().await;
+        application
+            .execute(r#"SELECT FROM "HeistNotification" FOR UPDATE"#)
+            .await;
+        let marking = tokio::spawn(world.mark_notifications_read(mark(&ben, &[], i64::MAX)));
+        let waits_since = || async {
+            sqlx::query_scalar::<_, Option<OffsetDateTime>>(
+                "SELECT max(query_start) FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock'",
+            )
+            .fetch_one(&world.pool)
+            .await
+            .unwrap()
+        };
+        let first = until("an attempt waits", waits_since).await;
+        until("another attempt waits", async || {
+            waits_since().await.filter(|since| *since > first)
+        })
+        .await;
+        application.commit().await;
+        assert_eq!(marking.await.unwrap().unwrap(), answer(1, 0));
     });
 }
 
