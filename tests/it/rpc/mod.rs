@@ -1,5 +1,6 @@
 //! The contract: one folder per service, one file per RPC, and what all RPCs share.
 
+mod answer_sizes;
 mod bad_fields;
 mod bad_input;
 mod feature_switch;

@@ -184,6 +184,37 @@ fn both_players_get_a_point_event_of_the_right_type() {
 }
 
 #[test]
+fn point_events_have_the_time_of_their_heist_although_it_waited_for_a_lock() {
+    World::run(async |world| {
+        let ada = world.player("Ada").tokens(1).await;
+        let ben = world.player("Ben").points(1000).await;
+        let mut application = world.application().await;
+        application
+            .execute(&format!(
+                r#"SELECT FROM "User" WHERE "id" = {} FOR UPDATE"#,
+                ben.id
+            ))
+            .await;
+        let robbing = tokio::spawn(ada.robs(&ben));
+        world.a_session_waits_for_a_lock().await;
+        application.commit().await;
+        robbing.await.unwrap().unwrap();
+
+        // The application's column holds milliseconds.
+        let distances: Vec<f64> = sqlx::query_scalar(
+            r#"SELECT abs(extract(epoch FROM
+                event."createdAt" - (heist."createdAt" AT TIME ZONE 'UTC')))::double precision
+            FROM "UserPointEvent" AS event, "Heist" AS heist"#,
+        )
+        .fetch_all(&world.pool)
+        .await
+        .unwrap();
+        assert_eq!(distances.len(), 2);
+        assert!(distances.iter().all(|it| *it <= 0.001), "{distances:?}");
+    });
+}
+
+#[test]
 fn both_players_get_a_notification() {
     World::run(async |world| {
         let ada = world.player("Ada").points(300).tokens(1).await;
