@@ -138,7 +138,7 @@ claimed AS (
 SELECT
     claimed."userId" AS "user_id!",
     claimed.digest AS "digest!",
-    player."name" AS "user_name!",
+    left(COALESCE(player."name", 'Player ' || player."id"), 200) AS "user_name!",
     player."email" AS "email?",
     claimed."emailAt" AS "claim_ends_at!",
     claimed."emailAttempts" AS "attempts!",
@@ -148,14 +148,25 @@ SELECT
     claimed."read" AS "read!",
     claimed."ledgerId" AS "ledger_id!",
     claimed."otherUserId" AS "other_user_id!",
-    COALESCE(award."referredName", other."name") AS "other_name?",
+    left(COALESCE(award."referredName", other."name", 'Player ' || other."id"), 200) AS "other_name?",
     claimed."points" AS "points!",
     claimed."after" AS "after!",
     claimed."protectionEndsAt" AS "protection_ends_at?",
     claimed."createdAt" AS "created_at!"
 FROM claimed
 INNER JOIN "User" AS player ON player."id" = claimed."userId"
-LEFT JOIN "User" AS other ON other."id" = claimed."otherUserId"
 LEFT JOIN "HeistTokenAward" AS award
     ON award."id" = claimed."ledgerId" AND claimed."type" = 'TOKEN_EARNED'
+LEFT JOIN "Heist" AS heist
+    ON heist."id" = claimed."ledgerId" AND claimed."type" <> 'TOKEN_EARNED'
+-- As in ../notifications/page.sql: the id of a deleted player may be another player's now.
+LEFT JOIN "User" AS other
+    ON
+        other."id" = CASE
+            WHEN award."id" IS NOT NULL THEN award."referredId"
+            -- The heist is archived, or the award is gone.
+            WHEN heist."id" IS NULL THEN claimed."otherUserId"
+            WHEN claimed."type" = 'HEIST_SUCCESS' THEN heist."victimId"
+            ELSE heist."attackerId"
+        END
 ORDER BY claimed."userId", claimed."id"
