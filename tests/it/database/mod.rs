@@ -5,5 +5,6 @@ mod application_schemas;
 pub mod migrations;
 mod plans;
 mod read_replica;
+mod rotated_passwords;
 mod statement_counts;
 mod through_pgbouncer;
