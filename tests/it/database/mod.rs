@@ -3,6 +3,7 @@
 mod application_changes;
 mod application_schemas;
 pub mod migrations;
+mod odd_servers;
 mod plans;
 mod read_replica;
 mod rotated_passwords;
