@@ -7,5 +7,6 @@ mod odd_servers;
 mod plans;
 mod read_replica;
 mod rotated_passwords;
+mod schema_commands;
 mod statement_counts;
 mod through_pgbouncer;
