@@ -1,4 +1,4 @@
-//! Players' names in e-mails: missing ones, long ones, and those of players whose ids changed hands.
+//! Names in e-mails: missing ones, long ones, and those of players whose ids others took over.
 
 use std::time::Duration;
 
