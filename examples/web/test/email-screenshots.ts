@@ -1,5 +1,5 @@
-// Draws the images of docs/email.md: the samples of `heist emails preview`. `scripts/test-examples screenshot`
-// runs it.
+// Draws the images of docs/email.md: the samples of `heist emails preview`.
+// `scripts/test-examples screenshot` runs it.
 
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
