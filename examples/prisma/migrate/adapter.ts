@@ -1,5 +1,5 @@
-// Runs Prisma's schema engine in this process, as WebAssembly, over node-postgres: the test needs no
-// engine that Prisma downloads. An application does not need this file.
+// Runs Prisma's schema engine in this process, as WebAssembly, over node-postgres, so that the test
+// needs no engine that Prisma downloads. An application does not need this file.
 
 import { randomUUID } from "node:crypto";
 import { PrismaPg } from "@prisma/adapter-pg";
