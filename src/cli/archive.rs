@@ -38,8 +38,8 @@ pub(super) struct Archive {
     #[command(subcommand)]
     action: Option<Action>,
 
-    // Not flattened from `DatabaseConfig`: clap takes an optional group whose only value is a default,
-    // as that of DATABASE_URL_FILE, for missing.
+    // Not flattened from `DatabaseConfig`: clap takes an optional group for missing if its only value
+    // is a default, as that of DATABASE_URL_FILE.
     /// The application's database, such as `postgres://user:password@host/database`
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, required = true, value_parser = DatabaseUrl::parse)]
     database_url: Option<DatabaseUrl>,

@@ -66,8 +66,8 @@ pub struct DatabaseUrl {
     file: Option<WatchedFile>,
 }
 
-/// How to connect. If it is from a file, each new connection uses the user and the password that are
-/// in the file then. Cheap to clone.
+/// How to connect. With a URL from a file, each new connection uses the user and the password that
+/// are in the file at that time. Cheap to clone.
 #[derive(Clone)]
 pub struct ConnectOptions(Watched<PgConnectOptions>);
 
@@ -111,8 +111,8 @@ impl DatabaseUrl {
     }
 
     /// The options as they are now and later. The file, if there is one, is read again when it
-    /// changes. Only its user and password may change: connections to two databases at the same time
-    /// would break what replicas promise each other.
+    /// changes. Only its user and password may change: a server with connections to two databases
+    /// would write to both.
     ///
     /// # Errors
     ///
