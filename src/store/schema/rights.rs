@@ -97,8 +97,8 @@ pub(super) async fn check(
     Ok(())
 }
 
-/// Checks that the role can apply migrations: it adds a check and an index to `"User"`, creates tables,
-/// and inserts the types of point events.
+/// Checks that the role can apply migrations. They add a check and an index to `"User"`, create
+/// tables, and insert the types of point events.
 ///
 /// # Errors
 ///
