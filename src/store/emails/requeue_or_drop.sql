@@ -1,6 +1,6 @@
 -- Changes e-mails in the states $1 to state $2, as of now. $3 selects the e-mails of one player, $4
--- the e-mails of some notifications; null selects all. The statement never waits: it leaves rows that
--- another transaction holds as they are, and counts them.
+-- the e-mails of some notifications; null selects all. The statement never waits: it leaves rows
+-- that another transaction holds as they are, and counts them.
 WITH selected AS (
     SELECT
         note."userId",
