@@ -96,7 +96,7 @@ async fn load(
     }
 }
 
-/// No e-mail was received twice or by a `silent` player, and each that is recorded as sent was received.
+/// No e-mail was received twice or by a `silent` player. Each that is recorded as sent was received.
 async fn sent_once_and_to_no_one_else(world: &World, received: &[Received], silent: &[Player]) {
     let references: HashSet<&str> = received.iter().map(Received::reference).collect();
     assert_eq!(references.len(), received.len(), "an e-mail was sent twice");
