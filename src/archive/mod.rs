@@ -24,9 +24,9 @@ use self::{
     folder::Folder,
 };
 use crate::store::{
-    PgConnectOptions, PgPool, StoreError,
+    PgPool, StoreError,
     archive::{self, Claim, Contents, Interrupted, Kind, OldRow, Removal, RunLock},
-    pool,
+    pool::{self, ConnectOptions},
 };
 
 /// One connection holds the lock of the run, the other one executes the statements.
@@ -42,7 +42,7 @@ const PAUSE_BETWEEN_ATTEMPTS: Duration = Duration::from_millis(200);
 /// What to archive, and where to write the files.
 #[derive(Debug)]
 pub struct Options {
-    pub database: PgConnectOptions,
+    pub database: ConnectOptions,
     /// Created if it is missing.
     pub folder: PathBuf,
     /// The minimum age of archived rows.

@@ -5,12 +5,12 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context as _, ensure};
 
 use super::{
-    config::{ArchiveConfig, DatabaseConfig, LogConfig},
+    config::{ArchiveConfig, LogConfig},
     output::print_line,
 };
 use crate::{
     archive::{self, Options, Summary},
-    store::schema,
+    store::{pool::DatabaseUrl, schema},
 };
 
 /// The service recognises a repeated request id for as long as the heist is in the database. Callers
@@ -38,8 +38,11 @@ pub(super) struct Archive {
     #[command(subcommand)]
     action: Option<Action>,
 
-    #[command(flatten)]
-    database: Option<DatabaseConfig>,
+    // Not flattened from `DatabaseConfig`: clap takes an optional group for missing if its only value
+    // is a default, as that of DATABASE_URL_FILE.
+    /// The application's database, such as `postgres://user:password@host/database`
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, required = true, value_parser = DatabaseUrl::parse)]
+    database_url: Option<DatabaseUrl>,
 
     #[command(flatten)]
     config: Option<ArchiveConfig>,
@@ -62,7 +65,7 @@ impl Archive {
         if let Some(Action::Verify { files }) = self.action {
             return verify(&files);
         }
-        match (self.database, self.config) {
+        match (self.database_url, self.config) {
             (Some(database), Some(config)) => move_old_rows(&database, config).await,
             _ => unreachable!("clap requires both"),
         }
@@ -84,10 +87,10 @@ fn verify(files: &[PathBuf]) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn move_old_rows(database: &DatabaseConfig, config: ArchiveConfig) -> anyhow::Result<()> {
+async fn move_old_rows(database: &DatabaseUrl, config: ArchiveConfig) -> anyhow::Result<()> {
     check_retention(&config)?;
-    let database = database.database_url.connect_options().clone();
-    schema::check_migrations(&database)
+    let database = database.follow().await?;
+    schema::check_migrations(&database.newest())
         .await
         .context("cannot archive")?;
     let options = Options {

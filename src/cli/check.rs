@@ -51,7 +51,7 @@ impl Check {
         schema::check_tables(options)
             .await
             .context("cannot check the books")?;
-        let pool = pool::connect_lazy_for_command(options.clone(), 1);
+        let pool = pool::connect_lazy_for_command(self.database.database_url.follow().await?, 1);
         let findings = check::books_without_timeouts(&pool)
             .await
             .context("cannot check the books")?;

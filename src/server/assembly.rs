@@ -59,7 +59,7 @@ impl Server {
     /// The schema lacks something, the database refuses the connection, or the server cannot listen
     /// on the address.
     pub async fn start(options: Options) -> Result<Self, ServerError> {
-        let listen_options = options.listen_options();
+        let databases = options.databases().await?;
         let authenticator = Authenticator::open(options.auth).await?;
         let certificates = match options.tls {
             Some(files) => Some(tls::open(files).await?),
@@ -69,12 +69,12 @@ impl Server {
             Some(mail) => Some((mail.templates.open().await?, mail)),
             None => None,
         };
-        let connect_options = options.database.connect_options();
-        let pool = pool::connect_lazy_to_primary(connect_options.clone(), options.max_connections);
+        let primary = databases.primary;
+        let pool = pool::connect_lazy_to_primary(primary.clone(), options.max_connections);
         pool::watch(&pool);
         let warm = WARM_CONNECTIONS.min(options.max_connections);
         let page_token_key = once_available(async || {
-            schema::check(connect_options).await?;
+            schema::check(&primary.newest()).await?;
             pool::warm(&pool, warm).await?;
             if let Some((_, mail)) = &mail
                 && let Some(column) = &mail.templates.language_column
@@ -87,7 +87,7 @@ impl Server {
 
         let (incoming, address) = listener::listen(options.listen)?;
 
-        let (events, event_tasks) = events::start(pool.clone(), listen_options);
+        let (events, event_tasks) = events::start(pool.clone(), databases.listen);
         let mailing =
             (mail.as_ref()).map(|(_, mail)| while_enabled(mail.mailing, options.settings.clone()));
         let mailer = (mail.zip(mailing.clone())).map(|((templates, mail), mailing)| {
@@ -97,14 +97,11 @@ impl Server {
         let (engine, workers) = Engine::start(pool.clone(), options.limits, mailing, on_commit);
         let engine_health = engine.health();
         let traffic = Arc::new(Traffic::new(options.traffic));
-        let reads = match &options.read_database {
+        let reads = match &databases.replica {
             None => Reads::on_primary(pool.clone()),
-            Some(replica) => Reads::with_replica(
-                pool.clone(),
-                connect_options,
-                replica.connect_options(),
-                options.max_connections,
-            ),
+            Some(replica) => {
+                Reads::with_replica(pool.clone(), &primary, replica, options.max_connections)
+            }
         };
         let api = Api {
             engine,
@@ -117,7 +114,7 @@ impl Server {
             stream_reads: StreamReads::with_connections(options.max_connections),
             traffic: Arc::clone(&traffic),
         };
-        let (health, health_service) = Health::start(connect_options.clone(), engine_health).await;
+        let (health, health_service) = Health::start(primary, engine_health).await;
 
         let mut routes = api.into_routes().add_service(health_service);
         if options.reflection {

@@ -21,7 +21,8 @@ use crate::{
     engine::EngineHealth,
     pb::{heist_service_server, notification_service_server, token_service_server},
     store::{
-        PgConnectOptions, PgPool, pool,
+        PgPool,
+        pool::{self, ConnectOptions},
         schema::{self, SchemaError},
     },
 };
@@ -60,7 +61,7 @@ impl Health {
     /// of their own: a busy pool is not an unavailable database.
     #[must_use]
     pub async fn start(
-        database: PgConnectOptions,
+        database: ConnectOptions,
         engine: EngineHealth,
     ) -> (Self, HealthServer<impl HealthService>) {
         let (reporter, service) = tonic_health::server::health_reporter();
@@ -126,7 +127,7 @@ impl Reporter {
     }
 }
 
-async fn follow(reporter: Reporter, database: PgConnectOptions, engine: EngineHealth) {
+async fn follow(reporter: Reporter, database: ConnectOptions, engine: EngineHealth) {
     let connect = || pool::connect_lazy(database.clone(), 1);
     let mut pool = connect();
     let mut readiness = Readiness::new();

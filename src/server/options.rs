@@ -9,7 +9,12 @@ use crate::{
     mail,
     rpc::TrafficLimits,
     settings::LiveSettings,
-    store::{StoreError, pool::DatabaseUrl, schema::SchemaError, signals::ListenOptions},
+    store::{
+        StoreError,
+        pool::{ConnectOptions, DatabaseUrl},
+        schema::SchemaError,
+        signals::ListenOptions,
+    },
     watched::WatchedError,
 };
 
@@ -37,13 +42,33 @@ pub struct Options {
     pub mail: Option<mail::Options>,
 }
 
+/// The databases of a server, with credentials that may change.
+pub(super) struct Databases {
+    pub(super) primary: ConnectOptions,
+    pub(super) replica: Option<ConnectOptions>,
+    pub(super) listen: ListenOptions,
+}
+
 impl Options {
-    pub(super) fn listen_options(&self) -> ListenOptions {
-        let direct = self.direct_database.as_ref();
-        ListenOptions {
-            database: (direct.unwrap_or(&self.database)).connect_options().clone(),
+    pub(super) async fn databases(&self) -> Result<Databases, WatchedError> {
+        let primary = self.database.follow().await?;
+        let replica = match &self.read_database {
+            Some(replica) => Some(replica.follow().await?),
+            None => None,
+        };
+        let direct = match &self.direct_database {
+            Some(direct) => Some(direct.follow().await?),
+            None => None,
+        };
+        let listen = ListenOptions {
             is_direct: direct.is_some(),
-        }
+            database: direct.unwrap_or_else(|| primary.clone()),
+        };
+        Ok(Databases {
+            primary,
+            replica,
+            listen,
+        })
     }
 }
 
@@ -53,7 +78,7 @@ pub enum ServerError {
     #[error(transparent)]
     Schema(#[from] SchemaError),
     #[error(transparent)]
-    Keys(#[from] WatchedError),
+    File(#[from] WatchedError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("cannot listen on {address}: {cause}")]

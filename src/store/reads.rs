@@ -20,13 +20,16 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{postgres::PgConnectOptions, query, query_scalar};
+use sqlx::{query, query_scalar};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{sleep, timeout},
 };
 
-use super::{ObservedExt as _, PgPool, StoreError, pool};
+use super::{
+    ObservedExt as _, PgPool, StoreError,
+    pool::{self, ConnectOptions},
+};
 
 /// The time for which a read waits for the replica before it goes to the primary.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -74,8 +77,8 @@ impl Reads {
     #[must_use]
     pub fn with_replica(
         primary: PgPool,
-        primary_options: &PgConnectOptions,
-        replica_options: &PgConnectOptions,
+        primary_options: &ConnectOptions,
+        replica_options: &ConnectOptions,
         max_connections: u32,
     ) -> Self {
         let (questions, asked) = mpsc::channel(MAX_WAITING);

@@ -7,12 +7,15 @@
 use std::time::Duration;
 
 use sqlx::{
-    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+    postgres::{PgListener, PgPoolOptions},
     query,
 };
 use tokio::time::timeout;
 
-use super::{ObservedExt as _, PgPool, StoreError, pool};
+use super::{
+    ObservedExt as _, PgPool, StoreError,
+    pool::{self, ConnectOptions},
+};
 
 /// The channel of all replicas on one database.
 const CHANNEL: &str = "heist_events";
@@ -44,7 +47,7 @@ pub async fn send(pool: &PgPool, payloads: &[String]) -> Result<(), StoreError> 
 /// The database on which to listen for signals.
 #[derive(Clone)]
 pub struct ListenOptions {
-    pub database: PgConnectOptions,
+    pub database: ConnectOptions,
     /// Whether the operator has declared that no pooler is in between. Then a session belongs to
     /// the service until it ends.
     pub is_direct: bool,
@@ -71,7 +74,7 @@ impl Listener {
     }
 
     async fn connect_untimed(options: &ListenOptions) -> Result<Option<Self>, StoreError> {
-        let database = options.database.clone().application_name("heist");
+        let database = options.database.newest().application_name("heist");
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .connect_lazy_with(database);

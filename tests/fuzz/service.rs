@@ -49,7 +49,7 @@ impl Service {
         let on_commit: OnCommit = Arc::new(|_changes| {});
         let (engine, workers) = Engine::start(pool.clone(), Limits::default(), None, on_commit);
         let listen_options = ListenOptions {
-            database: connect_options.clone(),
+            database: connect_options.clone().into(),
             is_direct: true,
         };
         let (events, tasks) = events::start(pool.clone(), listen_options);

@@ -61,7 +61,7 @@ async function migrate(url: string): Promise<void> {
 }
 
 /** Ann earns two tokens and Bob one; Ann robs Bob, and Bob robs Cat. */
-async function play(url: string): Promise<void> {
+export async function play(url: string): Promise<void> {
   const server = spawn(setting("HEIST_BIN"), ["serve"], {
     env: {
       ...process.env,

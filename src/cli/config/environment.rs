@@ -2,12 +2,21 @@
 
 use std::{env, path::PathBuf};
 
-use clap::{Arg, Command};
+use clap::{Arg, Command, builder::ValueParser};
 
-use crate::watched;
+use crate::{
+    store::pool::DatabaseUrl,
+    watched::{self, WatchedFile},
+};
 
 /// Variables whose empty value has a meaning of its own: it switches something off.
 const MAY_BE_EMPTY: [&str; 1] = ["HEIST_METRICS_LISTEN"];
+/// Files with database URLs, which new connections read again.
+const URL_FILES: [&str; 3] = [
+    "DATABASE_URL_FILE",
+    "DATABASE_DIRECT_URL_FILE",
+    "DATABASE_READ_URL_FILE",
+];
 
 /// Applies the environment to a command and its subcommands:
 ///
@@ -26,9 +35,7 @@ pub fn apply_environment(command: Command) -> Result<Command, String> {
         }
         match secret_in_file(&argument) {
             Ok(None) => argument,
-            Ok(Some(secret)) => (argument.default_value(secret))
-                .hide_default_value(true)
-                .required(false),
+            Ok(Some(secret)) => secret.set_as_default(argument),
             Err(message) => {
                 error.get_or_insert(message);
                 argument
@@ -59,8 +66,40 @@ fn is_empty(argument: &Arg) -> bool {
     })
 }
 
-/// The content of the file that `NAME_FILE` names, without the line break at its end.
-fn secret_in_file(argument: &Arg) -> Result<Option<String>, String> {
+struct Secret {
+    /// Without the line break at its end.
+    content: String,
+    /// The file, if it holds a database's URL.
+    url_file: Option<WatchedFile>,
+}
+
+impl Secret {
+    fn set_as_default(self, argument: Arg) -> Arg {
+        let Self { content, url_file } = self;
+        let argument = match url_file {
+            None => argument,
+            Some(file) => {
+                let in_file = content.clone();
+                argument.value_parser(ValueParser::new(move |text: &str| {
+                    let url = DatabaseUrl::parse(text)?;
+                    // A flag takes precedence over the file.
+                    let is_from_file = text == in_file;
+                    Ok::<_, String>(if is_from_file {
+                        url.in_file(file.clone())
+                    } else {
+                        url
+                    })
+                }))
+            }
+        };
+        (argument.default_value(content))
+            .hide_default_value(true)
+            .required(false)
+    }
+}
+
+/// The secret in the file that `NAME_FILE` names.
+fn secret_in_file(argument: &Arg) -> Result<Option<Secret>, String> {
     let Some(variable) = argument
         .get_env()
         .filter(|_| argument.is_hide_env_values_set())
@@ -76,6 +115,8 @@ fn secret_in_file(argument: &Arg) -> Result<Option<String>, String> {
         return Err(format!("{variable} and {file_variable} are both set"));
     }
     let path = PathBuf::from(path);
+    let url_file = (URL_FILES.iter().find(|name| **name == file_variable))
+        .map(|name| WatchedFile::named(name, path.clone()));
     let named = |cause: String| format!("{file_variable}={}: {cause}", path.display());
     let content = watched::read_once(&path).map_err(|cause| named(cause.to_string()))?;
     let content = String::from_utf8(content).map_err(|_| named("it is not UTF-8".to_owned()))?;
@@ -83,5 +124,8 @@ fn secret_in_file(argument: &Arg) -> Result<Option<String>, String> {
     if content.is_empty() {
         return Err(named("it is empty".to_owned()));
     }
-    Ok(Some(content.to_owned()))
+    Ok(Some(Secret {
+        content: content.to_owned(),
+        url_file,
+    }))
 }

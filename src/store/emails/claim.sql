@@ -160,7 +160,18 @@ SELECT
 FROM wanted
 INNER JOIN "User" AS player ON player."id" = wanted."userId"
 LEFT JOIN claimed ON claimed."userId" = wanted."userId" AND claimed."id" = wanted."id"
-LEFT JOIN "User" AS other ON other."id" = claimed."otherUserId"
 LEFT JOIN "HeistTokenAward" AS award
     ON award."id" = claimed."ledgerId" AND claimed."type" = 'TOKEN_EARNED'
+LEFT JOIN "Heist" AS heist
+    ON heist."id" = claimed."ledgerId" AND claimed."type" <> 'TOKEN_EARNED'
+-- As in ../notifications/page.sql: the id of a deleted player may be another player's now.
+LEFT JOIN "User" AS other
+    ON
+        other."id" = CASE
+            WHEN award."id" IS NOT NULL THEN award."referredId"
+            -- The heist is archived, or the award is gone.
+            WHEN heist."id" IS NULL THEN claimed."otherUserId"
+            WHEN claimed."type" = 'HEIST_SUCCESS' THEN heist."victimId"
+            ELSE heist."attackerId"
+        END
 ORDER BY wanted."userId", wanted."id"

@@ -17,8 +17,8 @@ use time::OffsetDateTime;
 pub use self::due::{DueEmail, MAX_HEAD, SetAside, due, reschedule, set_aside};
 pub use self::languages::{LanguageColumn, add_languages, check_language_column};
 pub use self::operators::{
-    Entry, FailingProvider, QueueCounts, Selection, drop, failing_providers, list, queue_counts,
-    resend,
+    Changed, Entry, FailingProvider, QueueCounts, Selection, drop, failing_providers, list,
+    queue_counts, resend, state,
 };
 pub use self::provider::{Turn, end_turn, pause, take_turn, works};
 use super::{

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::{PgExecutor, query_as, query_file, query_file_as, query_file_scalar};
+use sqlx::{PgExecutor, query_as, query_file, query_file_as, query_scalar};
 use time::OffsetDateTime;
 
 use super::EmailState;
@@ -51,6 +51,14 @@ pub struct Selection {
     pub user_id: Option<UserId>,
     /// `None`: all notifications.
     pub ids: Option<Vec<NotificationId>>,
+}
+
+/// How many e-mails an operator has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    pub moved: i64,
+    /// Unchanged, because another transaction held or changed them at the same time.
+    pub held: i64,
 }
 
 /// A provider whose last answer was a failure.
@@ -126,8 +134,7 @@ pub async fn list(
     Ok(entries)
 }
 
-/// Queues e-mails to be sent now, with a new time limit and no counted attempts. Returns their
-/// number.
+/// Queues e-mails to be sent now, with a new time limit and no counted attempts.
 ///
 /// # Errors
 ///
@@ -135,16 +142,19 @@ pub async fn list(
 pub async fn resend(
     executor: impl PgExecutor<'_>,
     selection: &Selection,
-) -> Result<u64, StoreError> {
+) -> Result<Changed, StoreError> {
     move_to(executor, selection, EmailState::Queued).await
 }
 
-/// Drops e-mails. Returns their number.
+/// Drops e-mails.
 ///
 /// # Errors
 ///
 /// A failure of the database.
-pub async fn drop(executor: impl PgExecutor<'_>, selection: &Selection) -> Result<u64, StoreError> {
+pub async fn drop(
+    executor: impl PgExecutor<'_>,
+    selection: &Selection,
+) -> Result<Changed, StoreError> {
     move_to(executor, selection, EmailState::Dropped).await
 }
 
@@ -152,10 +162,11 @@ async fn move_to(
     executor: impl PgExecutor<'_>,
     selection: &Selection,
     state: EmailState,
-) -> Result<u64, StoreError> {
+) -> Result<Changed, StoreError> {
     let ids: Option<Vec<i64>> =
         (selection.ids.as_ref()).map(|ids| ids.iter().map(|id| id.get()).collect());
-    let moved = query_file_scalar!(
+    let changed = query_file_as!(
+        Changed,
         "src/store/emails/requeue_or_drop.sql",
         &names(&selection.states),
         state.name(),
@@ -165,7 +176,30 @@ async fn move_to(
     .fetch_one(executor)
     .observed("emails.move")
     .await?;
-    Ok(moved.unsigned_abs())
+    Ok(changed)
+}
+
+/// The state of a notification's e-mail. `None`: there is no such notification, or e-mail was off
+/// when it was written.
+///
+/// # Errors
+///
+/// A failure of the database.
+pub async fn state(
+    executor: impl PgExecutor<'_>,
+    user_id: UserId,
+    id: NotificationId,
+) -> Result<Option<EmailState>, StoreError> {
+    let state = query_scalar!(
+        r#"SELECT "emailState" AS "state?: EmailState"
+        FROM "HeistNotification" WHERE "userId" = $1 AND "id" = $2"#,
+        user_id.get(),
+        id.get(),
+    )
+    .fetch_optional(executor)
+    .observed("emails.state")
+    .await?;
+    Ok(state.flatten())
 }
 
 fn names(states: &[EmailState]) -> Vec<String> {

@@ -2,11 +2,10 @@
 
 use std::{io, time::Duration};
 
-use sqlx::{
-    Connection as _, Executor as _, PgConnection, PgExecutor, postgres::PgConnectOptions,
-    query_scalar,
-};
+use sqlx::{Connection as _, Executor as _, PgConnection, PgExecutor, query_scalar};
 use tokio::time::timeout;
+
+use super::url::ConnectOptions;
 
 /// The time limit for logging in and setting up the session.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
@@ -68,9 +67,10 @@ pub(super) struct Opened {
 
 /// Opens a connection. Returns every error of the driver as `Io`, because the database cannot be
 /// used. The exception is a refusal because too many connections are open.
-pub(super) async fn open(options: &PgConnectOptions, purpose: Purpose) -> sqlx::Result<Opened> {
+pub(super) async fn open(options: &ConnectOptions, purpose: Purpose) -> sqlx::Result<Opened> {
     let opening = async {
-        let mut connection = PgConnection::connect_with(options).await?;
+        let options = options.newest().application_name("heist");
+        let mut connection = PgConnection::connect_with(&options).await?;
         if purpose == Purpose::ServingWrites {
             let is_standby: bool = query_scalar("SELECT pg_is_in_recovery()")
                 .fetch_one(&mut connection)

@@ -19,7 +19,7 @@ mod url;
 
 use std::{io, sync::Arc, time::Duration};
 
-use sqlx::{Connection as _, postgres::PgConnectOptions};
+use sqlx::Connection as _;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
@@ -33,7 +33,7 @@ use self::{
 pub use self::{
     lease::Lease,
     transaction::{CommitError, Transaction, begin_on},
-    url::DatabaseUrl,
+    url::{ConnectOptions, DatabaseUrl},
 };
 use super::{ObservedExt as _, StoreError};
 use crate::telemetry::metrics;
@@ -65,25 +65,27 @@ pub struct PgPool {
 
 /// A pool for the calls of a server.
 #[must_use]
-pub fn connect_lazy(options: PgConnectOptions, max_connections: u32) -> PgPool {
-    PgPool::new(options, Purpose::Serving, max_connections)
+pub fn connect_lazy(options: impl Into<ConnectOptions>, max_connections: u32) -> PgPool {
+    PgPool::new(options.into(), Purpose::Serving, max_connections)
 }
 
 /// A pool for the calls of a server that connects only to a primary.
 #[must_use]
-pub fn connect_lazy_to_primary(options: PgConnectOptions, max_connections: u32) -> PgPool {
-    PgPool::new(options, Purpose::ServingWrites, max_connections)
+pub fn connect_lazy_to_primary(options: impl Into<ConnectOptions>, max_connections: u32) -> PgPool {
+    PgPool::new(options.into(), Purpose::ServingWrites, max_connections)
 }
 
 /// A pool for a command line, whose statements may take up to a day.
 #[must_use]
-pub fn connect_lazy_for_command(options: PgConnectOptions, max_connections: u32) -> PgPool {
-    PgPool::new(options, Purpose::Command, max_connections)
+pub fn connect_lazy_for_command(
+    options: impl Into<ConnectOptions>,
+    max_connections: u32,
+) -> PgPool {
+    PgPool::new(options.into(), Purpose::Command, max_connections)
 }
 
 impl PgPool {
-    fn new(options: PgConnectOptions, purpose: Purpose, max_connections: u32) -> Self {
-        let options = options.application_name("heist");
+    fn new(options: ConnectOptions, purpose: Purpose, max_connections: u32) -> Self {
         let places = usize::try_from(max_connections).unwrap_or(Semaphore::MAX_PERMITS);
         Self {
             shared: Arc::new(Shared::new(options, purpose, max_connections)),

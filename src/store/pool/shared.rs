@@ -9,18 +9,21 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{PgConnection, postgres::PgConnectOptions};
+use sqlx::PgConnection;
 use tokio::time::Instant;
 
-use super::connect::{Opened, Purpose};
+use super::{
+    connect::{Opened, Purpose},
+    url::ConnectOptions,
+};
 
-/// The age at which a connection is closed, so that a changed password or address takes effect.
+/// The age at which a connection is closed, so that a changed address takes effect.
 const MAX_AGE: Duration = Duration::from_mins(30);
 /// The idle time after which a connection is closed.
 const MAX_IDLE: Duration = Duration::from_mins(10);
 
 pub(super) struct Shared {
-    pub(super) options: PgConnectOptions,
+    pub(super) options: ConnectOptions,
     pub(super) purpose: Purpose,
     pub(super) max_connections: u32,
     state: Mutex<State>,
@@ -60,7 +63,7 @@ impl Drop for Count {
 }
 
 impl Shared {
-    pub(super) fn new(options: PgConnectOptions, purpose: Purpose, max_connections: u32) -> Self {
+    pub(super) fn new(options: ConnectOptions, purpose: Purpose, max_connections: u32) -> Self {
         Self {
             options,
             purpose,

@@ -1,9 +1,11 @@
-//! Parses database URLs, including the parameters that Prisma writes.
+//! Parses database URLs, including the parameters that Prisma writes, and follows files with them.
 
 use std::fmt;
 
 use sqlx::postgres::PgConnectOptions;
 use url::Url;
+
+use crate::watched::{Watched, WatchedError, WatchedFile};
 
 /// Parameters that sqlx understands.
 const UNDERSTOOD: [&str; 17] = [
@@ -58,6 +60,30 @@ pub struct DatabaseUrl {
     options: PgConnectOptions,
     /// A line for each parameter that is ignored.
     ignored: Vec<String>,
+    /// The URL without its credentials.
+    location: String,
+    /// The file that holds the URL.
+    file: Option<WatchedFile>,
+}
+
+/// How to connect. With a URL from a file, each new connection uses the user and the password that
+/// are in the file at that time. Cheap to clone.
+#[derive(Clone)]
+pub struct ConnectOptions(Watched<PgConnectOptions>);
+
+impl ConnectOptions {
+    /// The options of a connection that is opened now.
+    #[must_use]
+    pub fn newest(&self) -> PgConnectOptions {
+        (*self.0.newest()).clone()
+    }
+}
+
+/// Options that do not change.
+impl From<PgConnectOptions> for ConnectOptions {
+    fn from(options: PgConnectOptions) -> Self {
+        Self(Watched::fixed(options))
+    }
 }
 
 impl DatabaseUrl {
@@ -71,9 +97,44 @@ impl DatabaseUrl {
         parse(text)
     }
 
+    /// The same URL, which was read from this file.
+    #[must_use]
+    pub fn in_file(mut self, file: WatchedFile) -> Self {
+        self.file = Some(file);
+        self
+    }
+
+    /// The options as they were when the process started.
     #[must_use]
     pub fn connect_options(&self) -> &PgConnectOptions {
         &self.options
+    }
+
+    /// The options as they are now and later. The file, if there is one, is read again when it
+    /// changes. Only its user and password may change: a server with connections to two databases
+    /// would write to both.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read, or no longer has a URL of the same database.
+    pub async fn follow(&self) -> Result<ConnectOptions, WatchedError> {
+        let Some(file) = &self.file else {
+            return Ok(self.options.clone().into());
+        };
+        let (location, name) = (self.location.clone(), file.to_string());
+        let parse = move |contents: &[Vec<u8>]| {
+            let text = std::str::from_utf8(&contents[0]).map_err(|_| EXPECTED.to_owned());
+            let url = text.and_then(|text| Self::parse(text.trim_end_matches(['\r', '\n'])));
+            let url = url.map_err(|error| format!("{name}: {error}"))?;
+            if url.location != location {
+                return Err(format!(
+                    "{name}: more than the user and the password has changed, which needs a restart"
+                ));
+            }
+            Ok(url.options)
+        };
+        let watched = Watched::open("the database's URL", vec![file.clone()], parse);
+        Ok(ConnectOptions(watched.await?))
     }
 
     /// Logs the parameters that are ignored.
@@ -87,12 +148,27 @@ impl DatabaseUrl {
 /// Omits the user and the password.
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DatabaseUrl")
-            .field("host", &self.options.get_host())
-            .field("port", &self.options.get_port())
-            .field("database", &self.options.get_database())
-            .finish_non_exhaustive()
+        write_address("DatabaseUrl", &self.options, f)
     }
+}
+
+/// Without the password.
+impl fmt::Debug for ConnectOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_address("ConnectOptions", &self.0.newest(), f)
+    }
+}
+
+fn write_address(
+    name: &str,
+    options: &PgConnectOptions,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    f.debug_struct(name)
+        .field("host", &options.get_host())
+        .field("port", &options.get_port())
+        .field("database", &options.get_database())
+        .finish_non_exhaustive()
 }
 
 /// `schema` becomes the search path.
@@ -124,7 +200,7 @@ fn parse(text: &str) -> Result<DatabaseUrl, String> {
         url.query_pairs_mut().extend_pairs(&understood);
     }
     let mut options: PgConnectOptions = url.as_str().parse().map_err(|_| EXPECTED.to_owned())?;
-    if let Some(schema) = schema {
+    if let Some(schema) = &schema {
         let quoted = schema.replace('"', "\"\"");
         options = options.options([("search_path", format!("\"{quoted}\""))]);
     }
@@ -133,7 +209,20 @@ fn parse(text: &str) -> Result<DatabaseUrl, String> {
     Ok(DatabaseUrl {
         options: options.extra_float_digits(None),
         ignored,
+        location: location(url, understood, schema),
+        file: None,
     })
+}
+
+/// What a URL says besides the user and the password.
+fn location(mut url: Url, mut parameters: Vec<(String, String)>, schema: Option<String>) -> String {
+    // A URL of this kind can have both.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    parameters.retain(|(name, _)| name != "user" && name != "password");
+    parameters.extend(schema.map(|schema| ("schema".to_owned(), schema)));
+    url.set_query(None);
+    format!("{url} {parameters:?}")
 }
 
 #[cfg(test)]
@@ -168,6 +257,29 @@ mod tests {
             .unwrap();
         assert!(error.contains("conection_limit"), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn the_location_is_all_but_the_credentials() {
+        let location = |url| parse(url).unwrap().location;
+        let first = location("postgres://app:one@db/game?schema=a&sslmode=require");
+        assert_eq!(
+            first,
+            location("postgres://other:t%40wo@db/game?schema=a&sslmode=require&pool_timeout=1")
+        );
+        assert_eq!(
+            first,
+            location("postgres://db/game?sslmode=require&user=other&password=two&schema=a")
+        );
+        for other in [
+            "postgres://app:one@db2/game?schema=a&sslmode=require",
+            "postgres://app:one@db:5433/game?schema=a&sslmode=require",
+            "postgres://app:one@db/game2?schema=a&sslmode=require",
+            "postgres://app:one@db/game?schema=b&sslmode=require",
+            "postgres://app:one@db/game?schema=a",
+        ] {
+            assert_ne!(first, location(other), "{other}");
+        }
     }
 
     #[test]

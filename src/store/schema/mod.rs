@@ -55,13 +55,14 @@ pub enum RevertTo {
 /// [`SchemaError::Unfit`] or [`SchemaError::Old`].
 pub async fn check(options: &PgConnectOptions) -> Result<(), SchemaError> {
     let mut connection = connect(options).await?;
-    let steps = steps_of(&mut connection).await?;
     let findings = findings_of(&mut connection).await?;
-    close(connection).await?;
     for finding in findings.iter().filter(|finding| !finding.is_error) {
         tracing::warn!("{finding}");
     }
-    errors(&findings).and_then(|()| all_applied(steps))
+    errors(&findings)?;
+    let steps = steps_of(&mut connection).await?;
+    close(connection).await?;
+    all_applied(steps)
 }
 
 /// Checks only that the database has every migration: for commands whose role has fewer rights than
@@ -192,10 +193,13 @@ pub async fn migrate(options: &PgConnectOptions) -> Result<(), SchemaError> {
         // This run adds the trigger that cures these findings.
         findings.retain(|finding| !finding.text.ends_with(preflight::CURED_BY_MIGRATING));
         errors(&findings)?;
-        for step in steps_of(connection).await? {
-            if !step.applied {
-                apply(connection, &step).await?;
-            }
+        let mut missing = steps_of(connection).await?;
+        missing.retain(|step| !step.applied);
+        if !missing.is_empty() {
+            rights::check_migrating(connection).await?;
+        }
+        for step in missing {
+            apply(connection, &step).await?;
         }
         fill::install(connection).await?;
         if sequences::behind(connection)

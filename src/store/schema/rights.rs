@@ -1,6 +1,6 @@
 //! The part of the preflight that checks the rights of the service's role.
 
-use sqlx::{PgConnection, query_as};
+use sqlx::{PgConnection, query_as, query_scalar};
 
 use super::{SchemaError, finding::Report};
 
@@ -16,7 +16,8 @@ const USER_RIGHTS: [(&str, &str); 6] = [
 
 /// The rights to other tables that `heist serve` needs. Tables and sequences that do not exist are
 /// skipped.
-const RIGHTS: [(&str, &str); 16] = [
+const RIGHTS: [(&str, &str); 24] = [
+    ("_heist_migrations", "SELECT"),
     ("PointEventTypeMaster", "SELECT"),
     ("UserPointEvent", "SELECT"),
     ("UserPointEvent", "INSERT"),
@@ -32,6 +33,13 @@ const RIGHTS: [(&str, &str); 16] = [
     ("HeistNotification", "SELECT"),
     ("HeistNotification", "INSERT"),
     ("HeistNotification", "UPDATE"),
+    ("HeistNotificationPreference", "SELECT"),
+    ("HeistNotificationPreference", "INSERT"),
+    ("HeistNotificationPreference", "UPDATE"),
+    ("HeistEmailProvider", "SELECT"),
+    ("HeistEmailProvider", "UPDATE"),
+    ("HeistArchiveFile", "SELECT"),
+    ("HeistArchiveTotal", "SELECT"),
     ("HeistSecret", "SELECT"),
 ];
 
@@ -53,13 +61,12 @@ pub(super) async fn check(
             ON attribute.attrelid = '\"User\"'::regclass AND attribute.attname = needed.name
         WHERE NOT has_column_privilege(attribute.attrelid, attribute.attnum, needed.privilege)
         UNION ALL
-        SELECT sequence.name, 'USAGE', current_user::text
+        SELECT sequence.oid::text, 'USAGE', current_user::text
         FROM (
             VALUES
-                ('HeistLedger_id_seq', to_regclass('\"HeistLedger_id_seq\"')),
-                ('HeistNotification_id_seq', to_regclass('\"HeistNotification_id_seq\"')),
+                (to_regclass('\"HeistLedger_id_seq\"')),
+                (to_regclass('\"HeistNotification_id_seq\"')),
                 (
-                    'UserPointEvent.id',
                     (
                         SELECT pg_get_serial_sequence('\"UserPointEvent\"', attname::text)::regclass
                         FROM pg_attribute
@@ -68,7 +75,7 @@ pub(super) async fn check(
                             AND attname = 'id' AND attnum > 0 AND attidentity = ''
                     )
                 )
-        ) AS sequence (name, oid)
+        ) AS sequence (oid)
         WHERE NOT has_sequence_privilege(sequence.oid, 'USAGE')",
     )
     .bind(tables)
@@ -78,11 +85,9 @@ pub(super) async fn check(
     .fetch_all(connection)
     .await?;
     for (name, right, role) in missing {
-        let object = match (right.as_str(), name.split_once('.')) {
-            ("USAGE", Some((table, column))) => {
-                format!("the sequence of \"{table}\".\"{column}\"")
-            }
-            ("USAGE", None) => format!("SEQUENCE \"{name}\""),
+        // The names of sequences are quoted already.
+        let object = match right.as_str() {
+            "USAGE" => format!("SEQUENCE {name}"),
             _ => format!("\"{name}\""),
         };
         report.error(format!(
@@ -90,4 +95,42 @@ pub(super) async fn check(
         ));
     }
     Ok(())
+}
+
+/// Checks that the role can apply migrations. They add a check and an index to `"User"`, create
+/// tables, and insert the types of point events.
+///
+/// # Errors
+///
+/// [`SchemaError::Unfit`] with a line for each missing right.
+pub(super) async fn check_migrating(connection: &mut PgConnection) -> Result<(), SchemaError> {
+    let missing: Vec<String> = query_scalar(
+        r#"SELECT format(
+            'the role %1$s does not own "User"; cure: run `heist migrate` as %2$s, or GRANT %2$s TO %1$I',
+            current_user, relation.relowner::regrole
+        )
+        FROM pg_class AS relation
+        WHERE
+            relation.oid = to_regclass('"User"')
+            AND NOT pg_has_role(relation.relowner, 'USAGE')
+        UNION ALL
+        SELECT format(
+            'the role %1$s lacks CREATE on the schema %2$I; cure: GRANT CREATE ON SCHEMA %2$I TO %1$I',
+            current_user, current_schema()
+        )
+        WHERE NOT has_schema_privilege(current_schema(), 'CREATE')
+        UNION ALL
+        SELECT format(
+            'the role %1$s lacks INSERT on "PointEventTypeMaster"; cure: GRANT INSERT ON "PointEventTypeMaster" TO %1$I',
+            current_user
+        )
+        WHERE NOT has_table_privilege('"PointEventTypeMaster"', 'INSERT')"#,
+    )
+    .fetch_all(connection)
+    .await?;
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(SchemaError::Unfit(missing.join("\n")))
+    }
 }

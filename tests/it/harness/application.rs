@@ -92,6 +92,30 @@ impl Player {
         self.world.execute(&renaming(self, name)).await;
     }
 
+    /// The player's name becomes NULL, in a schema that allows it.
+    pub async fn is_unnamed(&self) {
+        let id = self.id;
+        self.world
+            .execute(&format!(
+                r#"UPDATE "User" SET "name" = NULL WHERE "id" = {id}"#
+            ))
+            .await;
+    }
+
+    /// The application deletes the account, and gives its id to another player with 1000 points.
+    pub async fn is_replaced_by(&self, name: &str) {
+        self.leaves().await;
+        let id = self.id;
+        self.world
+            .execute(&format!(
+                r#"INSERT INTO "User" ("id", "name", "monthlyPoints")
+                VALUES ({id}, '{name}', 1000);
+                UPDATE test.start SET "userId" = -{id} WHERE "userId" = {id};
+                INSERT INTO test.start VALUES ({id}, 1000)"#
+            ))
+            .await;
+    }
+
     /// The application sets this player's points.
     pub async fn has_points(&self, points: i32) {
         self.world.execute(&points_of(self, points)).await;

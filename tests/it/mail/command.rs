@@ -117,6 +117,45 @@ fn resend_queues_a_parked_email_again() {
 }
 
 #[test]
+fn resend_and_drop_say_why_an_email_was_not_changed_and_never_wait() {
+    with_two_parked(
+        Behaviour::Answer("400 Bad Request", ""),
+        async |world, _, [ada, ben]| {
+            // As MarkNotificationsRead holds it.
+            let mut marking = world.application().await;
+            let (player, id) = ben.split_once('/').unwrap();
+            let hold = format!(
+                r#"UPDATE "HeistNotification" SET "read" = true
+                WHERE "userId" = {player} AND "id" = {id}"#
+            );
+            marking.execute(&hold).await;
+            let resent = emails(world, &["resend", &ada, &ben, "1/999"]).await;
+            assert_eq!(resent.code, Some(1), "{resent:?}");
+            assert_eq!(resent.stdout, "1 e-mail was queued again.\n");
+            let held = format!("{ben} was not queued again: another transaction holds it");
+            assert!(resent.stderr.contains(&held), "{resent:?}");
+            let missing = "1/999 was not queued again: there is no such e-mail";
+            assert!(resent.stderr.contains(missing), "{resent:?}");
+
+            let dropped = emails(world, &["drop", "--state", "failed"]).await;
+            assert_eq!((dropped.code, dropped.stdout.as_str()), (Some(1), ""));
+            let held = "1 e-mail was not dropped: another transaction holds it; try again";
+            assert!(dropped.stderr.contains(held), "{dropped:?}");
+            marking.commit().await;
+
+            assert_eq!(
+                succeeds(world, &["drop", &ada, &ben]).await,
+                "2 e-mails were dropped.\n"
+            );
+            let resent = emails(world, &["resend", &ada]).await;
+            assert_eq!(resent.code, Some(1), "{resent:?}");
+            let reason = format!("{ada} was not queued again: it is dropped");
+            assert!(resent.stderr.contains(&reason), "{resent:?}");
+        },
+    );
+}
+
+#[test]
 fn an_unknown_email_is_sent_again_only_by_resend() {
     with_two_parked(Behaviour::HangUp, async |world, provider, [_, ben]| {
         provider.does(Behaviour::Accept);

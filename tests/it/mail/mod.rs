@@ -4,6 +4,8 @@ mod answers;
 mod command;
 mod emails;
 mod faults;
+mod kills;
+mod names;
 mod preferences;
 mod queue;
 mod smtp;

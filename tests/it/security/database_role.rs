@@ -1,6 +1,9 @@
 //! The rights that `migrations/README.md` grants are enough for everything that the server does.
 
-use heist::{server::Server, store::pool::DatabaseUrl};
+use heist::{
+    server::Server,
+    store::{pool::DatabaseUrl, schema},
+};
 
 use crate::harness::{PATIENCE, World, connect, process::Heist};
 
@@ -67,6 +70,63 @@ fn the_documented_rights_are_enough_to_serve() {
         assert_eq!(checked.code, Some(0), "{}", checked.stderr);
         drop_role(world, &role).await;
     });
+}
+
+#[test]
+fn the_start_names_each_documented_right_that_is_missing() {
+    World::run(async |world| {
+        let (role, url) = role(world, "heist").await;
+        let database = DatabaseUrl::parse(&url).unwrap();
+        schema::check(database.connect_options()).await.unwrap();
+        for grant in single_grants(&grants("heist", &role)) {
+            let revoke = grant
+                .replacen("GRANT", "REVOKE", 1)
+                .replace(" TO ", " FROM ");
+            world.execute(&revoke).await;
+            let refusal = schema::check(database.connect_options())
+                .await
+                .expect_err(&revoke)
+                .to_string();
+            assert!(
+                refusal.contains(&format!("cure: {grant}")),
+                "{grant}: {refusal}"
+            );
+            world.execute(&grant).await;
+        }
+        schema::check(database.connect_options()).await.unwrap();
+        drop_role(world, &role).await;
+    });
+}
+
+/// The same grants, each of one right to one column, table or sequence.
+fn single_grants(grants: &str) -> Vec<String> {
+    let mut single = Vec::new();
+    for grant in grants.split("; ") {
+        let (_, grant) = grant.split_once("GRANT ").unwrap();
+        let (rights, rest) = grant.split_once(" ON ").unwrap();
+        let (objects, role) = rest.rsplit_once(" TO ").unwrap();
+        let (kind, objects) = match objects.strip_prefix("SEQUENCE ") {
+            Some(sequences) => ("SEQUENCE ", sequences),
+            None => ("", objects),
+        };
+        let mut right = "";
+        for part in rights.split(", ") {
+            // `SELECT ("id"`, `"name"` and so on.
+            let (first, column) = match part.split_once(" (") {
+                Some((first, column)) => (first, Some(column)),
+                None if part.starts_with('"') => (right, Some(part)),
+                None => (part, None),
+            };
+            right = first;
+            let column = column.map(|column| column.trim_end_matches(')'));
+            let column = column.map_or(String::new(), |column| format!(" ({column})"));
+            for object in objects.split(", ") {
+                single.push(format!("GRANT {right}{column} ON {kind}{object} TO {role}"));
+            }
+        }
+    }
+    assert!(single.len() > 25, "{single:?}");
+    single
 }
 
 #[test]

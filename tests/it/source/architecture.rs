@@ -75,7 +75,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("settings", &["domain", "watched"]),
-    ("store", &["domain", "telemetry"]),
+    ("store", &["domain", "telemetry", "watched"]),
     ("telemetry", &[]),
     ("watched", &[]),
 ];

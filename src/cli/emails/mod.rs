@@ -1,16 +1,19 @@
 //! `heist emails`
 
+mod change;
+
 use std::{
     fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::Context as _;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
+use self::change::{Change, Which};
 use super::{
     config::{DatabaseConfig, LogConfig, TemplateConfig},
     output::print_line,
@@ -20,7 +23,7 @@ use crate::{
     mail,
     store::{
         PgPool,
-        emails::{self, EmailState, Entry, FailingProvider, QueueCounts, Selection},
+        emails::{self, EmailState, Entry, FailingProvider, QueueCounts},
         pool, schema,
     },
 };
@@ -102,21 +105,6 @@ enum Action {
     },
 }
 
-/// The selected e-mails. One of the options is required.
-#[derive(clap::Args)]
-#[group(required = true, multiple = true)]
-struct Which {
-    /// These e-mails
-    #[arg(value_name = "EMAIL", value_parser = mail, conflicts_with_all = ["state", "player"])]
-    mails: Vec<(UserId, NotificationId)>,
-    /// All e-mails in this state
-    #[arg(long, value_name = "STATE")]
-    state: Vec<State>,
-    /// Only e-mails to this player. Without a state: all parked e-mails
-    #[arg(long, value_name = "ID", value_parser = player)]
-    player: Option<UserId>,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum State {
     Queued,
@@ -156,51 +144,14 @@ impl Emails {
             }
             Action::Preview { templates, out } => preview(&templates, &out),
             Action::Resend { database, which } => {
-                let selections = which.selections(&PARKED)?;
                 let pool = connect(&database).await?;
-                let mut mails = 0;
-                for selection in &selections {
-                    mails += emails::resend(&pool, selection).await?;
-                }
-                conclude(mails, "queued again")
+                which.change(&pool, Change::Resend).await
             }
             Action::Drop { database, which } => {
-                let selections = which.selections(&[PARKED[0], PARKED[1], EmailState::Queued])?;
                 let pool = connect(&database).await?;
-                let mut mails = 0;
-                for selection in &selections {
-                    mails += emails::drop(&pool, selection).await?;
-                }
-                conclude(mails, "dropped")
+                which.change(&pool, Change::Drop).await
             }
         }
-    }
-}
-
-impl Which {
-    /// The store's selections. Only e-mails in one of the `possible` states can be selected.
-    fn selections(&self, possible: &[EmailState]) -> anyhow::Result<Vec<Selection>> {
-        if !self.mails.is_empty() {
-            let one = |&(user_id, id): &(UserId, NotificationId)| Selection {
-                states: possible.to_vec(),
-                user_id: Some(user_id),
-                ids: Some(vec![id]),
-            };
-            return Ok(self.mails.iter().map(one).collect());
-        }
-        let states = states_or_parked(&self.state);
-        for state in &states {
-            ensure!(
-                possible.contains(state),
-                "e-mails that are {} cannot be selected",
-                state.name().to_lowercase()
-            );
-        }
-        Ok(vec![Selection {
-            states,
-            user_id: self.player,
-            ids: None,
-        }])
     }
 }
 
@@ -225,11 +176,11 @@ fn preview(templates: &TemplateConfig, out: &Path) -> anyhow::Result<()> {
 }
 
 async fn connect(database: &DatabaseConfig) -> anyhow::Result<PgPool> {
-    let options = database.database_url.connect_options();
-    schema::check_migrations(options)
+    let options = database.database_url.follow().await?;
+    schema::check_migrations(&options.newest())
         .await
         .context("cannot read the e-mails")?;
-    Ok(pool::connect_lazy_for_command(options.clone(), 1))
+    Ok(pool::connect_lazy_for_command(options, 1))
 }
 
 struct Status {
@@ -300,6 +251,7 @@ fn as_json(entry: &Entry) -> Value {
         "state": entry.state.name(),
         "at": time(entry.at),
         "attempts": entry.attempts,
+        "preference": entry.preference,
         "error": entry.error,
     })
 }
@@ -325,12 +277,12 @@ impl State {
 fn table(entries: &[Entry]) -> String {
     let mut lines = format!(
         "{:<20} {:<13} {:<8} {:>8}  {:<20} {:<9} {}\n",
-        "MAIL", "TELLS", "STATE", "ATTEMPTS", "AT", "PREFERS", "LAST ERROR"
+        "EMAIL", "TYPE", "STATE", "ATTEMPTS", "AT", "PREFERS", "LAST ERROR"
     );
     for entry in entries {
-        let mail = format!("{}/{}", entry.user_id, entry.id);
+        let name = format!("{}/{}", entry.user_id, entry.id);
         let line = format!(
-            "{mail:<20} {:<13} {:<8} {:>8}  {:<20} {:<9} {}",
+            "{name:<20} {:<13} {:<8} {:>8}  {:<20} {:<9} {}",
             entry.notification_type.to_lowercase(),
             entry.state.name().to_lowercase(),
             entry.attempts,
@@ -348,14 +300,6 @@ fn table(entries: &[Entry]) -> String {
     lines
 }
 
-fn conclude(mails: u64, what: &str) -> anyhow::Result<()> {
-    match mails {
-        0 => bail!("no e-mail was found"),
-        1 => print_line(format_args!("1 e-mail was {what}.")),
-        _ => print_line(format_args!("{mails} e-mails were {what}.")),
-    }
-}
-
 /// In UTC, without fractions of a second.
 fn time(time: OffsetDateTime) -> String {
     time.replace_nanosecond(0)
@@ -369,7 +313,7 @@ fn player(value: &str) -> Result<UserId, String> {
     id.ok_or_else(|| "expected a player's id, such as 2".to_owned())
 }
 
-fn mail(value: &str) -> Result<(UserId, NotificationId), String> {
+fn email(value: &str) -> Result<(UserId, NotificationId), String> {
     value
         .split_once('/')
         .and_then(|(player, notification)| {
