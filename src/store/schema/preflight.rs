@@ -56,8 +56,9 @@ pub(super) async fn findings(connection: &mut PgConnection) -> Result<Vec<Findin
     check_columns(&columns, &mut report);
     check_inserted_columns(&columns, connection, &mut report).await?;
     check_unique_keys(connection, &mut report).await?;
-    event_types::check(&columns, connection, &mut report).await?;
+    // Before anything is read from the tables.
     rights::check(connection, &mut report).await?;
+    event_types::check(&columns, connection, &mut report).await?;
     interference::check(connection, &mut report).await?;
     Ok(report.into_findings())
 }

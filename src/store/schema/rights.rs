@@ -16,7 +16,7 @@ const USER_RIGHTS: [(&str, &str); 6] = [
 
 /// The rights to other tables that `heist serve` needs. Tables and sequences that do not exist are
 /// skipped.
-const RIGHTS: [(&str, &str); 16] = [
+const RIGHTS: [(&str, &str); 22] = [
     ("PointEventTypeMaster", "SELECT"),
     ("UserPointEvent", "SELECT"),
     ("UserPointEvent", "INSERT"),
@@ -33,6 +33,12 @@ const RIGHTS: [(&str, &str); 16] = [
     ("HeistNotification", "INSERT"),
     ("HeistNotification", "UPDATE"),
     ("HeistSecret", "SELECT"),
+    ("HeistNotificationPreference", "SELECT"),
+    ("HeistNotificationPreference", "INSERT"),
+    ("HeistNotificationPreference", "UPDATE"),
+    ("HeistEmailProvider", "SELECT"),
+    ("HeistEmailProvider", "UPDATE"),
+    ("HeistArchiveTotal", "SELECT"),
 ];
 
 /// Reports each right that the role lacks.
@@ -43,23 +49,22 @@ pub(super) async fn check(
     let (tables, rights): (Vec<&str>, Vec<&str>) = RIGHTS.iter().copied().unzip();
     let (columns, column_rights): (Vec<&str>, Vec<&str>) = USER_RIGHTS.iter().copied().unzip();
     let missing: Vec<(String, String, String)> = query_as(
-        "SELECT needed.name, needed.privilege, current_user::text
+        "SELECT quote_ident(needed.name), needed.privilege, current_user::text
         FROM unnest($1::text[], $2::text[]) AS needed (name, privilege)
         WHERE NOT has_table_privilege(to_regclass(quote_ident(needed.name)), needed.privilege)
         UNION ALL
-        SELECT 'User', needed.privilege || ' (\"' || needed.name || '\")', current_user::text
+        SELECT '\"User\"', needed.privilege || ' (\"' || needed.name || '\")', current_user::text
         FROM unnest($3::text[], $4::text[]) AS needed (name, privilege)
         INNER JOIN pg_attribute AS attribute
             ON attribute.attrelid = '\"User\"'::regclass AND attribute.attname = needed.name
         WHERE NOT has_column_privilege(attribute.attrelid, attribute.attnum, needed.privilege)
         UNION ALL
-        SELECT sequence.name, 'USAGE', current_user::text
+        SELECT 'SEQUENCE ' || sequence.oid::text, 'USAGE', current_user::text
         FROM (
             VALUES
-                ('HeistLedger_id_seq', to_regclass('\"HeistLedger_id_seq\"')),
-                ('HeistNotification_id_seq', to_regclass('\"HeistNotification_id_seq\"')),
+                (to_regclass('\"HeistLedger_id_seq\"')),
+                (to_regclass('\"HeistNotification_id_seq\"')),
                 (
-                    'UserPointEvent.id',
                     (
                         SELECT pg_get_serial_sequence('\"UserPointEvent\"', attname::text)::regclass
                         FROM pg_attribute
@@ -68,7 +73,7 @@ pub(super) async fn check(
                             AND attname = 'id' AND attnum > 0 AND attidentity = ''
                     )
                 )
-        ) AS sequence (name, oid)
+        ) AS sequence (oid)
         WHERE NOT has_sequence_privilege(sequence.oid, 'USAGE')",
     )
     .bind(tables)
@@ -77,14 +82,7 @@ pub(super) async fn check(
     .bind(column_rights)
     .fetch_all(connection)
     .await?;
-    for (name, right, role) in missing {
-        let object = match (right.as_str(), name.split_once('.')) {
-            ("USAGE", Some((table, column))) => {
-                format!("the sequence of \"{table}\".\"{column}\"")
-            }
-            ("USAGE", None) => format!("SEQUENCE \"{name}\""),
-            _ => format!("\"{name}\""),
-        };
+    for (object, right, role) in missing {
         report.error(format!(
             "the role {role} lacks {right} on {object}; cure: GRANT {right} ON {object} TO {role}"
         ));

@@ -1,6 +1,10 @@
 //! The rights that `migrations/README.md` grants are enough for everything that the server does.
 
-use heist::{server::Server, store::pool::DatabaseUrl};
+use heist::{
+    server::Server,
+    store::{pool::DatabaseUrl, schema},
+};
+use sqlx::postgres::PgConnectOptions;
 
 use crate::harness::{PATIENCE, World, connect, process::Heist};
 
@@ -65,6 +69,44 @@ fn the_documented_rights_are_enough_to_serve() {
             .ended()
             .await;
         assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+        drop_role(world, &role).await;
+    });
+}
+
+/// Each right of a role, as GRANT and REVOKE write it: `SELECT ("id") ON "User"`. `heist check`
+/// alone reads the archive's files, and the migrations are read before the rights are checked.
+const RIGHTS: &str = r#"
+    SELECT format(
+        '%s ON %s"%s"', privilege_type, CASE relkind WHEN 'S' THEN 'SEQUENCE ' ELSE '' END, relname
+    )
+    FROM pg_class, aclexplode(relacl)
+    WHERE grantee = $1::regrole AND relname NOT IN ('HeistArchiveFile', '_heist_migrations')
+    UNION ALL
+    SELECT format('%s ("%s") ON %s', privilege_type, attname, attrelid::regclass)
+    FROM pg_attribute, aclexplode(attacl)
+    WHERE grantee = $1::regrole"#;
+
+#[test]
+fn a_server_without_a_documented_right_is_refused_with_the_grant() {
+    World::run(async |world| {
+        let (role, url) = role(world, "heist").await;
+        let rights: Vec<String> = (sqlx::query_scalar(RIGHTS).bind(&role))
+            .fetch_all(&world.pool)
+            .await
+            .unwrap();
+        assert!(rights.len() > 25, "{rights:?}");
+        let connect_options: PgConnectOptions = url.parse().unwrap();
+        for right in rights {
+            world.execute(&format!("REVOKE {right} FROM {role}")).await;
+            let findings = schema::findings(&connect_options).await.unwrap();
+            let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+            let cure = format!("GRANT {right} TO {role}");
+            assert!(
+                lines.len() == 1 && lines[0].ends_with(&cure),
+                "{cure}: {lines:?}"
+            );
+            world.execute(&format!("GRANT {right} TO {role}")).await;
+        }
         drop_role(world, &role).await;
     });
 }
