@@ -1,4 +1,4 @@
-//! Migrations, plans, numbers of statements, replicas for reads, and PgBouncer.
+//! Migrations, upgrades, plans, numbers of statements, replicas for reads, and PgBouncer.
 
 mod application_changes;
 mod application_schemas;
@@ -7,3 +7,4 @@ mod plans;
 mod read_replica;
 mod statement_counts;
 mod through_pgbouncer;
+mod upgrade;
