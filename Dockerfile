@@ -26,7 +26,7 @@ RUN touch build.rs src/lib.rs src/main.rs crates/private-postgres/src/lib.rs \
     && cargo build --release --locked --bin heist
 
 FROM ${RUNTIME_IMAGE}
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="heist" \
     org.opencontainers.image.description="Players of a leaderboard rob each other: a gRPC service on PostgreSQL" \

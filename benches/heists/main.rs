@@ -9,6 +9,7 @@
 //! cargo bench -- --full               several minutes: longer rounds, a million players
 //! cargo bench -- --only uniform,hot   some of it
 //! cargo bench -- --only costs         what telemetry, streams and mail take off the throughput
+//! cargo bench -- --only callers       throughput and latency of 1 to 64 callers
 //! cargo bench -- --only soak          half an hour of ordinary load: leaks and growing latency
 //! cargo bench -- --statements         also the statements that take most of PostgreSQL's time
 //! ```

@@ -51,6 +51,8 @@ pub enum Scenario {
     Year,
     /// What telemetry, streams and mail take off the throughput of heists; runs only if named
     Costs,
+    /// 1 to 64 callers, beside raw PostgreSQL with as many clients; runs only if named
+    Callers,
     /// 1,000 heists a minute beside reads and streams, for a long time; runs only if named
     Soak,
 }
@@ -71,7 +73,10 @@ pub struct Effort {
 impl Options {
     pub fn includes(&self, scenario: Scenario) -> bool {
         let is_named = self.only.contains(&scenario);
-        let is_usual = !matches!(scenario, Scenario::Costs | Scenario::Soak);
+        let is_usual = !matches!(
+            scenario,
+            Scenario::Costs | Scenario::Callers | Scenario::Soak
+        );
         is_named || (self.only.is_empty() && is_usual)
     }
 

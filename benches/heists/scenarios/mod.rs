@@ -2,6 +2,7 @@
 //! to the report, and leaves no process running.
 
 mod awards;
+mod callers;
 mod costs;
 mod hot;
 mod leaderboard;
@@ -49,6 +50,9 @@ pub async fn run(bench: &mut Bench<'_>, options: &Options) -> anyhow::Result<()>
     }
     if options.includes(Scenario::Costs) {
         costs::run(bench).await.context("costs")?;
+    }
+    if options.includes(Scenario::Callers) {
+        callers::run(bench).await.context("callers")?;
     }
     if options.includes(Scenario::Soak) {
         let length = Duration::from_mins(options.soak_minutes);

@@ -1,4 +1,4 @@
-//! Migrations, plans, numbers of statements, replicas for reads, and PgBouncer.
+//! Migrations, upgrades, plans, numbers of statements, replicas for reads, and PgBouncer.
 
 mod application_changes;
 mod application_schemas;
@@ -10,3 +10,4 @@ mod rotated_passwords;
 mod schema_commands;
 mod statement_counts;
 mod through_pgbouncer;
+mod upgrade;

@@ -283,8 +283,13 @@ impl Received {
 
 /// A server process that sends e-mails immediately through this provider.
 pub fn mailing(world: &World, url: &str) -> Heist {
+    mailing_from(&world.database_url, url)
+}
+
+/// A server process on this database that sends e-mails immediately through this provider.
+pub fn mailing_from(database_url: &str, url: &str) -> Heist {
     Heist::serve()
-        .env("DATABASE_URL", &world.database_url)
+        .env("DATABASE_URL", database_url)
         .env("HEIST_AUTH", "none")
         .env("HEIST_EMAIL_ENABLED", "true")
         .env("HEIST_EMAIL_FROM", "heists@example.com")

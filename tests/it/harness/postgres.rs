@@ -61,6 +61,11 @@ impl Database {
         Self::copy_of(APPLICATION).await
     }
 
+    /// Without any table.
+    pub async fn empty() -> Self {
+        Self::copy_of("template0").await
+    }
+
     async fn copy_of(template: &str) -> Self {
         let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
         let shared = &*SHARED;

@@ -1,5 +1,7 @@
 //! A real Prometheus that scrapes the real server under load: every query of the rules and of the
 //! dashboard has to find data. `scripts/check-monitoring` runs it, having installed Prometheus.
+//! With `DASHBOARD_MINUTES` the load lasts that long, and `scripts/draw-dashboard` then draws the
+//! picture of the dashboard.
 
 use std::{
     fmt::Write as _,
@@ -12,12 +14,19 @@ use std::{
 
 use heist::pb::{AdjustBalanceRequest, CheckEligibilityRequest};
 use serde_json::Value;
-use tokio::process::{Child, Command};
+use tokio::{
+    process::{Child, Command},
+    time::sleep,
+};
 
 use crate::harness::{World, all_at_once, connect, http, mail, new_request_id, until};
 
 /// Long enough for `rate()` to have several scrapes a second apart.
 const LOAD: Duration = Duration::from_secs(15);
+/// Between two rounds, in every other minute.
+const PAUSE: Duration = Duration::from_millis(100);
+const MINUTES: &str = "DASHBOARD_MINUTES";
+const PICTURE: &str = "docs/images/dashboard.svg";
 /// What stands for the interval that Grafana would choose.
 const RATE_INTERVAL: &str = "10s";
 
@@ -86,6 +95,16 @@ impl Prometheus {
         series.filter(|series| series["value"][1] != "NaN").count()
     }
 
+    async fn draw(&self, minutes: &str) {
+        let status = Command::new("scripts/draw-dashboard")
+            .args([&format!("http://{}", self.address), minutes, PICTURE])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .await
+            .expect("python3 is installed");
+        assert!(status.success());
+    }
+
     async fn stop(mut self) {
         self.process.kill().await.unwrap();
         fs::remove_dir_all(&self.folder).unwrap();
@@ -104,7 +123,11 @@ fn every_query_of_the_rules_and_the_dashboard_finds_data() {
             .await;
         let prometheus = Prometheus::start(server.metrics_address.unwrap()).await;
         let there = world.through(connect(server.address).await);
-        play(world, &there).await;
+        let minutes = std::env::var(MINUTES).ok();
+        let length = minutes.as_ref().map_or(LOAD, |minutes| {
+            Duration::from_mins(minutes.parse().expect("whole minutes"))
+        });
+        play(world, &there, length).await;
 
         let rules = prometheus.get("/api/v1/rules").await;
         let groups = rules["groups"].as_array().unwrap().iter();
@@ -139,12 +162,43 @@ fn every_query_of_the_rules_and_the_dashboard_finds_data() {
             "these find nothing:\n{}",
             silent.join("\n")
         );
+        if let Some(minutes) = minutes {
+            prometheus.draw(&minutes).await;
+        }
         prometheus.stop().await;
     });
 }
 
+#[test]
+fn the_picture_of_the_dashboard_has_every_panel() {
+    let dashboard = dashboard();
+    let (rows, panels): (Vec<_>, Vec<_>) =
+        (dashboard["panels"].as_array().unwrap().iter()).partition(|panel| panel["type"] == "row");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PICTURE);
+    let picture = fs::read_to_string(path).unwrap();
+    // The title is the first text of a panel.
+    let drawn: Vec<&str> = (picture.split(r#"<g class="panel""#).skip(1))
+        .map(first_text)
+        .collect();
+    let titles: Vec<&str> = (panels.iter())
+        .map(|panel| panel["title"].as_str().unwrap())
+        .collect();
+    assert_eq!(drawn, titles);
+    for row in rows {
+        let heading = format!(">{}</text>", row["title"].as_str().unwrap());
+        assert!(picture.contains(&heading), "{heading}");
+    }
+}
+
+/// The content of the first `<text>`.
+fn first_text(svg: &str) -> &str {
+    let (_, text) = svg.split_once("<text").unwrap();
+    let (_, content) = text.split_once('>').unwrap();
+    content.split_once('<').unwrap().0
+}
+
 /// A little of everything that a dashboard shows.
-async fn play(world: &World, there: &World) {
+async fn play(world: &World, there: &World, length: Duration) {
     let robbers = world.crowd("Robber", 20).tokens(10_000).await;
     let victims = world.crowd("Victim", 200).points(1000).await;
     let referrer = world.player("Referrer").email("referrer@example.com").await;
@@ -152,7 +206,7 @@ async fn play(world: &World, there: &World) {
     watcher.resync().await;
     let begun = Instant::now();
     let mut round = 0;
-    while begun.elapsed() < LOAD {
+    while begun.elapsed() < length {
         let new = world.crowd(&format!("New {round}"), 2).await;
         let heists = robbers.iter().enumerate().map(|(index, robber)| {
             robber
@@ -179,6 +233,10 @@ async fn play(world: &World, there: &World) {
         let malformed = CheckEligibilityRequest::default();
         there.check_eligibility(malformed).await.unwrap_err();
         round += 1;
+        // A minute of full load, then a minute with pauses.
+        if begun.elapsed().as_secs() / 60 % 2 == 1 {
+            sleep(PAUSE).await;
+        }
     }
 }
 
@@ -209,9 +267,13 @@ fn selectors(query: &str) -> Vec<String> {
     found
 }
 
-fn dashboard_queries() -> Vec<String> {
+fn dashboard() -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("monitoring/dashboard.json");
-    let dashboard: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn dashboard_queries() -> Vec<String> {
+    let dashboard = dashboard();
     let panels = dashboard["panels"].as_array().unwrap().iter();
     let targets = panels
         .filter_map(|panel| panel["targets"].as_array())
