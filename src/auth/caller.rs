@@ -34,6 +34,8 @@ pub enum Scope {
     TokenAdjust,
     NotificationRead,
     NotificationWrite,
+    /// To tell the address of the player for whom it calls. No RPC needs it.
+    AddressForward,
 }
 
 /// A set of scopes.
@@ -60,7 +62,7 @@ impl fmt::Display for Who {
 }
 
 impl Scope {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::HeistExecute,
         Self::HeistRead,
         Self::TokenAward,
@@ -68,6 +70,7 @@ impl Scope {
         Self::TokenAdjust,
         Self::NotificationRead,
         Self::NotificationWrite,
+        Self::AddressForward,
     ];
 
     /// The name in the claim `scope`.
@@ -81,6 +84,7 @@ impl Scope {
             Self::TokenAdjust => "token.adjust",
             Self::NotificationRead => "notification.read",
             Self::NotificationWrite => "notification.write",
+            Self::AddressForward => "address.forward",
         }
     }
 

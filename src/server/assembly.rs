@@ -123,7 +123,13 @@ impl Server {
         if options.reflection {
             routes = add_reflection(routes);
         }
-        let services = layers::wrap(routes, authenticator, options.settings, &traffic);
+        let services = layers::wrap(
+            routes,
+            authenticator,
+            options.settings,
+            &traffic,
+            &options.trusted_proxies,
+        );
         let listener = listener::serve(incoming, certificates, services, options.traffic);
         Ok(Self {
             address,

@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    rpc::connection_info::ConnectionInfo,
+    rpc::client_address::ClientAddress,
     telemetry::{
         LogLimiter,
         metrics::METRICS,
@@ -37,12 +37,12 @@ impl Call {
     ) -> Self {
         METRICS.active_calls(1, method);
         let (span, context) = traces::call(method, request.headers());
-        let connection: Option<&ConnectionInfo> = request.extensions().get();
+        let address: Option<&ClientAddress> = request.extensions().get();
         Self {
             method,
             begun: Instant::now(),
             request: request::Request::new(callers_id, context),
-            ip_address: connection.and_then(ConnectionInfo::ip_address),
+            ip_address: address.map(|address| address.client),
             span,
             ended: false,
         }
