@@ -28,6 +28,16 @@ describe("the contract", () => {
   });
 });
 
+describe("the rules", () => {
+  it("are those in force", async () => {
+    const heist = await s.serve({ env: { HEIST_STEAL_PERCENTAGE: "7", HEIST_COOLDOWN: "0s" } });
+    const rules = await s.client(heist.address).getRules({});
+    assert.equal(rules.enabled, true);
+    assert.equal(rules.stealPercentage, 7);
+    assert.equal(rules.cooldown?.seconds ?? 0n, 0n);
+  });
+});
+
 describe("a heist whose answer is lost", () => {
   it("happens once, and the repeated call is answered with it", async () => {
     const heist = await s.serve();
