@@ -17,7 +17,7 @@ use crate::{
     auth::Caller,
     domain::{eligibility::Eligibility, ids::UserId, rules::Refusal},
     fault::Fault,
-    telemetry::{self, metrics::METRICS},
+    telemetry::{self, Part, metrics::METRICS},
 };
 
 mod recorded;
@@ -85,7 +85,7 @@ impl Attempt {
     fn is_logged(&self, event: &'static str, reason: &str) -> bool {
         self.caller.get().is_some() || {
             let address = self.address.map(|address| address.client);
-            telemetry::permits_stranger(event, reason, address)
+            telemetry::permits_stranger(Part::Audit, event, reason, address)
         }
     }
 

@@ -8,4 +8,5 @@ mod client_address;
 mod database_role;
 mod identity_providers;
 mod security_settings;
+mod strangers_log;
 mod tls;

@@ -9,12 +9,14 @@ use tonic_types::StatusExt as _;
 use crate::{
     rpc::client_address::ClientAddress,
     telemetry::{
-        LogLimiter,
+        LogLimiter, Part,
         metrics::METRICS,
-        request,
+        permits_stranger, request,
         traces::{self, Span},
     },
 };
+
+const CALL_REFUSED: &str = "CALL_REFUSED";
 
 /// Bounds the lines about refused calls, which any caller can cause.
 static LOG_LIMITER: LogLimiter = LogLimiter::new();
@@ -71,7 +73,7 @@ impl Call {
         if let Some(reason) = &reason {
             METRICS.call_failed(self.method, name, reason.clone());
             if is_refusal(code) && !self.request.is_audited() {
-                self.log_refusal(name, reason);
+                self.log_refusal(code, reason);
             }
         }
         if let Some(span) = self.span.take() {
@@ -79,12 +81,20 @@ impl Call {
         }
     }
 
-    /// Logs a refusal. Faults are logged where they happen, and audited calls by the audit.
-    fn log_refusal(&self, code: &str, reason: &str) {
-        if let Some(suppressed) = LOG_LIMITER.permit(tokio::time::Instant::now()) {
+    /// Logs a refusal. Faults are logged where they happen, and audited calls by the audit. Callers
+    /// without a valid token have lines of their own number, so that they do not displace others.
+    fn log_refusal(&self, code: Code, reason: &str) {
+        let suppressed = if code == Code::Unauthenticated {
+            let address = self.ip_address;
+            permits_stranger(Part::Main, CALL_REFUSED, reason, address).then_some(0)
+        } else {
+            LOG_LIMITER.permit(tokio::time::Instant::now())
+        };
+        let code = name_of(code);
+        if let Some(suppressed) = suppressed {
             self.request.clone().enter(|| {
                 tracing::warn!(
-                    event = "CALL_REFUSED",
+                    event = CALL_REFUSED,
                     method = self.method,
                     code,
                     reason,
