@@ -71,7 +71,7 @@ impl Server {
         };
         let connect_options = options.database.connect_options();
         let pool = pool::connect_lazy_to_primary(connect_options.clone(), options.max_connections);
-        pool::watch(&pool);
+        pool::watch(&pool, "primary");
         let warm = WARM_CONNECTIONS.min(options.max_connections);
         let page_token_key = once_available(async || {
             schema::check(connect_options).await?;

@@ -91,10 +91,12 @@ impl Reads {
             is_in_use: Arc::clone(&is_in_use),
         };
         tokio::spawn(follower.run());
+        let pool = pool::connect_lazy(replica_options.clone(), max_connections);
+        pool::watch(&pool, "replica");
         Self {
             primary,
             replica: Some(Replica {
-                pool: pool::connect_lazy(replica_options.clone(), max_connections),
+                pool,
                 probes,
                 questions,
                 is_in_use,

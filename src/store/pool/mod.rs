@@ -203,10 +203,10 @@ fn known_to_be_away() -> sqlx::Error {
     io::Error::new(io::ErrorKind::NotConnected, why).into()
 }
 
-/// Exports the numbers of idle and used connections as metrics.
-pub fn watch(pool: &PgPool) {
+/// Exports the numbers of idle and used connections as metrics of a pool with this name.
+pub fn watch(pool: &PgPool, name: &'static str) {
     let shared = Arc::clone(&pool.shared);
-    metrics::watch_pool(shared.max_connections, move || {
+    metrics::watch_pool(name, shared.max_connections, move || {
         let (idle, used) = shared.count();
         let count = |connections| u64::try_from(connections).unwrap_or(u64::MAX);
         (count(idle), count(used))
