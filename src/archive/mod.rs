@@ -86,6 +86,17 @@ pub enum ArchiveError {
     },
 }
 
+impl ArchiveError {
+    /// Whether a file that could be read is not valid.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { damage, .. } => damage.is_in_contents(),
+            _ => false,
+        }
+    }
+}
+
 /// Archives old rows. After an interruption at any point, the next run continues without losing or
 /// repeating a row.
 ///

@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     config::{DatabaseConfig, LogConfig, TemplateConfig},
-    output::print_line,
+    output::{Found, print_line},
 };
 use crate::{
     domain::ids::{NotificationId, UserId},
@@ -350,7 +350,7 @@ fn table(entries: &[Entry]) -> String {
 
 fn conclude(mails: u64, what: &str) -> anyhow::Result<()> {
     match mails {
-        0 => bail!("no e-mail was found"),
+        0 => Err(Found("no e-mail was found".to_owned()).into()),
         1 => print_line(format_args!("1 e-mail was {what}.")),
         _ => print_line(format_args!("{mails} e-mails were {what}.")),
     }

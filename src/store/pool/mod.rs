@@ -19,7 +19,7 @@ mod url;
 
 use std::{io, sync::Arc, time::Duration};
 
-use sqlx::{Connection as _, postgres::PgConnectOptions};
+use sqlx::{ConnectOptions as _, Connection as _, postgres::PgConnectOptions};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
@@ -75,9 +75,10 @@ pub fn connect_lazy_to_primary(options: PgConnectOptions, max_connections: u32) 
     PgPool::new(options, Purpose::ServingWrites, max_connections)
 }
 
-/// A pool for a command line, whose statements may take up to a day.
+/// A pool for a command line, whose statements may take up to a day, so that slow ones are no news.
 #[must_use]
 pub fn connect_lazy_for_command(options: PgConnectOptions, max_connections: u32) -> PgPool {
+    let options = options.disable_statement_logging();
     PgPool::new(options, Purpose::Command, max_connections)
 }
 
