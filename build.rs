@@ -1,5 +1,5 @@
-//! Compiles the contract in `proto/` with protox, so that no machine needs a `protoc`, and tells the
-//! program its commit and build date.
+//! Compiles the contract in `proto/` with protox, so that no machine needs a `protoc`, and tells
+//! the program its commit and build date.
 
 use std::{env, error::Error, fs, path::PathBuf, process::Command};
 
@@ -32,8 +32,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Such as `0.1.0 (8f3c1d2a9b4e, built 2026-11-28)`. A debug build says only that: otherwise each commit
-/// would compile the crate again.
+/// Such as `0.1.0 (8f3c1d2a9b4e, built 2026-11-28)`. A debug build says only that: otherwise each
+/// commit would compile the crate again.
 fn version() -> Result<String, Box<dyn Error>> {
     let version = env::var("CARGO_PKG_VERSION")?;
     if env::var("PROFILE")? != "release" {

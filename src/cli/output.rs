@@ -48,7 +48,8 @@ pub(super) fn print_findings(findings: &[Finding]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits for `work`. On a terminal, standard error shows from the first second on how long it takes.
+/// Waits for `work`. On a terminal, standard error shows from the first second on how long it
+/// takes.
 pub(super) fn with_progress<T>(
     doing: &str,
     work: impl Future<Output = T>,

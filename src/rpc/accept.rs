@@ -16,12 +16,13 @@ use crate::{
 };
 
 impl Api {
-    /// Accepts a decoded request, as the first step of each method, and returns the deadline of its answer.
+    /// Accepts a decoded request, as the first step of each method, and returns the deadline of its
+    /// answer.
     ///
     /// # Errors
     ///
-    /// `PERMISSION_DENIED` if a player's request concerns another player, `RATE_LIMITED` if services
-    /// have called too often for the player that the request names.
+    /// `PERMISSION_DENIED` if a player's request concerns another player, `RATE_LIMITED` if
+    /// services have called too often for the player that the request names.
     pub(super) fn accept<T: Policy>(&self, request: &Request<T>) -> Result<Instant, Status> {
         request::mark_decoded();
         let message = request.get_ref();

@@ -1,7 +1,7 @@
 //! The address of the client for whom a proxy or a service calls, from `x-forwarded-for`.
 //!
-//! Each hop appends the address from which it was called, so only the last entries are reliable. The
-//! entries are read from the right, for as long as the hop that wrote them is trusted.
+//! Each hop appends the address from which it was called, so only the last entries are reliable.
+//! The entries are read from the right, for as long as the hop that wrote them is trusted.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -39,7 +39,8 @@ impl ClientAddress {
 }
 
 impl TrustedProxies {
-    /// Networks such as `10.0.0.0/8, fd00::/8`, and addresses, with commas or white space in between.
+    /// Networks such as `10.0.0.0/8, fd00::/8`, and addresses, with commas or white space in
+    /// between.
     ///
     /// # Errors
     ///
@@ -53,8 +54,8 @@ impl TrustedProxies {
             .map(Self)
     }
 
-    /// The address of a call's client. `peer_is_trusted`: the caller may forward addresses, wherever
-    /// its connection comes from.
+    /// The address of a call's client. `peer_is_trusted`: the caller may forward addresses,
+    /// wherever its connection comes from.
     pub(super) fn client(
         &self,
         connection: &ConnectionInfo,

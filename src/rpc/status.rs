@@ -306,8 +306,8 @@ pub(super) fn message_too_large(bytes: usize, limit: usize) -> Status {
     ))
 }
 
-/// The request is no message of the method. tonic says INTERNAL then, which callers and alerts would
-/// take for a fault of the server.
+/// The request is no message of the method. tonic says INTERNAL then, which callers and alerts
+/// would take for a fault of the server.
 pub(super) fn undecodable(error: &Status) -> Status {
     refuse(
         Code::InvalidArgument,

@@ -25,9 +25,9 @@ pub enum Part {
     Main,
 }
 
-/// Whether a line about a caller that is not authenticated may be logged: the first of an event, reason
-/// and address in a minute. The number of suppressed ones is logged at the end of the minute. There must
-/// be few events and reasons.
+/// Whether a line about a caller that is not authenticated may be logged: the first of an event,
+/// reason and address in a minute. The number of suppressed ones is logged at the end of the
+/// minute. There must be few events and reasons.
 pub fn permits_stranger(
     part: Part,
     event: &'static str,
@@ -62,9 +62,9 @@ impl RepeatLimiter {
         Self(Mutex::new(BTreeMap::new()))
     }
 
-    /// Whether the line may be logged. After a minute `report` gets the number of suppressed lines, if
-    /// there are any. If too many addresses occur, the address of `report` is `None`, and the lines
-    /// are those of all further addresses. Must be called inside the runtime.
+    /// Whether the line may be logged. After a minute `report` gets the number of suppressed lines,
+    /// if there are any. If too many addresses occur, the address of `report` is `None`, and the
+    /// lines are those of all further addresses. Must be called inside the runtime.
     fn permits(
         &'static self,
         mut key: Key,

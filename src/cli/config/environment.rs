@@ -56,8 +56,8 @@ pub fn apply_environment(command: Command) -> Result<Command, String> {
 ///
 /// # Errors
 ///
-/// It is not valid, or a variable of libpq would change the connection. sqlx reads these variables where
-/// the URL says nothing, so that a variable meant for psql could lead to another database.
+/// It is not valid, or a variable of libpq would change the connection. sqlx reads these variables
+/// where the URL says nothing, so that a variable meant for psql could lead to another database.
 pub(super) fn database_url(text: &str) -> Result<DatabaseUrl, String> {
     let url = DatabaseUrl::parse(text)?;
     let is_set = |variable: &&'static str| env::var_os(variable).is_some();

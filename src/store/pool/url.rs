@@ -50,8 +50,8 @@ const IGNORED: [(&str, &str); 8] = [
     ),
 ];
 
-/// Variables of libpq that sqlx reads, and the parts of a URL that take precedence. What such a variable
-/// sets cannot be taken back.
+/// Variables of libpq that sqlx reads, and the parts of a URL that take precedence. What such a
+/// variable sets cannot be taken back.
 const INHERITED: [(&str, &[&str]); 9] = [
     ("PGHOST", &["host", "hostaddr"]),
     ("PGHOSTADDR", &["host", "hostaddr"]),
@@ -82,8 +82,8 @@ impl DatabaseUrl {
     ///
     /// # Errors
     ///
-    /// Names an unknown parameter, or says what is expected. Repeats no other part of the URL, because
-    /// it may hold a password.
+    /// Names an unknown parameter, or says what is expected. Repeats no other part of the URL,
+    /// because it may hold a password.
     pub fn parse(text: &str) -> Result<Self, String> {
         parse(text)
     }
@@ -93,8 +93,8 @@ impl DatabaseUrl {
         &self.options
     }
 
-    /// The variables of libpq that would change the connection if they were set, because the URL says
-    /// nothing of what they set.
+    /// The variables of libpq that would change the connection if they were set, because the URL
+    /// says nothing of what they set.
     pub fn inherited_variables(&self) -> impl Iterator<Item = &'static str> {
         self.inherits.iter().copied()
     }

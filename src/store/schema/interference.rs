@@ -1,5 +1,5 @@
-//! The part of the preflight that looks for triggers, policies and rules that can change the service's
-//! writes.
+//! The part of the preflight that looks for triggers, policies and rules that can change the
+//! service's writes.
 
 use sqlx::{PgConnection, query_as, query_scalar};
 
@@ -86,8 +86,9 @@ pub(super) async fn check(
     Ok(())
 }
 
-/// Reports the tables whose row-level security has no policy for something that the service does. No
-/// row is visible then, or none can be written, so that every heist would fail. Returns the tables.
+/// Reports the tables whose row-level security has no policy for something that the service does.
+/// No row is visible then, or none can be written, so that every heist would fail. Returns the
+/// tables.
 async fn check_policies(
     connection: &mut PgConnection,
     report: &mut Report,
