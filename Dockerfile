@@ -21,9 +21,11 @@ RUN mkdir src crates/private-postgres/src \
     && cargo build --release --locked --bin heist
 
 COPY . .
+# .git is not part of the context.
+ARG REVISION=unknown
 # Cargo compares modification times, and the copied sources may be older than the placeholders.
 RUN touch build.rs src/lib.rs src/main.rs crates/private-postgres/src/lib.rs \
-    && cargo build --release --locked --bin heist
+    && HEIST_REVISION="$REVISION" cargo build --release --locked --bin heist
 
 FROM ${RUNTIME_IMAGE}
 ARG VERSION=0.2.0

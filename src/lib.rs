@@ -44,7 +44,7 @@
 //! - A rule: a setting, a branch in [`domain::rules`], a refusal; the compiler then asks for its
 //!   status.
 //! - A notification: a variant in [`domain::notification`], its details in the proto.
-//! - A metric: `telemetry/metrics.rs`, and a line in `docs/metrics.md`.
+//! - A metric: `telemetry/metrics/`, and a line in `docs/metrics.md`.
 //! - A table or index: a migration with its down, and a line in `migrations/README.md`.
 //! - A setting: the options of the part that uses it, its flag in `cli/config/`, and a line in
 //!   `docs/settings.md`.

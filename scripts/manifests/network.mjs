@@ -31,7 +31,7 @@ export function checkNetwork(resources, pods, complain) {
     expect(true, PROMETHEUS, pod, 9464);
     expect(false, CALLER, pod, 9464);
     expect(false, OUTSIDE, pod, 50051);
-    for (const port of [5432, 443, 25, 465, 587, 4317]) expect(true, pod, OUTSIDE, port);
+    for (const port of [5432, 6432, 443, 25, 465, 587, 4317]) expect(true, pod, OUTSIDE, port);
     for (const port of [22, 80, 6379]) expect(false, pod, OUTSIDE, port);
     for (const protocol of ["TCP", "UDP"]) expect(true, pod, DNS, 53, protocol);
     expect(false, pod, OUTSIDE, 53, "UDP");

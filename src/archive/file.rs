@@ -75,6 +75,21 @@ pub enum Damage {
     Checksum,
 }
 
+impl Damage {
+    /// Whether the file could be read.
+    pub(super) fn is_in_contents(&self) -> bool {
+        match self {
+            Self::Io(cause) => matches!(
+                cause.kind(),
+                io::ErrorKind::InvalidData
+                    | io::ErrorKind::InvalidInput
+                    | io::ErrorKind::UnexpectedEof
+            ),
+            _ => true,
+        }
+    }
+}
+
 /// Writes a new file.
 pub(super) struct Writer {
     output: GzEncoder<BufWriter<File>>,

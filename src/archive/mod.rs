@@ -25,7 +25,7 @@ use self::{
 };
 use crate::store::{
     PgPool, StoreError,
-    archive::{self, Claim, Contents, Interrupted, Kind, OldRow, Removal, RunLock},
+    archive::{self, Contents, FileClaim, Interrupted, Kind, OldRow, Removal, RunLock},
     pool::{self, ConnectOptions},
 };
 
@@ -84,6 +84,17 @@ pub enum ArchiveError {
         kind: Kind,
         ids: Vec<i64>,
     },
+}
+
+impl ArchiveError {
+    /// Whether a file that could be read is not valid.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { damage, .. } => damage.is_in_contents(),
+            _ => false,
+        }
+    }
 }
 
 /// Archives old rows. After an interruption at any point, the next run continues without losing or
@@ -208,7 +219,7 @@ impl Run {
         Ok(true)
     }
 
-    fn publish(&self, claim: Claim, kind: Kind) -> Result<(), ArchiveError> {
+    fn publish(&self, claim: FileClaim, kind: Kind) -> Result<(), ArchiveError> {
         (self.folder)
             .publish(kind, claim.file_id)
             .map_err(at(&self.folder.file(kind, claim.file_id)))
@@ -217,7 +228,7 @@ impl Run {
     /// Returns the checksum of the lines that were passed to the writer.
     async fn write(
         &self,
-        claim: Claim,
+        claim: FileClaim,
         kind: Kind,
         first_page: Vec<OldRow>,
         mut rows: OldRows,
@@ -244,7 +255,7 @@ impl Run {
     /// Removes the rows of a verified file that the database still holds.
     async fn remove_rows(
         &mut self,
-        claim: Claim,
+        claim: FileClaim,
         kind: Kind,
         path: &Path,
     ) -> Result<(), ArchiveError> {
@@ -281,7 +292,7 @@ impl Run {
 
     async fn remove(
         &self,
-        claim: Claim,
+        claim: FileClaim,
         kind: Kind,
         rows: &[Row],
     ) -> Result<Removal, ArchiveError> {
@@ -303,7 +314,7 @@ impl Run {
         }
     }
 
-    async fn discard(&self, claim: Claim, kind: Kind) -> Result<(), ArchiveError> {
+    async fn discard(&self, claim: FileClaim, kind: Kind) -> Result<(), ArchiveError> {
         (self.folder)
             .discard(kind, claim.file_id)
             .map_err(at(&self.folder.partial(kind, claim.file_id)))?;

@@ -17,7 +17,7 @@ pub struct Caller {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Who {
     /// Callers are not authenticated.
-    Anybody,
+    Unauthenticated,
     /// A service, which can act for any player within its scopes.
     Service { name: Arc<str>, scopes: Scopes },
     /// A player, who can only act for themselves.
@@ -34,6 +34,8 @@ pub enum Scope {
     TokenAdjust,
     NotificationRead,
     NotificationWrite,
+    /// To tell the address of the player for whom it calls. No RPC needs it.
+    AddressForward,
 }
 
 /// A set of scopes.
@@ -42,8 +44,8 @@ pub struct Scopes(u8);
 
 impl Caller {
     /// The caller of a server without authentication.
-    pub const ANYBODY: Self = Self {
-        who: Who::Anybody,
+    pub const UNAUTHENTICATED: Self = Self {
+        who: Who::Unauthenticated,
         valid_until: None,
     };
 }
@@ -52,7 +54,7 @@ impl Caller {
 impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Anybody => f.write_str("unauthenticated caller"),
+            Self::Unauthenticated => f.write_str("unauthenticated caller"),
             Self::Service { name, .. } => write!(f, "service {name}"),
             Self::Player(user_id) => write!(f, "player {user_id}"),
         }
@@ -60,7 +62,7 @@ impl fmt::Display for Who {
 }
 
 impl Scope {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::HeistExecute,
         Self::HeistRead,
         Self::TokenAward,
@@ -68,6 +70,7 @@ impl Scope {
         Self::TokenAdjust,
         Self::NotificationRead,
         Self::NotificationWrite,
+        Self::AddressForward,
     ];
 
     /// The name in the claim `scope`.
@@ -81,6 +84,7 @@ impl Scope {
             Self::TokenAdjust => "token.adjust",
             Self::NotificationRead => "notification.read",
             Self::NotificationWrite => "notification.write",
+            Self::AddressForward => "address.forward",
         }
     }
 

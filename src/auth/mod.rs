@@ -147,7 +147,7 @@ impl Authenticator {
             return Err(AuthError::NoCertificate);
         }
         let Some((tokens, client_scopes)) = &self.tokens else {
-            return Ok(Caller::ANYBODY);
+            return Ok(Caller::UNAUTHENTICATED);
         };
         match (authorization.next(), authorization.next()) {
             (None, _) => certificate

@@ -6,10 +6,10 @@ use anyhow::{Context as _, ensure};
 
 use super::{
     config::{ArchiveConfig, LogConfig},
-    output::print_line,
+    output::{Found, print_line, with_progress},
 };
 use crate::{
-    archive::{self, Options, Summary},
+    archive::{self, ArchiveError, Options, Summary},
     store::{pool::DatabaseUrl, schema},
 };
 
@@ -72,9 +72,18 @@ impl Archive {
     }
 }
 
+/// A damaged file is what `verify` looks for; a file that cannot be read is not.
+fn found(error: ArchiveError) -> anyhow::Error {
+    if error.is_damage() {
+        Found(error.to_string()).into()
+    } else {
+        error.into()
+    }
+}
+
 fn verify(files: &[PathBuf]) -> anyhow::Result<()> {
     for path in files {
-        let contents = archive::verify(path)?;
+        let contents = archive::verify(path).map_err(found)?;
         print_line(format_args!(
             "{}: {} rows, ids {} to {}, sha256 {}",
             path.display(),
@@ -100,12 +109,13 @@ async fn move_old_rows(database: &DatabaseUrl, config: ArchiveConfig) -> anyhow:
         rows_per_file: config.rows_per_file,
     };
     if config.dry_run {
-        let summary = archive::dry_run(&options)
+        let summary = with_progress("reading the rows", archive::dry_run(&options))
             .await
             .context("cannot read the rows")?;
         report(summary, config.json, "Would archive")?;
     } else {
-        let summary = archive::run(&options).await.context("cannot archive")?;
+        let summary = with_progress("archiving", archive::run(&options)).await;
+        let summary = summary.context("cannot archive")?;
         report(summary, config.json, "Archived")?;
     }
     Ok(())

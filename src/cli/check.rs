@@ -4,7 +4,7 @@ use anyhow::Context as _;
 
 use super::{
     config::{DatabaseConfig, LogConfig},
-    output::{print_findings, print_line},
+    output::{Found, print_findings, print_line, with_progress},
 };
 use crate::store::{PgConnectOptions, check, pool, schema};
 
@@ -52,7 +52,8 @@ impl Check {
             .await
             .context("cannot check the books")?;
         let pool = pool::connect_lazy_for_command(self.database.database_url.follow().await?, 1);
-        let findings = check::books_without_timeouts(&pool)
+        let reading = check::books_without_timeouts(&pool);
+        let findings = with_progress("checking the books", reading)
             .await
             .context("cannot check the books")?;
         if self.json {
@@ -65,7 +66,7 @@ impl Check {
             }
         }
         if findings.total > 0 {
-            return Err(Inconsistent::Books(findings.total).into());
+            return Err(Found(wrong_things(findings.total)).into());
         }
         if !self.json {
             print_line("The books are in order.")?;
@@ -86,7 +87,7 @@ async fn check_schema(options: &PgConnectOptions, json: bool) -> anyhow::Result<
         print_findings(&findings)?;
     }
     if errors > 0 {
-        return Err(Inconsistent::Schema(errors).into());
+        return Err(Found(format!("the schema has {errors} errors")).into());
     }
     if !json {
         print_line("The service can work with this schema.")?;
@@ -94,22 +95,9 @@ async fn check_schema(options: &PgConnectOptions, json: bool) -> anyhow::Result<
     Ok(())
 }
 
-/// The check has found inconsistencies.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Inconsistent {
-    #[error("{} wrong with the books", things(.0))]
-    Books(usize),
-    #[error("the schema has {0} errors")]
-    Schema(usize),
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "thiserror passes a reference"
-)]
-fn things(count: &usize) -> String {
+fn wrong_things(count: usize) -> String {
     match count {
-        1 => "1 thing is".to_owned(),
-        count => format!("{count} things are"),
+        1 => "1 thing is wrong with the books".to_owned(),
+        count => format!("{count} things are wrong with the books"),
     }
 }

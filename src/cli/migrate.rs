@@ -4,7 +4,7 @@ use anyhow::Context as _;
 
 use super::{
     config::{DatabaseConfig, LogConfig},
-    output::{print_findings, print_line},
+    output::{Found, print_findings, print_line, with_progress},
 };
 use crate::store::schema::{self, RevertTo, Step};
 
@@ -78,7 +78,8 @@ impl Migrate {
             } => print_plan(&database).await?,
             Action::Up { database, .. } => {
                 let options = database.database_url.connect_options();
-                schema::migrate(options).await.context("cannot migrate")?;
+                let migrating = with_progress("migrating", schema::migrate(options));
+                migrating.await.context("cannot migrate")?;
                 print_line("The schema is up to date.")?;
             }
             Action::Down { database, to, all } => {
@@ -88,7 +89,8 @@ impl Migrate {
                     None => RevertTo::Previous,
                 };
                 let options = database.database_url.connect_options();
-                schema::revert(options, to).await.context("cannot revert")?;
+                let reverting = with_progress("reverting", schema::revert(options, to));
+                reverting.await.context("cannot revert")?;
                 print_status(&database, false).await?;
             }
             Action::Status { database, json } => print_status(&database, json).await?,
@@ -113,7 +115,10 @@ async fn print_plan(database: &DatabaseConfig) -> anyhow::Result<()> {
             step.version, step.description
         ))?;
     }
-    Ok(())
+    match findings.iter().filter(|finding| finding.is_error).count() {
+        0 => Ok(()),
+        errors => Err(Found(format!("the schema has {errors} errors")).into()),
+    }
 }
 
 async fn print_status(database: &DatabaseConfig, json: bool) -> anyhow::Result<()> {

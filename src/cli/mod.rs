@@ -2,6 +2,7 @@
 
 mod archive;
 mod check;
+mod completions;
 pub mod config;
 mod emails;
 mod healthcheck;
@@ -12,7 +13,11 @@ mod token;
 mod usage;
 mod warnings;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Subcommand};
 
@@ -25,13 +30,19 @@ Examples:
   DATABASE_URL=postgres://app:secret@db/app heist migrate up
       Migrate the application's database.
   DATABASE_URL=postgres://app:secret@db/app HEIST_AUTH=none heist serve
-      Serve the application's players without authentication.";
+      Serve the application's players without authentication.
+
+Exit codes: 0 on success, 1 if a command found what it looks for to be wrong, 2 if an argument or a
+variable is wrong, 3 if it could not do its work.";
+
+/// The version, the commit and the build date: see `build.rs`.
+const VERSION: &str = env!("HEIST_VERSION");
 
 /// A gRPC service on PostgreSQL that lets players of a leaderboard rob each other.
 ///
 /// Without a command it runs `heist serve`.
 #[derive(clap::Parser)]
-#[command(name = "heist", version, after_help = EXAMPLES)]
+#[command(name = "heist", version = VERSION, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -46,6 +57,7 @@ enum Command {
     Emails(Box<emails::Emails>),
     Token(Box<token::Token>),
     Healthcheck(Box<healthcheck::Healthcheck>),
+    Completions(Box<completions::Completions>),
 }
 
 /// Runs the command that the arguments and the environment describe.
@@ -56,14 +68,13 @@ pub fn run() -> ExitCode {
         Err(code) => return code,
     };
     if let Err(error) = telemetry::init(&command.log().options()) {
-        eprintln!("heist: cannot start the log: {error}");
-        return ExitCode::FAILURE;
+        let _ = writeln!(io::stderr(), "heist: cannot start the log: {error}");
+        return ExitCode::from(FAILURE);
     }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&error.into(), FAILURE),
+        Err(error) => return fail(&error.into()),
     };
-    let failure_code = command.failure_code();
     let result = runtime.block_on(async {
         match command {
             Command::Serve(serve) => Box::pin(serve.run()).await,
@@ -73,6 +84,7 @@ pub fn run() -> ExitCode {
             Command::Emails(emails) => emails.run().await,
             Command::Token(token) => token.run().await,
             Command::Healthcheck(healthcheck) => healthcheck.run().await,
+            Command::Completions(completions) => completions.run(Cli::command()),
         }
     });
     // Tasks that still run after the grace period are abandoned, such as a read of a file system
@@ -83,7 +95,7 @@ pub fn run() -> ExitCode {
             telemetry::finish(None);
             ExitCode::SUCCESS
         }
-        Err(error) => fail(&error, failure_code),
+        Err(error) => fail(&error),
     }
 }
 
@@ -105,14 +117,6 @@ fn parse_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit
 }
 
 impl Command {
-    /// The exit code after an error that is not a finding.
-    fn failure_code(&self) -> u8 {
-        match self {
-            Self::Check(_) => CHECK_FAILURE,
-            _ => FAILURE,
-        }
-    }
-
     fn log(&self) -> &config::LogConfig {
         match self {
             Self::Serve(serve) => &serve.config.log,
@@ -122,17 +126,23 @@ impl Command {
             Self::Emails(emails) => &emails.log,
             Self::Token(token) => &token.log,
             Self::Healthcheck(healthcheck) => &healthcheck.log,
+            Self::Completions(completions) => &completions.log,
         }
     }
 }
 
-/// `heist check` exits with another code if it cannot check than if the tables are inconsistent.
-const FAILURE: u8 = 1;
-const CHECK_FAILURE: u8 = 3;
+/// The exit code of a command that has found what it looks for to be wrong. clap exits with 2 after
+/// wrong arguments.
+const FOUND: u8 = 1;
+/// The exit code of a command that could not do its work.
+const FAILURE: u8 = 3;
 
 /// Prints the error as one line.
-fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
+fn fail(error: &anyhow::Error) -> ExitCode {
     telemetry::finish(Some(&format!("heist: {error:#}")));
-    let has_findings = error.is::<check::Inconsistent>();
-    ExitCode::from(if has_findings { FAILURE } else { code })
+    ExitCode::from(if error.is::<output::Found>() {
+        FOUND
+    } else {
+        FAILURE
+    })
 }

@@ -95,6 +95,7 @@ impl Serve {
             settings,
             limits: config.engine.into(),
             traffic: config.traffic.into(),
+            trusted_proxies: config.security.trusted_proxies,
             mail: mail.ok(),
         };
         let mut server = tokio::select! {

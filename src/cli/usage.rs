@@ -39,7 +39,7 @@ pub(super) fn report(error: &clap::Error, cli: &Command) -> ExitCode {
 
 /// Prints one line.
 pub(super) fn report_line(line: &str) -> ExitCode {
-    eprintln!("heist: {line}");
+    let _ = writeln!(io::stderr(), "heist: {line}");
     ExitCode::from(USAGE)
 }
 

@@ -130,7 +130,7 @@ async fn make_history(pool: &PgPool) -> Result<(), DemoError> {
             attacker: UserId::new(attacker)?,
             victim: UserId::new(victim)?,
             request_id: RequestId::new(uuid::Uuid::now_v7()),
-            caller_address: None,
+            client_address: None,
             rules: Arc::clone(&rules),
         };
         engine

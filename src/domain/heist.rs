@@ -15,8 +15,8 @@ pub struct HeistOrder {
     pub attacker: UserId,
     pub victim: UserId,
     pub request_id: RequestId,
-    /// The IP address of the caller. It is stored with the heist for audits.
-    pub caller_address: Option<IpAddr>,
+    /// The IP address of the client. It is stored with the heist for audits.
+    pub client_address: Option<IpAddr>,
     /// The rules at the time of the call's arrival. A later change of the settings does not affect
     /// this order.
     pub rules: Arc<Rules>,

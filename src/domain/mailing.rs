@@ -101,7 +101,7 @@ impl Mailing {
     /// The time after its due time for which an e-mail is retried: 24 hours, or for a digest until
     /// the next day's window closes.
     #[must_use]
-    pub fn patience(self, mode: EmailMode) -> Duration {
+    pub fn retry_for(self, mode: EmailMode) -> Duration {
         match mode {
             EmailMode::Immediate => DAY,
             EmailMode::Digest => DAY + self.window.length,
@@ -283,10 +283,10 @@ mod tests {
         }
         let mailing = Mailing::digest(Window::DEFAULT);
         assert_eq!(
-            mailing.patience(EmailMode::Digest),
+            mailing.retry_for(EmailMode::Digest),
             Duration::from_hours(26)
         );
-        assert_eq!(mailing.patience(EmailMode::Immediate), DAY);
+        assert_eq!(mailing.retry_for(EmailMode::Immediate), DAY);
     }
 
     #[test]

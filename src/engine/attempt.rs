@@ -25,33 +25,35 @@ const APPLY_LIMIT: Duration = Duration::from_secs(4);
 /// An order of a batch. An order with `is_executed: false` only has its players locked: its caller
 /// is gone, and the commit of an earlier attempt was not confirmed. When this transaction has
 /// locked the players, the earlier attempt has ended.
-pub(super) struct Item<'a, O: Operation> {
+pub(super) struct BatchItem<'a, O: Operation> {
     pub(super) order: &'a O::Order,
     pub(super) is_executed: bool,
+    /// A player who existed a moment ago, and whose row another transaction held.
+    pub(super) held: Option<UserId>,
 }
 
 /// The result of an attempt for one order.
-pub(super) enum Found<Outcome> {
+pub(super) enum AttemptResult<Outcome> {
     Decided(Outcome),
     /// Another transaction holds the row of this player.
     Held(UserId),
     /// The players were locked, and the order was not to be executed.
-    Settled,
+    EarlierAttemptEnded,
 }
 
 /// Why an attempt did not succeed.
-pub(super) enum Failure<Outcome> {
+pub(super) enum AttemptError<Outcome> {
     /// The transaction changed nothing.
     NotCommitted(StoreError),
     /// The commit was not confirmed: PostgreSQL has committed the whole transaction or nothing of
     /// it. `found` holds the decisions.
     Unknown {
-        found: Vec<Found<Outcome>>,
+        found: Vec<AttemptResult<Outcome>>,
         error: StoreError,
     },
 }
 
-impl<Outcome> From<StoreError> for Failure<Outcome> {
+impl<Outcome> From<StoreError> for AttemptError<Outcome> {
     fn from(error: StoreError) -> Self {
         Self::NotCommitted(error)
     }
@@ -61,9 +63,9 @@ impl<Outcome> From<StoreError> for Failure<Outcome> {
 /// Returns one result for each item, in the order of the items.
 pub(super) async fn attempt<O: Operation>(
     mut transaction: Transaction,
-    items: &[Item<'_, O>],
+    items: &[BatchItem<'_, O>],
     mailing: Option<Mailing>,
-) -> Result<Vec<Found<O::Outcome>>, Failure<O::Outcome>> {
+) -> Result<Vec<AttemptResult<O::Outcome>>, AttemptError<O::Outcome>> {
     let locked = lock::<O>(&mut transaction, items).await?;
     let holds_locks = !locked.players.is_empty();
     let holder = |order: &O::Order| {
@@ -102,11 +104,11 @@ pub(super) async fn attempt<O: Operation>(
     }
     let mut outcomes = outcomes.into_iter();
     let found = (items.iter().enumerate()).map(|(index, item)| match held.get(&index) {
-        Some(player) => Found::Held(*player),
+        Some(player) => AttemptResult::Held(*player),
         None if item.is_executed => {
-            Found::Decided(outcomes.next().expect("there is one for each order"))
+            AttemptResult::Decided(outcomes.next().expect("there is one for each order"))
         }
-        None => Found::Settled,
+        None => AttemptResult::EarlierAttemptEnded,
     });
     let found: Vec<_> = found.collect();
 
@@ -121,20 +123,21 @@ pub(super) async fn attempt<O: Operation>(
             METRICS.transactions(1, O::NAME, if wrote { "committed" } else { "empty" });
             Ok(found)
         }
-        Err(CommitError::Unknown(error)) => Err(Failure::Unknown { found, error }),
-        Err(CommitError::NotCommitted(error)) => Err(Failure::NotCommitted(error)),
+        Err(CommitError::Unknown(error)) => Err(AttemptError::Unknown { found, error }),
+        Err(CommitError::NotCommitted(error)) => Err(AttemptError::NotCommitted(error)),
     }
 }
 
 async fn lock<O: Operation>(
     transaction: &mut Transaction,
-    items: &[Item<'_, O>],
+    items: &[BatchItem<'_, O>],
 ) -> Result<Locked, StoreError> {
     let mut players: Vec<UserId> = (items.iter())
         .flat_map(|item| O::players(item.order))
         .collect();
     players.sort_unstable();
     players.dedup();
-    let locked = timeout(LOCK_LIMIT, players::lock(transaction, &players)).await;
+    let known: Vec<UserId> = items.iter().filter_map(|item| item.held).collect();
+    let locked = timeout(LOCK_LIMIT, players::lock(transaction, &players, &known)).await;
     transaction.checked(locked)
 }

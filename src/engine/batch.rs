@@ -7,8 +7,8 @@ use opentelemetry::trace::Span as _;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    attempt::{Failure, Found, Item, attempt},
-    desk::Batch,
+    attempt::{AttemptError, AttemptResult, BatchItem, attempt},
+    dispatcher::Batch,
     job::Job,
     operations::Operation,
     schedule::Entry,
@@ -36,6 +36,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// row has become free.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// An order opens a line for a held row at its first attempt, and again after this many attempts.
+/// Then an attempt also finds out whether the held player still exists.
 const TRIALS_BETWEEN_LINES: u32 = 8;
 /// The pause before the engine looks up again whether an unconfirmed commit took effect.
 const PAUSE_IN_DOUBT: Duration = Duration::from_millis(50);
@@ -52,12 +53,12 @@ type Jobs<O> = Vec<Entry<Job<O>>>;
 /// Runs a batch to its end.
 pub(super) async fn run<O: Operation>(mut batch: Batch<O>) {
     let begun = match batch.line {
-        None => batch.desk.context.pool.begin().await,
+        None => batch.dispatcher.context.pool.begin().await,
         Some(player) => match wait_in_line(&batch, player).await {
             Err(error @ StoreError::Contention(_)) => {
                 log_rollback::<O>(&error, 0, true);
                 batch.close_line(player, LONGEST_PAUSE);
-                batch.desk.progress.order_got_somewhere();
+                batch.dispatcher.progress.attempt_answered();
                 return;
             }
             begun => begun,
@@ -84,7 +85,7 @@ async fn wait_in_line<O: Operation>(
     batch: &Batch<O>,
     player: UserId,
 ) -> Result<Transaction, StoreError> {
-    let mut transaction = batch.desk.context.pool.begin().await?;
+    let mut transaction = batch.dispatcher.context.pool.begin().await?;
     let waited = timeout(LINE_LIMIT, players::wait_for(&mut transaction, player)).await;
     transaction.checked(waited)?;
     Ok(transaction)
@@ -100,30 +101,36 @@ async fn settle<O: Operation>(
     jobs: Jobs<O>,
 ) {
     let now = Instant::now();
-    let items: Vec<Item<'_, O>> = (jobs.iter())
-        .map(|job| Item {
+    let items: Vec<BatchItem<'_, O>> = (jobs.iter())
+        .map(|job| BatchItem {
             order: &job.order.order,
             is_executed: job.order.is_awaited(now) || !job.order.in_doubt(),
+            held: job.order.held,
         })
         .collect();
-    let mailing = batch.desk.context.mailing.as_ref().and_then(|now| now());
+    let mailing = batch
+        .dispatcher
+        .context
+        .mailing
+        .as_ref()
+        .and_then(|now| now());
     let result = match begun {
         Ok(transaction) => attempt(transaction, &items, mailing).await,
-        Err(error) => Err(Failure::NotCommitted(error)),
+        Err(error) => Err(AttemptError::NotCommitted(error)),
     };
     match result {
         Ok(found) => {
-            batch.desk.progress.order_got_somewhere();
+            batch.dispatcher.progress.attempt_answered();
             conclude(batch, jobs, found);
         }
-        Err(Failure::Unknown { found, error }) => {
+        Err(AttemptError::Unknown { found, error }) => {
             rolled_back::<O>(&error, jobs.len(), true);
             tracing::warn!(
                 %error, batch.size = jobs.len(), "looking up whether a lost commit took effect"
             );
             look_for_later(batch, jobs, found);
         }
-        Err(Failure::NotCommitted(error)) => {
+        Err(AttemptError::NotCommitted(error)) => {
             let is_split = jobs.len() > 1
                 && matches!(
                     error,
@@ -131,7 +138,7 @@ async fn settle<O: Operation>(
                         | StoreError::Interference(_)
                         | StoreError::Contention(_)
                 );
-            let is_away = batch.desk.context.pool.is_away();
+            let is_away = batch.dispatcher.context.pool.is_away();
             let retrying = is_split
                 || (jobs.iter()).any(|job| is_worth_another_attempt(&job.order, &error, is_away));
             rolled_back::<O>(&error, jobs.len(), retrying);
@@ -149,7 +156,7 @@ async fn split<O: Operation>(batch: &Batch<O>, mut jobs: Jobs<O>) {
     for part in [jobs, rest] {
         let requests: Vec<_> = part.iter().map(|job| job.order.request.clone()).collect();
         let place = request::with_current(|whole| whole.span().cloned()).flatten();
-        let begun = batch.desk.context.pool.begin().await;
+        let begun = batch.dispatcher.context.pool.begin().await;
         let part = Box::pin(settle(batch, begun, part));
         Request::batch(&requests, place).scope(part).await;
     }
@@ -157,12 +164,12 @@ async fn split<O: Operation>(batch: &Batch<O>, mut jobs: Jobs<O>) {
 
 /// Answers the orders that were decided. Puts back each order that has a player whose row another
 /// transaction holds.
-fn conclude<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, found: Vec<Found<O::Outcome>>) {
+fn conclude<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, found: Vec<AttemptResult<O::Outcome>>) {
     let mut changes = Changes::default();
     let mut answers = Vec::new();
     for (mut job, found) in jobs.into_iter().zip(found) {
         match found {
-            Found::Decided(outcome) => {
+            AttemptResult::Decided(outcome) => {
                 let unconfirmed = std::mem::take(&mut job.order.unconfirmed);
                 let outcome = (unconfirmed.into_iter())
                     .fold(outcome, |again, earlier| O::reconcile(earlier, again));
@@ -176,13 +183,13 @@ fn conclude<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, found: Vec<Found<O::O
                 request::scope_sync(request, || O::observe(&job.order.order, &outcome));
                 answers.push((job, outcome));
             }
-            Found::Held(player) => set_aside(batch, job, Some(player)),
+            AttemptResult::Held(player) => set_aside(batch, job, Some(player)),
             // The earlier attempt has ended, and streams were not told whether it changed
             // something.
-            Found::Settled => changes.in_doubt = true,
+            AttemptResult::EarlierAttemptEnded => changes.in_doubt = true,
         }
     }
-    (batch.desk.context.on_commit)(changes);
+    (batch.dispatcher.context.on_commit)(changes);
     for (job, outcome) in answers {
         job.order.answer(Ok(outcome));
     }
@@ -190,10 +197,14 @@ fn conclude<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, found: Vec<Found<O::O
 
 /// Puts all orders back after an unconfirmed commit. The next attempt finds the request ids that
 /// were committed, and does not execute their orders again.
-fn look_for_later<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, found: Vec<Found<O::Outcome>>) {
+fn look_for_later<O: Operation>(
+    batch: &Batch<O>,
+    jobs: Jobs<O>,
+    found: Vec<AttemptResult<O::Outcome>>,
+) {
     for (mut job, found) in jobs.into_iter().zip(found) {
         match found {
-            Found::Decided(outcome) => {
+            AttemptResult::Decided(outcome) => {
                 if O::wrote(&outcome) {
                     job.order.unconfirmed.push(outcome);
                 }
@@ -201,8 +212,8 @@ fn look_for_later<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, found: Vec<Foun
                 METRICS.retries(1, O::NAME, "unavailable");
                 batch.put_back(job, PAUSE_IN_DOUBT);
             }
-            Found::Held(player) => set_aside(batch, job, Some(player)),
-            Found::Settled => (batch.desk.context.on_commit)(Changes {
+            AttemptResult::Held(player) => set_aside(batch, job, Some(player)),
+            AttemptResult::EarlierAttemptEnded => (batch.dispatcher.context.on_commit)(Changes {
                 in_doubt: true,
                 ..Changes::default()
             }),
@@ -224,7 +235,7 @@ fn is_worth_another_attempt<O: Operation>(job: &Job<O>, error: &StoreError, is_a
 /// Puts back the orders at which another attempt may succeed, and answers the others with a fault.
 fn fail<O: Operation>(batch: &Batch<O>, jobs: Jobs<O>, error: &StoreError, is_away: bool) {
     if !matches!(error, StoreError::Unavailable(_)) {
-        batch.desk.progress.order_got_somewhere();
+        batch.dispatcher.progress.attempt_answered();
     }
     for mut job in jobs {
         if is_worth_another_attempt(&job.order, error, is_away) {
@@ -265,6 +276,7 @@ fn set_aside<O: Operation>(batch: &Batch<O>, mut job: Entry<Job<O>>, player: Opt
     }
     METRICS.retries(1, O::NAME, "contention");
     job.order.set_aside += 1;
+    job.order.held = player.filter(|_| !job.order.set_aside.is_multiple_of(TRIALS_BETWEEN_LINES));
     job.order.set_aside_since.get_or_insert_with(Instant::now);
     if let Some(player) = player
         && trials.is_multiple_of(TRIALS_BETWEEN_LINES)

@@ -15,13 +15,14 @@ use tokio::{
 
 use super::operations::Operation;
 use crate::{
+    domain::ids::UserId,
     fault::Fault,
     telemetry::request::{self, Request},
 };
 
 /// The time after an order's deadline during which the engine looks up an unconfirmed commit. By
 /// the end of it PostgreSQL has ended a session whose client went silent.
-const AFTERCARE: Duration = Duration::from_secs(30);
+const RECONCILE_FOR: Duration = Duration::from_secs(30);
 
 /// The time that an attempt should have before the deadline, or a quarter of the caller's time if
 /// that is shorter. An attempt that runs at the deadline leaves its caller with an unknown outcome.
@@ -41,6 +42,9 @@ pub(super) struct Job<O: Operation> {
     pub(super) failures: u32,
     /// Attempts at which another transaction blocked the order.
     pub(super) set_aside: u32,
+    /// The player whose row another transaction held at the last of these attempts. `None`: the
+    /// next attempt finds out whether the player exists.
+    pub(super) held: Option<UserId>,
     /// The end of the first of these attempts.
     pub(super) set_aside_since: Option<Instant>,
     stage: Arc<AtomicU8>,
@@ -88,6 +92,7 @@ impl<O: Operation> Job<O> {
             unconfirmed: Vec::new(),
             failures: 0,
             set_aside: 0,
+            held: None,
             set_aside_since: None,
             stage: Arc::clone(&stage),
             reply,
@@ -104,7 +109,7 @@ impl<O: Operation> Job<O> {
     /// Whether the order still needs an attempt: its caller waits, or a commit is unconfirmed.
     pub(super) fn is_wanted(&self, now: Instant) -> bool {
         if self.in_doubt() {
-            now < self.deadline + AFTERCARE
+            now < self.deadline + RECONCILE_FOR
         } else {
             self.is_awaited(now)
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The number of orders for which a further batch starts beside a running one. A transaction costs
 /// PostgreSQL about as much as sixteen orders in it, so fewer orders are cheaper in the batch after
 /// the running one.
-const WORTH_A_BATCH: usize = 16;
+const MIN_ORDERS_FOR_FURTHER_BATCH: usize = 16;
 /// A batch that has run for longer does not delay the start of a further one: it waits for
 /// something, and may do so for long.
 pub(super) const USUAL_DURATION: Duration = Duration::from_millis(50);
@@ -40,8 +40,8 @@ pub(super) struct Running {
     /// All batches, except the ones that wait for a row.
     pub(super) batches: usize,
     /// Of these, the batches that have run for less than [`USUAL_DURATION`].
-    pub(super) young: usize,
-    /// Of the young batches, the ones that have no transaction yet. They take orders when they have
+    pub(super) recent: usize,
+    /// Of the recent batches, the ones that have no transaction yet. They take orders when they have
     /// one.
     pub(super) starting: usize,
     /// The batches that wait for a row.
@@ -57,8 +57,8 @@ impl Limits {
     pub(super) fn allow_batch(self, running: Running, ready: usize) -> bool {
         ready > 0
             && running.batches < self.workers
-            && (running.young == 0
-                || running.starting == 0 && ready >= WORTH_A_BATCH.min(self.batch))
+            && (running.recent == 0
+                || running.starting == 0 && ready >= MIN_ORDERS_FOR_FURTHER_BATCH.min(self.batch))
     }
 
     /// Whether a batch that waits for a row may be started now.
@@ -71,10 +71,10 @@ impl Limits {
 mod tests {
     use super::*;
 
-    fn running(batches: usize, young: usize, starting: usize) -> Running {
+    fn running(batches: usize, recent: usize, starting: usize) -> Running {
         Running {
             batches,
-            young,
+            recent,
             starting,
             lines: 0,
         }
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_hangs_holds_nobody_up() {
+    fn a_batch_that_hangs_delays_no_other_batch() {
         assert!(Limits::default().allow_batch(running(1, 0, 0), 1));
         assert!(Limits::default().allow_batch(running(3, 0, 1), 1));
     }

@@ -26,6 +26,9 @@ const AT_A_TIME: usize = 2;
 /// The limit of the random pause between two attempts while another transaction holds the player's
 /// row.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+/// The time that an attempt should have before the deadline. An attempt that runs at the deadline
+/// leaves its caller without knowledge.
+const ATTEMPT_TIME: Duration = Duration::from_millis(50);
 /// The time limit for the statements of an attempt.
 const LIMIT: Duration = Duration::from_secs(4);
 
@@ -71,7 +74,7 @@ impl ReadMarker {
         loop {
             let attempt = self.attempt(user_id, &ids, up_to, deadline).await;
             let pause = LONGEST_PAUSE.mul_f64(rand::random());
-            let is_last = Instant::now() + pause >= deadline;
+            let is_last = Instant::now() + pause + ATTEMPT_TIME >= deadline;
             match attempt {
                 Ok(Attempt::Held) if is_last => return Err(Fault::Contention),
                 Ok(Attempt::Held) => {}
@@ -120,7 +123,7 @@ async fn mark(
 ) -> Result<Attempt, StoreError> {
     // While the player is locked, no other transaction adds or marks notifications of the player,
     // so the count is exact.
-    let locked = players::lock(transaction, &[user_id]).await?;
+    let locked = players::lock(transaction, &[user_id], &[]).await?;
     if locked.players.is_empty() {
         let is_held = locked.held.contains(&user_id);
         return Ok(if is_held {

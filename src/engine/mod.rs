@@ -21,7 +21,7 @@
 //! | [`progress`] | whether the database answers attempts at orders |
 //! | [`job`] | an order with its caller |
 //! | [`attempt`] | one transaction |
-//! | [`desk`] | the schedule and the running batches, which tasks share |
+//! | [`dispatcher`] | the schedule and the running batches, which tasks share |
 //! | [`batch`] | the rules for retries and splits: answers each order or puts it back |
 //! | [`queue`] | accepts orders, starts batches, removes orders whose callers are gone |
 //!
@@ -30,7 +30,7 @@
 
 mod attempt;
 mod batch;
-mod desk;
+mod dispatcher;
 mod health;
 mod job;
 mod limits;
@@ -44,12 +44,12 @@ mod set_preference;
 use tokio::{task::JoinSet, time::Instant};
 
 use self::{
-    desk::Context,
+    dispatcher::Context,
     mark_read::ReadMarker,
     operations::{Adjustments, Awards, Heists},
     queue::Queue,
 };
-pub use self::{desk::OnCommit, health::EngineHealth, limits::Limits};
+pub use self::{dispatcher::OnCommit, health::EngineHealth, limits::Limits};
 use crate::domain::{
     adjustment::{AdjustmentOrder, AdjustmentOutcome},
     award::{AwardOrder, AwardOutcome},

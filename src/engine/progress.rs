@@ -38,7 +38,7 @@ impl Progress {
         }))
     }
 
-    pub(super) fn order_came(&self, now: Instant) {
+    pub(super) fn order_arrived(&self, now: Instant) {
         let now = self.0.since_begun(now);
         self.0.last_order.store(now, Ordering::Relaxed);
         if self.0.waiting_since.load(Ordering::Relaxed) == 0 {
@@ -48,7 +48,7 @@ impl Progress {
 
     /// Records that the database has answered an attempt at an order. That another transaction
     /// holds a row is an answer, too.
-    pub(super) fn order_got_somewhere(&self) {
+    pub(super) fn attempt_answered(&self) {
         self.0.waiting_since.store(0, Ordering::Relaxed);
     }
 
@@ -81,11 +81,11 @@ mod tests {
         let progress = Progress::new();
         let now = Instant::now();
         assert!(!progress.is_stalled(now));
-        progress.order_came(now);
-        progress.order_came(now + Duration::from_secs(3));
+        progress.order_arrived(now);
+        progress.order_arrived(now + Duration::from_secs(3));
         assert!(!progress.is_stalled(now + Duration::from_secs(4)));
         assert!(progress.is_stalled(now + Duration::from_secs(5)));
-        progress.order_got_somewhere();
+        progress.attempt_answered();
         assert!(!progress.is_stalled(now + Duration::from_secs(6)));
     }
 
@@ -93,7 +93,7 @@ mod tests {
     fn an_engine_that_is_given_no_orders_is_not_stalled_for_ever() {
         let progress = Progress::new();
         let now = Instant::now();
-        progress.order_came(now);
+        progress.order_arrived(now);
         assert!(progress.is_stalled(now + Duration::from_secs(9)));
         assert!(!progress.is_stalled(now + Duration::from_secs(11)));
     }

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     batch,
-    desk::{Context, Desk},
+    dispatcher::{Context, Dispatcher},
     job::Job,
     limits::Limits,
     operations::Operation,
@@ -27,21 +27,21 @@ pub(super) struct Queue<O: Operation> {
 }
 
 struct Intake<O: Operation> {
-    desk: Arc<Desk<O>>,
+    dispatcher: Arc<Dispatcher<O>>,
     places: Arc<Semaphore>,
 }
 
 impl<O: Operation> Queue<O> {
     pub(super) fn start(context: &Context, limits: Limits, workers: &mut JoinSet<()>) -> Self {
-        let desk = Arc::new(Desk::new(context.clone(), limits));
-        workers.spawn(tend(Arc::clone(&desk)));
+        let dispatcher = Arc::new(Dispatcher::new(context.clone(), limits));
+        workers.spawn(watch_schedule(Arc::clone(&dispatcher)));
         let places = Arc::new(Semaphore::new(limits.queue));
         let free = Arc::clone(&places);
         metrics::watch_queue(O::NAME, move || limits.queue - free.available_permits());
-        let progress = desk.progress.clone();
+        let progress = dispatcher.progress.clone();
         metrics::watch_stall(O::NAME, move || progress.is_stalled(Instant::now()));
         Self {
-            intake: Arc::new(Intake { desk, places }),
+            intake: Arc::new(Intake { dispatcher, places }),
         }
     }
 
@@ -54,47 +54,47 @@ impl<O: Operation> Queue<O> {
             return Err(Fault::Overloaded);
         };
         let (job, answer) = Job::new(order, deadline, place);
-        self.intake.desk.push(job);
-        start_batches(&self.intake.desk);
+        self.intake.dispatcher.push(job);
+        start_batches(&self.intake.dispatcher);
         answer.wait().await
     }
 
     pub(super) fn progress(&self) -> Progress {
-        self.intake.desk.progress.clone()
+        self.intake.dispatcher.progress.clone()
     }
 }
 
 /// Starts the batches that should run now, each in a task of its own, so that a panic ends only one
 /// batch.
-fn start_batches<O: Operation>(desk: &Arc<Desk<O>>) {
-    for batch in desk.next_batches() {
-        let desk = Arc::clone(desk);
+fn start_batches<O: Operation>(dispatcher: &Arc<Dispatcher<O>>) {
+    for batch in dispatcher.next_batches() {
+        let dispatcher = Arc::clone(dispatcher);
         tokio::spawn(async move {
             batch::run(batch).await;
-            start_batches(&desk);
+            start_batches(&dispatcher);
         });
     }
 }
 
 /// Starts batches when waiting orders may run, and removes orders that no longer need an attempt.
 /// Returns when the queue is closed and every order is settled.
-async fn tend<O: Operation>(desk: Arc<Desk<O>>) {
+async fn watch_schedule<O: Operation>(dispatcher: Arc<Dispatcher<O>>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while !desk.is_over() {
-        if desk.has_orders() {
+    while !dispatcher.is_over() {
+        if dispatcher.has_orders() {
             tokio::select! {
-                () = desk.changed.notified() => {}
+                () = dispatcher.changed.notified() => {}
                 _ = ticks.tick() => {
-                    if desk.remove_unwanted() {
-                        (desk.context.on_commit)(Changes { in_doubt: true, ..Changes::default() });
+                    if dispatcher.remove_abandoned() {
+                        (dispatcher.context.on_commit)(Changes { in_doubt: true, ..Changes::default() });
                     }
                 }
             }
         } else {
-            desk.changed.notified().await;
+            dispatcher.changed.notified().await;
         }
-        start_batches(&desk);
+        start_batches(&dispatcher);
     }
 }
 
@@ -108,6 +108,6 @@ impl<O: Operation> Clone for Queue<O> {
 
 impl<O: Operation> Drop for Intake<O> {
     fn drop(&mut self) {
-        self.desk.close();
+        self.dispatcher.close();
     }
 }

@@ -209,8 +209,8 @@ fn render(
 
 /// Parks e-mails with expired claims, and e-mails that no attempt reached in time.
 pub(super) async fn expire(connection: &mut PgConnection) -> Result<(), StoreError> {
-    let patience = Mailing::immediate().patience(EmailMode::Immediate);
-    let changes = emails::expire(connection, patience).await?;
+    let retry_for = Mailing::immediate().retry_for(EmailMode::Immediate);
+    let changes = emails::expire(connection, retry_for).await?;
     report(&changes, "its claim or its time limit expired");
     Ok(())
 }

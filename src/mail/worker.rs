@@ -140,7 +140,7 @@ impl Worker {
         match timeout(DATABASE_TIMEOUT, self.work(&mut connection)).await {
             Ok(result) => result,
             Err(_elapsed) => {
-                connection.distrust();
+                connection.discard_generation();
                 Err(StoreError::timed_out())
             }
         }

@@ -12,16 +12,19 @@ use super::{Api, deadline::Deadline, methods::Policy, status};
 use crate::{
     auth::{Caller, Who},
     domain::heist::Heist,
+    telemetry::request,
 };
 
 impl Api {
-    /// Accepts a decoded request, and returns the deadline of its answer.
+    /// Accepts a decoded request, as the first step of each method, and returns the deadline of its
+    /// answer.
     ///
     /// # Errors
     ///
-    /// `PERMISSION_DENIED` if a player's request concerns another player, `RATE_LIMITED` if services
-    /// have called too often for the player that the request names.
+    /// `PERMISSION_DENIED` if a player's request concerns another player, `RATE_LIMITED` if
+    /// services have called too often for the player that the request names.
     pub(super) fn accept<T: Policy>(&self, request: &Request<T>) -> Result<Instant, Status> {
+        request::mark_decoded();
         let message = request.get_ref();
         match caller(request).who {
             Who::Player(player) if !message.is_own(player) => {
@@ -29,7 +32,7 @@ impl Api {
             }
             // The `RateLimit` layer has counted the call.
             Who::Player(_) => {}
-            Who::Anybody | Who::Service { .. } => {
+            Who::Unauthenticated | Who::Service { .. } => {
                 let limits = self.settings.now().rates;
                 self.traffic.rates.count(limits, message.counted())?;
             }

@@ -44,10 +44,12 @@ pub struct ConnectionUsage {
 }
 
 impl ConnectionInfo {
-    /// The caller's IP address.
+    /// The remote end's IP address.
     #[must_use]
     pub fn ip_address(&self) -> Option<IpAddr> {
-        self.tcp.remote_addr().map(|address| address.ip())
+        // A dual-stack socket tells IPv4 addresses as IPv6 ones.
+        let address = self.tcp.remote_addr()?;
+        Some(address.ip().to_canonical())
     }
 }
 

@@ -252,9 +252,9 @@ impl Access {
     /// What the caller lacks.
     pub(super) fn check(self, who: &Who) -> Result<(), Denied> {
         match (self, who) {
-            (Self::Open, _) | (_, Who::Anybody) | (Self::PlayersAndServices(_), Who::Player(_)) => {
-                Ok(())
-            }
+            (Self::Open, _)
+            | (_, Who::Unauthenticated)
+            | (Self::PlayersAndServices(_), Who::Player(_)) => Ok(()),
             (
                 Self::PlayersAndServices(scope) | Self::Services(scope),
                 Who::Service { scopes, .. },

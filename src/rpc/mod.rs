@@ -4,6 +4,7 @@
 mod accept;
 mod audit;
 mod call_counter;
+mod client_address;
 mod connection_info;
 mod deadline;
 mod fields;
@@ -28,6 +29,7 @@ use tonic::service::Routes;
 
 use self::methods::MAX_REQUEST_BYTES;
 pub use self::{
+    client_address::TrustedProxies,
     connection_info::{ConnectionInfo, ConnectionUsage},
     paging::PageTokenKey,
     stream_reads::StreamReads,

@@ -306,6 +306,17 @@ pub(super) fn message_too_large(bytes: usize, limit: usize) -> Status {
     ))
 }
 
+/// The request is no message of the method. tonic says INTERNAL then, which callers and alerts
+/// would take for a fault of the server.
+pub(super) fn undecodable(error: &Status) -> Status {
+    refuse(
+        Code::InvalidArgument,
+        "INVALID_REQUEST",
+        &format!("The request cannot be decoded: {}.", error.message()),
+        &[],
+    )
+}
+
 /// The request has more than one message.
 pub(super) fn second_message() -> Status {
     refuse(
@@ -316,9 +327,9 @@ pub(super) fn second_message() -> Status {
     )
 }
 
-/// The caller did not read the answer in time.
+/// The caller did not read the answer in time, which is no fault of the server.
 pub(super) fn unread_answer() -> Status {
-    Status::aborted("The answer was not read.")
+    Status::cancelled("The answer was not read.")
 }
 
 /// A stream of notifications ends because it was not read.

@@ -154,7 +154,7 @@ mod tests {
         let mut items = stream(
             &events(),
             &enabled(),
-            &Caller::ANYBODY,
+            &Caller::UNAUTHENTICATED,
             slot(),
             count_upwards,
         );
@@ -179,7 +179,7 @@ mod tests {
         let mut items = stream(
             &events(),
             &enabled(),
-            &Caller::ANYBODY,
+            &Caller::UNAUTHENTICATED,
             slot(),
             count_upwards,
         );
@@ -197,7 +197,7 @@ mod tests {
         let mut items = stream(
             &events,
             &enabled(),
-            &Caller::ANYBODY,
+            &Caller::UNAUTHENTICATED,
             slot(),
             |writer| async move {
                 let _ = writer.send(1).await;
@@ -217,10 +217,13 @@ mod tests {
     async fn a_stream_of_a_stopping_server_ends_at_once() {
         let events = events();
         events.end_streams();
-        let mut items =
-            stream::<u64, _>(&events, &enabled(), &Caller::ANYBODY, slot(), |_writer| {
-                pending()
-            });
+        let mut items = stream::<u64, _>(
+            &events,
+            &enabled(),
+            &Caller::UNAUTHENTICATED,
+            slot(),
+            |_writer| pending(),
+        );
         let status = items.next().await.unwrap().unwrap_err();
         assert_eq!(reason(&status), "SHUTTING_DOWN");
     }
@@ -231,7 +234,7 @@ mod tests {
         let items = stream::<u64, _>(
             &events(),
             &enabled(),
-            &Caller::ANYBODY,
+            &Caller::UNAUTHENTICATED,
             slot(),
             |_writer| async move {
                 let _alive = alive;
@@ -247,7 +250,7 @@ mod tests {
         let mut items = stream::<u64, _>(
             &events(),
             &enabled(),
-            &Caller::ANYBODY,
+            &Caller::UNAUTHENTICATED,
             slot(),
             |_writer| async { panic!("on purpose") },
         );

@@ -71,7 +71,7 @@ impl Server {
         };
         let primary = databases.primary;
         let pool = pool::connect_lazy_to_primary(primary.clone(), options.max_connections);
-        pool::watch(&pool);
+        pool::watch(&pool, "primary");
         let warm = WARM_CONNECTIONS.min(options.max_connections);
         let page_token_key = once_available(async || {
             schema::check(&primary.newest()).await?;
@@ -120,7 +120,13 @@ impl Server {
         if options.reflection {
             routes = add_reflection(routes);
         }
-        let services = layers::wrap(routes, authenticator, options.settings, &traffic);
+        let services = layers::wrap(
+            routes,
+            authenticator,
+            options.settings,
+            &traffic,
+            &options.trusted_proxies,
+        );
         let listener = listener::serve(incoming, certificates, services, options.traffic);
         Ok(Self {
             address,

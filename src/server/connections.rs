@@ -9,6 +9,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -25,7 +26,10 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
 
 use super::connection_slots::{ConnectionSlot, ConnectionSlots};
-use crate::rpc::{ConnectionUsage, TrafficLimits};
+use crate::{
+    rpc::{ConnectionUsage, TrafficLimits},
+    telemetry::{Part, permits_stranger},
+};
 
 /// The length of the HTTP/2 connection preface (RFC 9113).
 const PREFACE_BYTES: usize = 24;
@@ -37,14 +41,15 @@ const STRANGER_TIMEOUT: Duration = Duration::from_mins(1);
 /// the next attempt would fail at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// The event of a connection without a place.
+const REFUSED: &str = "CONNECTION_REFUSED";
+
 /// The accepted connections.
 pub(super) struct Connections {
     listener: TcpIncoming,
     slots: ConnectionSlots,
     limits: TrafficLimits,
     close_all: CancellationToken,
-    /// Whether the last connection was refused. One line is logged for each run of refusals.
-    refusing: bool,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
@@ -61,20 +66,24 @@ impl Connections {
             slots: ConnectionSlots::default(),
             limits,
             close_all,
-            refusing: false,
             pause: None,
         }
     }
 
     /// The connection with its limits; `None` if there is no slot, so that it is closed.
     fn limit(&mut self, io: TcpStream) -> Option<LimitedConnection> {
-        let address = io.peer_addr().ok().map(|address| address.ip());
+        let address = peer_address(&io);
         let closed = self.close_all.child_token();
         let slot = self.slots.take(address, &self.limits, &closed);
-        if slot.is_none() && !self.refusing {
-            tracing::warn!("refusing connections: HEIST_CONNECTION_LIMIT callers are connected");
+        if slot.is_none() && permits_stranger(Part::Main, REFUSED, "CONNECTION_LIMIT", address) {
+            let address = address.map(tracing::field::display);
+            tracing::warn!(
+                event = REFUSED,
+                reason = "CONNECTION_LIMIT",
+                ipAddress = address,
+                "HEIST_CONNECTION_LIMIT callers are connected"
+            );
         }
-        self.refusing = slot.is_none();
         let (slot, usage) = slot?;
         Some(LimitedConnection {
             io,
@@ -117,6 +126,10 @@ impl Stream for Connections {
     }
 }
 
+fn peer_address(io: &TcpStream) -> Option<IpAddr> {
+    io.peer_addr().ok().map(|address| address.ip())
+}
+
 /// A connection that is closed when its time is over.
 pub(super) struct LimitedConnection {
     io: TcpStream,
@@ -144,6 +157,11 @@ enum Stage {
 }
 
 impl LimitedConnection {
+    /// The address of the remote end; `None` if it is gone.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        peer_address(&self.io)
+    }
+
     pub(super) fn usage(&self) -> &Arc<ConnectionUsage> {
         &self.usage
     }

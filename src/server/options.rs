@@ -7,7 +7,7 @@ use crate::{
     auth,
     engine::Limits,
     mail,
-    rpc::TrafficLimits,
+    rpc::{TrafficLimits, TrustedProxies},
     settings::LiveSettings,
     store::{
         StoreError,
@@ -38,6 +38,8 @@ pub struct Options {
     pub settings: LiveSettings,
     pub limits: Limits,
     pub traffic: TrafficLimits,
+    /// Proxies that tell the address of their clients.
+    pub trusted_proxies: TrustedProxies,
     /// How e-mail is sent while the settings enable it; `None`: never.
     pub mail: Option<mail::Options>,
 }

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -23,6 +24,7 @@ use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use super::{connection::Connection, connections::LimitedConnection};
 use crate::{
     auth,
+    telemetry::{Part, permits_stranger},
     watched::{Watched, WatchedError, WatchedFile},
 };
 
@@ -150,10 +152,10 @@ pub(super) fn handshakes(
                 }
                 None => return,
             };
+            let address = stream.address();
             let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
-                tracing::warn!(
-                    "closing a connection: {MAX_HANDSHAKES} TLS handshakes are in progress"
-                );
+                let limit = format!("{MAX_HANDSHAKES} handshakes are in progress");
+                log_failure("TOO_MANY", &limit, address);
                 continue;
             };
             let acceptor = TlsAcceptor::from(certificates.newest());
@@ -166,11 +168,22 @@ pub(super) fn handshakes(
                         // An error means that the server has stopped.
                         let _ = ready.send(Ok(Connection::tls(stream))).await;
                     }
-                    Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-                    Err(_elapsed) => tracing::debug!("a TLS handshake took too long"),
+                    // A load balancer that only tries whether the port is open.
+                    Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+                    Ok(Err(error)) => log_failure("FAILED", &error.to_string(), address),
+                    Err(_elapsed) => log_failure("TIMED_OUT", "it took too long", address),
                 }
             });
         }
     });
     ReceiverStream::new(connections)
+}
+
+/// Logs the first failed handshake of an address in a minute, and the number of further ones.
+fn log_failure(reason: &str, error: &str, address: Option<IpAddr>) {
+    const EVENT: &str = "HANDSHAKE_FAILED";
+    if permits_stranger(Part::Main, EVENT, reason, address) {
+        let address = address.map(tracing::field::display);
+        tracing::warn!(event = EVENT, reason, error, ipAddress = address);
+    }
 }

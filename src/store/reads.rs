@@ -32,7 +32,7 @@ use super::{
 };
 
 /// The time for which a read waits for the replica before it goes to the primary.
-const PATIENCE: Duration = Duration::from_millis(50);
+const REPLICA_WAIT: Duration = Duration::from_millis(50);
 /// The time limit of a read on the replica. After it the read is repeated on the primary.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// The pause between two looks at the replica's position.
@@ -54,14 +54,14 @@ pub struct Reads {
 #[derive(Clone)]
 struct Replica {
     pool: PgPool,
-    /// The pools of the follower: to the primary, and to the replica.
+    /// The pools of the monitor: to the primary, and to the replica.
     probes: [PgPool; 2],
-    questions: mpsc::Sender<Question>,
+    questions: mpsc::Sender<CaughtUpQuery>,
     is_in_use: Arc<AtomicBool>,
 }
 
 /// A read that waits: answered when the replica has caught up, dropped if it has not.
-type Question = oneshot::Sender<()>;
+type CaughtUpQuery = oneshot::Sender<()>;
 
 impl Reads {
     /// Runs all reads on the primary.
@@ -83,21 +83,23 @@ impl Reads {
     ) -> Self {
         let (questions, asked) = mpsc::channel(MAX_WAITING);
         let is_in_use = Arc::new(AtomicBool::new(false));
-        // The follower has its own pools, so that reads that use all connections of a pool do not
+        // The monitor has its own pools, so that reads that use all connections of a pool do not
         // look like a replica that lags.
         let probes = [primary_options, replica_options]
             .map(|options| pool::connect_lazy(options.clone(), 1));
-        let follower = Follower {
+        let monitor = ReplicaMonitor {
             primary: probes[0].clone(),
             replica: probes[1].clone(),
             asked,
             is_in_use: Arc::clone(&is_in_use),
         };
-        tokio::spawn(follower.run());
+        tokio::spawn(monitor.run());
+        let pool = pool::connect_lazy(replica_options.clone(), max_connections);
+        pool::watch(&pool, "replica");
         Self {
             primary,
             replica: Some(Replica {
-                pool: pool::connect_lazy(replica_options.clone(), max_connections),
+                pool,
                 probes,
                 questions,
                 is_in_use,
@@ -165,22 +167,22 @@ impl Replica {
         }
         let (question, answer) = oneshot::channel();
         self.questions.try_send(question).is_ok()
-            && matches!(timeout(PATIENCE, answer).await, Ok(Ok(())))
+            && matches!(timeout(REPLICA_WAIT, answer).await, Ok(Ok(())))
     }
 }
 
 /// Compares the replica's position with the primary's for the reads that wait. Ends when the last
 /// [`Reads`] is dropped.
-struct Follower {
+struct ReplicaMonitor {
     primary: PgPool,
     replica: PgPool,
-    asked: mpsc::Receiver<Question>,
+    asked: mpsc::Receiver<CaughtUpQuery>,
     is_in_use: Arc<AtomicBool>,
 }
 
 /// Why the replica is not used.
 #[derive(Debug, thiserror::Error)]
-enum Unfit {
+enum ReplicaUnusable {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("it lags behind")]
@@ -189,7 +191,7 @@ enum Unfit {
     Foreign,
 }
 
-impl Follower {
+impl ReplicaMonitor {
     async fn run(mut self) {
         let mut known_reason = String::new();
         while !self.asked.is_closed() {
@@ -212,16 +214,16 @@ impl Follower {
         }
     }
 
-    async fn try_out(&self) -> Result<(), Unfit> {
+    async fn try_out(&self) -> Result<(), ReplicaUnusable> {
         let trial = async {
             if identity(&self.primary).await? != identity(&self.replica).await? {
-                return Err(Unfit::Foreign);
+                return Err(ReplicaUnusable::Foreign);
             }
             self.catch_up().await
         };
         timeout(TRIAL, trial)
             .await
-            .map_err(|_elapsed| Unfit::Lags)?
+            .map_err(|_elapsed| ReplicaUnusable::Lags)?
     }
 
     async fn answer_until_it_lags(&mut self) {
@@ -230,7 +232,7 @@ impl Follower {
             while let Ok(another) = self.asked.try_recv() {
                 questions.push(another);
             }
-            match timeout(PATIENCE, self.catch_up()).await {
+            match timeout(REPLICA_WAIT, self.catch_up()).await {
                 Ok(Ok(())) => {
                     for question in questions {
                         // An error means that the read has stopped waiting and goes to the primary.
@@ -243,7 +245,7 @@ impl Follower {
     }
 
     /// Waits until the replica has replayed all that is committed now.
-    async fn catch_up(&self) -> Result<(), Unfit> {
+    async fn catch_up(&self) -> Result<(), ReplicaUnusable> {
         let position = written_up_to(&self.primary).await?;
         while !has_replayed(&self.replica, &position).await? {
             sleep(PAUSE_BETWEEN_LOOKS).await;

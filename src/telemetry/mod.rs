@@ -9,8 +9,8 @@ mod log_queue;
 mod logs;
 pub mod metrics;
 mod otlp;
-mod repeat_limiter;
 pub mod request;
+mod strangers;
 pub mod traces;
 
 use std::{
@@ -34,7 +34,7 @@ pub use self::{
     log_limiter::LogLimiter,
     log_queue::AUDIT_TARGET,
     logs::{LogFormat, LogOptions, finish, init},
-    repeat_limiter::permits_stranger,
+    strangers::{Part, permits_stranger},
 };
 
 /// How long the process waits for the last spans and metrics to be sent.

@@ -30,6 +30,7 @@ struct Inner {
     id: Option<String>,
     span: Option<SpanContext>,
     audited: AtomicBool,
+    decoded: AtomicBool,
 }
 
 impl Request {
@@ -60,6 +61,7 @@ impl Request {
             id,
             span,
             audited: AtomicBool::new(false),
+            decoded: AtomicBool::new(false),
         }))
     }
 
@@ -78,6 +80,12 @@ impl Request {
     #[must_use]
     pub fn is_audited(&self) -> bool {
         self.0.audited.load(Ordering::Relaxed)
+    }
+
+    /// Whether its message has been decoded.
+    #[must_use]
+    pub fn is_decoded(&self) -> bool {
+        self.0.decoded.load(Ordering::Relaxed)
     }
 
     /// Runs `work` as a part of this call.
@@ -105,6 +113,11 @@ pub fn with_current<T>(look: impl FnOnce(&Request) -> T) -> Option<T> {
 /// Records that an audit line will report how the current call ended.
 pub fn mark_audited() {
     let _ = CURRENT.try_with(|request| request.0.audited.store(true, Ordering::Relaxed));
+}
+
+/// Records that the message of the current call has been decoded.
+pub fn mark_decoded() {
+    let _ = CURRENT.try_with(|request| request.0.decoded.store(true, Ordering::Relaxed));
 }
 
 /// Runs a part of the call `request` in another task.

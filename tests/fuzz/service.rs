@@ -7,7 +7,7 @@ use heist::{
     engine::{Engine, Limits, OnCommit, Workers},
     events::{self, Tasks},
     rpc::{
-        Api, PageTokenKey, StreamReads, Traffic, TrafficLimits,
+        Api, PageTokenKey, StreamReads, Traffic, TrafficLimits, TrustedProxies,
         layers::{self, Layered},
     },
     settings::{LiveSettings, RateLimits, Settings},
@@ -74,7 +74,13 @@ impl Service {
         let authenticator = runtime
             .block_on(Authenticator::open(auth::Options::default()))
             .expect("there are no files to read");
-        let services = layers::wrap(api.into_routes(), authenticator, settings, &traffic);
+        let services = layers::wrap(
+            api.into_routes(),
+            authenticator,
+            settings,
+            &traffic,
+            &TrustedProxies::default(),
+        );
         drop(inside);
         Self {
             runtime,

@@ -5,7 +5,7 @@ import { describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DescService } from "@bufbuild/protobuf";
 import { HeistService, NotificationService, TokenService } from "../src/index.ts";
-import { REPETITION } from "../src/methods.ts";
+import { isRepeatable } from "../src/methods.ts";
 import { eventually, Network, startSilentServer, unusedPort } from "./support/index.ts";
 import { suite } from "./suite.ts";
 
@@ -20,16 +20,21 @@ const lawless = {
 };
 
 describe("the contract", () => {
-  it("is known whole: of every RPC it is decided whether it may be repeated", () => {
+  it("says of every RPC that it may be repeated", () => {
     const services: DescService[] = [HeistService, TokenService, NotificationService];
-    const names = services.flatMap(({ methods }) => methods.map(({ name }) => name));
-    assert.deepEqual(Object.keys(REPETITION).sort(), names.sort());
-    for (const { methods } of services) {
-      for (const { name, input } of methods) {
-        const hasRequestId = input.fields.some((field) => field.name === "request_id");
-        assert.equal(REPETITION[name] === "request id", hasRequestId, name);
-      }
+    for (const method of services.flatMap(({ methods }) => methods)) {
+      assert.equal(isRepeatable(method), true, method.name);
     }
+  });
+});
+
+describe("the rules", () => {
+  it("are those in force", async () => {
+    const heist = await s.serve({ env: { HEIST_STEAL_PERCENTAGE: "7", HEIST_COOLDOWN: "0s" } });
+    const rules = await s.client(heist.address).getRules({});
+    assert.equal(rules.enabled, true);
+    assert.equal(rules.stealPercentage, 7);
+    assert.equal(rules.cooldown?.seconds ?? 0n, 0n);
   });
 });
 

@@ -59,6 +59,30 @@ pub fn apply_environment(command: Command) -> Result<Command, String> {
     Ok(command)
 }
 
+/// Parses a database URL.
+///
+/// # Errors
+///
+/// It is not valid, or a variable of libpq would change the connection. sqlx reads these variables
+/// where the URL says nothing, so that a variable meant for psql could lead to another database.
+pub(super) fn database_url(text: &str) -> Result<DatabaseUrl, String> {
+    let url = DatabaseUrl::parse(text)?;
+    let is_set = |variable: &&'static str| env::var_os(variable).is_some();
+    let inherited = url.inherited_variables().find(is_set);
+    match inherited {
+        None => Ok(url),
+        Some("PGPASSWORD") => Err(
+            "PGPASSWORD is set and would change the connection: unset it; the password belongs into \
+             the URL, or into the file that PGPASSFILE names"
+                .to_owned(),
+        ),
+        Some(variable) => Err(format!(
+            "{variable} is set and would change the connection: unset it; all settings of the \
+             connection belong into the URL"
+        )),
+    }
+}
+
 fn is_empty(argument: &Arg) -> bool {
     argument.get_env().is_some_and(|variable| {
         MAY_BE_EMPTY.iter().all(|it| variable != *it)

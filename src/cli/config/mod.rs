@@ -33,18 +33,18 @@ use crate::{
 pub struct ServeConfig {
     /// The application's database, such as `postgres://user:password@host/database`. Default: a
     /// private PostgreSQL with demo players
-    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, value_parser = DatabaseUrl::parse)]
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, value_parser = environment::database_url)]
     pub database_url: Option<DatabaseUrl>,
 
     /// The same database without the pooler, if `DATABASE_URL` leads to a pooler in transaction mode.
     /// The server uses one connection to it, for notifications from other replicas. Default:
     /// `DATABASE_URL`
-    #[arg(long, env = "DATABASE_DIRECT_URL", value_name = "URL", hide_env_values = true, value_parser = DatabaseUrl::parse)]
+    #[arg(long, env = "DATABASE_DIRECT_URL", value_name = "URL", hide_env_values = true, value_parser = environment::database_url)]
     pub database_direct_url: Option<DatabaseUrl>,
 
     /// A streaming replica for reads. Reads that it cannot answer yet go to the primary. Default: all
     /// reads go to the primary
-    #[arg(long, env = "DATABASE_READ_URL", value_name = "URL", hide_env_values = true, value_parser = DatabaseUrl::parse)]
+    #[arg(long, env = "DATABASE_READ_URL", value_name = "URL", hide_env_values = true, value_parser = environment::database_url)]
     pub database_read_url: Option<DatabaseUrl>,
 
     /// Maximum number of connections to the primary, and to the replica
@@ -192,7 +192,7 @@ pub struct PrivatePostgresConfig {
 #[derive(Clone, Debug, clap::Args)]
 pub struct DatabaseConfig {
     /// The application's database, such as `postgres://user:password@host/database`
-    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, value_parser = DatabaseUrl::parse)]
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, value_parser = environment::database_url)]
     pub database_url: DatabaseUrl,
 }
 

@@ -7,6 +7,7 @@ use crate::{
         self, ClaimName, ClaimNames, ClientScopes, JwtOptions, KeyFile, KeySource, Location,
         Provider, ServiceRule,
     },
+    rpc::TrustedProxies,
     server::TlsOptions,
     watched::WatchedFile,
 };
@@ -57,6 +58,11 @@ pub struct SecurityConfig {
     /// services if the player claim is not `sub`
     #[arg(long, env = "HEIST_JWT_SERVICE_CLAIM", value_name = "RULE", value_parser = ServiceRule::parse)]
     pub jwt_service_claim: Option<ServiceRule>,
+
+    /// Proxies whose `x-forwarded-for` tells the address of the player, such as
+    /// `10.0.0.0/8, fd00::/8`. Default: none
+    #[arg(long, env = "HEIST_TRUSTED_PROXIES", value_name = "NETWORKS", default_value = "", hide_default_value = true, value_parser = TrustedProxies::parse)]
+    pub trusted_proxies: TrustedProxies,
 
     /// The server's certificate chain in PEM, without the root
     #[arg(long, env = "HEIST_TLS_CERT_FILE", value_name = "FILE")]

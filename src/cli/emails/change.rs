@@ -4,7 +4,7 @@ use anyhow::ensure;
 
 use super::{PARKED, State, email, player, states_or_parked};
 use crate::{
-    cli::output::print_line,
+    cli::output::{Found, print_line},
     domain::ids::{NotificationId, UserId},
     store::{
         PgPool, StoreError,
@@ -92,8 +92,11 @@ impl Which {
         if moved > 0 {
             print_line(counted(moved, change.done()))?;
         }
-        ensure!(unchanged.is_empty(), "{}", unchanged.join("\n"));
-        Ok(())
+        if unchanged.is_empty() {
+            Ok(())
+        } else {
+            Err(Found(unchanged.join("\n")).into())
+        }
     }
 
     async fn change_all(&self, pool: &PgPool, change: Change) -> anyhow::Result<()> {
@@ -111,17 +114,18 @@ impl Which {
             ids: None,
         };
         let Changed { moved, held } = change.run(pool, &selection).await?;
-        ensure!(moved > 0 || held > 0, "no e-mail was found");
+        if moved == 0 && held == 0 {
+            return Err(Found("no e-mail was found".to_owned()).into());
+        }
         if moved > 0 {
             print_line(counted(moved, change.done()))?;
         }
-        let not_done = format!("not {}", change.done());
-        ensure!(
-            held == 0,
-            "{}: {HELD}",
-            counted(held, &not_done).trim_end_matches('.')
-        );
-        Ok(())
+        if held == 0 {
+            return Ok(());
+        }
+        let not_changed = counted(held, &format!("not {}", change.done()));
+        let not_changed = not_changed.trim_end_matches('.');
+        Err(Found(format!("{not_changed}: {HELD}")).into())
     }
 }
 

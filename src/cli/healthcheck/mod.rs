@@ -4,7 +4,6 @@ mod tls;
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
 use tonic::transport::Endpoint;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -12,7 +11,7 @@ use tonic_health::pb::{
 
 use crate::cli::{
     config::{LogConfig, TargetConfig},
-    output::print_line,
+    output::{Found, print_line},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -25,7 +24,7 @@ Examples:
   HEIST_TLS_CERT_FILE=/etc/heist/tls.crt heist healthcheck
       The server uses TLS.";
 
-/// Reads the health of a running server: exit code 0 if it serves, otherwise 1
+/// Reads the health of a running server: exit code 0 if it serves, 1 if it does not
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Healthcheck {
@@ -53,7 +52,10 @@ impl Healthcheck {
         } else {
             endpoint.connect().await
         };
-        let channel = channel.with_context(|| format!("cannot reach {address}"))?;
+        let channel = channel.map_err(|error| {
+            let error = anyhow::Error::from(error);
+            Found(format!("cannot reach {address}: {error:#}"))
+        })?;
         let request = HealthCheckRequest {
             service: self.service,
         };
@@ -61,11 +63,12 @@ impl Healthcheck {
             .check(request)
             .await
             .map_err(|status| {
-                anyhow::anyhow!("{address} does not report its health: {}", status.message())
+                let message = status.message();
+                Found(format!("{address} does not report its health: {message}"))
             })?;
         match answer.into_inner().status() {
             ServingStatus::Serving => print_line("SERVING"),
-            status => bail!("{address} is {}", status.as_str_name()),
+            status => Err(Found(format!("{address} is {}", status.as_str_name())).into()),
         }
     }
 }

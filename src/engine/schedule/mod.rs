@@ -7,15 +7,15 @@
 //!   player's row locked by the other, and could not run the player's orders;
 //! - the orders of a player run in the order of their arrival, unless one of them was set aside;
 //! - an order that names no blocked player runs. A player is *blocked* while another transaction
-//!   holds the player's row, or after the player's batch has run for [`PATIENCE`]. Orders that name
+//!   holds the player's row, or after the player's batch has run for [`BLOCKED_AFTER`]. Orders that name
 //!   a blocked player are set aside: they reserve nothing, and later orders overtake them.
 //!
-//! An order held back by an ordinary batch reserves its players for at most [`PATIENCE`], so that
+//! An order held back by an ordinary batch reserves its players for at most [`BLOCKED_AFTER`], so that
 //! later orders of the same players do not overtake it.
 //!
 //! Most often, another replica that robs the same popular victim holds a row for a few
 //! milliseconds. So one batch for such a player waits in PostgreSQL's lock queue for the row, and
-//! holds no other lock meanwhile: the player has a *line*. At most [`MAX_LINES`] players have a
+//! holds no other lock meanwhile: the player has a *line*. At most [`MAX_PLAYERS_WITH_LINE`] players have a
 //! line. Orders of other blocked players are tried again after pauses.
 
 use std::{
@@ -28,9 +28,9 @@ use tokio::time::Instant;
 use crate::domain::ids::UserId;
 
 /// A batch that has run for this time blocks its players: orders that name them are set aside.
-pub(super) const PATIENCE: Duration = Duration::from_millis(250);
+pub(super) const BLOCKED_AFTER: Duration = Duration::from_millis(250);
 /// The limit of players that have a line at the same time.
-const MAX_LINES: usize = 4;
+const MAX_PLAYERS_WITH_LINE: usize = 4;
 /// A line is closed after this many batches, to find out whether the player still needs one.
 const BATCHES_OF_LINE: u32 = 64;
 
@@ -180,9 +180,9 @@ impl<T> Schedule<T> {
     }
 
     /// Opens a line for this player, whose row another transaction holds: the next batch waits for
-    /// the row. Does nothing while [`MAX_LINES`] players have a line.
+    /// the row. Does nothing while [`MAX_PLAYERS_WITH_LINE`] players have a line.
     pub(super) fn open_line(&mut self, player: UserId) {
-        if self.lines.len() < MAX_LINES {
+        if self.lines.len() < MAX_PLAYERS_WITH_LINE {
             self.lines.entry(player).or_insert(BATCHES_OF_LINE);
         }
     }
@@ -254,7 +254,7 @@ impl<T> Schedule<T> {
                     .players
                     .iter()
                     .filter_map(|player| self.busy.get(player));
-                let blocked_at = since.map(|since| *since + PATIENCE).min();
+                let blocked_at = since.map(|since| *since + BLOCKED_AFTER).min();
                 self.look_at(blocked_at);
             }
             Place::SetAside(until) => self.look_at(until),
@@ -273,7 +273,7 @@ impl<T> Schedule<T> {
                 return Place::SetAside(None);
             }
             if let Some(since) = self.busy.get(player) {
-                if *since + PATIENCE <= now {
+                if *since + BLOCKED_AFTER <= now {
                     return Place::SetAside(None);
                 }
                 is_held_back = true;

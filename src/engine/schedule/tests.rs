@@ -65,7 +65,7 @@ fn an_order_that_waits_for_a_batch_that_hangs_reserves_nothing() {
     let now = Instant::now();
     let mut schedule = schedule(&[&[1, 2], &[2, 3], &[3, 4]], now);
     schedule.take(1, now);
-    let later = now + PATIENCE;
+    let later = now + BLOCKED_AFTER;
     assert_eq!(schedule.next_look(), Some(later));
     schedule.look_again(later);
     assert_eq!(orders(&schedule.take(10, later)), [2]);

@@ -9,7 +9,7 @@ use crate::{
         rules::Rules,
     },
     pb::{ExecuteHeistRequest, ExecuteHeistResponse},
-    rpc::{Api, audit::Attempt, fields::Fields, render, status},
+    rpc::{Api, audit::Attempt, client_address::ClientAddress, fields::Fields, render, status},
 };
 
 pub(super) async fn handle(
@@ -40,7 +40,7 @@ async fn execute(
 }
 
 fn parse(api: &Api, request: &Request<ExecuteHeistRequest>) -> Result<HeistOrder, Status> {
-    let caller_address = request.remote_addr().map(|address| address.ip());
+    let address: Option<&ClientAddress> = request.extensions().get();
     let message = request.get_ref();
     let mut fields = Fields::default();
     let attacker = fields.user_id("attacker_id", message.attacker_id);
@@ -52,7 +52,7 @@ fn parse(api: &Api, request: &Request<ExecuteHeistRequest>) -> Result<HeistOrder
         victim,
         // With a generated id the engine can look the heist up after a lost commit.
         request_id: request_id.unwrap_or_else(|| RequestId::new(uuid::Uuid::now_v7())),
-        caller_address,
+        client_address: address.map(|address| address.client),
         rules: api.settings.now().rules,
     })
 }

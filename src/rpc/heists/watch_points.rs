@@ -92,9 +92,13 @@ mod tests {
         let points = events.watch_points();
         let slot = StreamSlots::new(1, 1, None).take(None).unwrap();
         let settings = LiveSettings::fixed(Settings::default());
-        stream(events, &settings, &Caller::ANYBODY, slot, |writer| {
-            feed(points, writer)
-        })
+        stream(
+            events,
+            &settings,
+            &Caller::UNAUTHENTICATED,
+            slot,
+            |writer| feed(points, writer),
+        )
     }
 
     fn commit(number: i64) -> Changes {

@@ -11,7 +11,7 @@ use tonic::{Status, codegen::Service};
 
 use super::http_types::{HttpFuture, HttpRequest, HttpResponse};
 use crate::{
-    rpc::{audit::Attempt, connection_info::ConnectionInfo, methods::Method},
+    rpc::{audit::Attempt, client_address::ClientAddress, methods::Method},
     telemetry,
 };
 
@@ -43,9 +43,8 @@ where
             return self.0.call(request);
         };
         telemetry::request::mark_audited();
-        let connection: Option<&ConnectionInfo> = request.extensions().get();
-        let ip_address = connection.and_then(ConnectionInfo::ip_address);
-        let attempt = Arc::new(Attempt::begin(kind, Instant::now(), ip_address));
+        let address: Option<&ClientAddress> = request.extensions().get();
+        let attempt = Arc::new(Attempt::begin(kind, Instant::now(), address.copied()));
         request.extensions_mut().insert(Arc::clone(&attempt));
         let answer = self.0.call(request);
         Box::pin(async move {

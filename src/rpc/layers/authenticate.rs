@@ -14,9 +14,10 @@ use tonic::{
 
 use super::http_types::{HttpFuture, HttpRequest, HttpResponse, answer};
 use crate::{
-    auth::{Authenticator, Caller},
+    auth::{Authenticator, Caller, Scope, Who},
     rpc::{
         audit::Attempt,
+        client_address::{ClientAddress, TrustedProxies},
         connection_info::ConnectionInfo,
         methods::{Denied, Method},
         status,
@@ -29,13 +30,30 @@ use crate::{
 pub struct Authenticate<S> {
     service: S,
     authenticator: Arc<Authenticator>,
+    proxies: TrustedProxies,
 }
 
 impl<S> Authenticate<S> {
-    pub(super) fn new(service: S, authenticator: Arc<Authenticator>) -> Self {
+    pub(super) fn new(
+        service: S,
+        authenticator: Arc<Authenticator>,
+        proxies: TrustedProxies,
+    ) -> Self {
         Self {
             service,
             authenticator,
+            proxies,
+        }
+    }
+
+    /// Where the call comes from, by the caller's own word if it may forward addresses.
+    fn address(&self, request: &HttpRequest, caller: &Caller) -> Option<ClientAddress> {
+        let connection: Option<&ConnectionInfo> = request.extensions().get();
+        match &caller.who {
+            Who::Service { scopes, .. } if scopes.has(Scope::AddressForward) => {
+                (self.proxies).client(connection?, request.headers(), true)
+            }
+            _ => request.extensions().get().copied(),
         }
     }
 
@@ -78,9 +96,13 @@ where
             Ok(caller) => caller,
             Err(status) => return answer(status),
         };
+        let address = self.address(&request, &caller);
         let attempt: Option<&Arc<Attempt>> = request.extensions().get();
         if let Some(attempt) = attempt {
-            attempt.set_caller(&caller);
+            attempt.set_caller(&caller, address);
+        }
+        if let Some(address) = address {
+            request.extensions_mut().insert(address);
         }
         if let Err(denied) = method.access.check(&caller.who) {
             return answer(match denied {
@@ -94,9 +116,6 @@ where
                 return answer(status::overloaded());
             }
             connection.usage.set_authenticated();
-            // `tonic::Request::remote_addr` reads the address from here.
-            let tcp = connection.tcp.clone();
-            request.extensions_mut().insert(tcp);
         }
         request.extensions_mut().insert(caller);
         self.service.call(request)

@@ -20,7 +20,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
-use tonic::{body::Body, codegen::Service};
+use tonic::{Code, Status, body::Body, codegen::Service};
 
 use super::{
     http_types::{HttpFuture, HttpRequest, HttpResponse, answer},
@@ -28,10 +28,13 @@ use super::{
     request_body::RequestBody,
     response_body::{Resources, UnreadAnswers},
 };
-use crate::rpc::{
-    connection_info::{ConnectionInfo, ConnectionUsage},
-    methods::Method,
-    status,
+use crate::{
+    rpc::{
+        connection_info::{ConnectionInfo, ConnectionUsage},
+        methods::Method,
+        status,
+    },
+    telemetry::request,
 };
 
 /// The time in which a request must arrive, from its headers to the end of its message.
@@ -168,7 +171,7 @@ where
             let response = answer.await?;
             if response.body().is_end_stream() {
                 // A refusal, whose status is in its headers.
-                return Ok(response);
+                return Ok(explained(response));
             }
             if method.streams {
                 drop(slot);
@@ -196,5 +199,16 @@ where
             let body = slots.unread.watch(Body::new(body), resources, connection);
             Ok(HttpResponse::from_parts(parts, Body::new(body)))
         })
+    }
+}
+
+/// Replaces tonic's answer to a message that it could not decode.
+fn explained(refusal: HttpResponse) -> HttpResponse {
+    let status = Status::from_header_map(refusal.headers());
+    let status = status.filter(|status| status.code() == Code::Internal);
+    let is_decoded = request::with_current(request::Request::is_decoded);
+    match (status, is_decoded) {
+        (Some(status), Some(false)) => status::undecodable(&status).into_http(),
+        _ => refusal,
     }
 }

@@ -24,7 +24,7 @@ use self::{
     feature_switch::FeatureSwitch, fresh_keys::FreshKeys, grpc_only::GrpcOnly, observe::Observe,
     rate_limit::RateLimit,
 };
-use super::{methods, traffic::Traffic};
+use super::{client_address::TrustedProxies, methods, traffic::Traffic};
 use crate::{auth::Authenticator, settings::LiveSettings};
 
 /// The services with their middleware.
@@ -48,16 +48,17 @@ pub fn wrap(
     authenticator: Authenticator,
     settings: LiveSettings,
     traffic: &Traffic,
+    proxies: &TrustedProxies,
 ) -> Layered {
     methods::verify();
     let services = CallLimit::new(routes, traffic.calls.clone());
     let services = RateLimit::new(services, Arc::clone(&traffic.rates), settings.clone());
     let services = FeatureSwitch::new(services, settings);
     let authenticator = Arc::new(authenticator);
-    let services = Authenticate::new(services, Arc::clone(&authenticator));
+    let services = Authenticate::new(services, Arc::clone(&authenticator), proxies.clone());
     let services = FreshKeys::new(services, authenticator);
     let services = EnforceDeadline::new(services);
     let services = Audit::new(services);
-    let services = Observe::new(services);
+    let services = Observe::new(services, proxies.clone());
     GrpcOnly::new(services)
 }

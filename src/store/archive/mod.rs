@@ -64,7 +64,7 @@ pub struct Contents {
 
 /// The right of a run to work on a file.
 #[derive(Clone, Copy, Debug)]
-pub struct Claim {
+pub struct FileClaim {
     pub file_id: i64,
     run_id: Uuid,
 }
@@ -72,7 +72,7 @@ pub struct Claim {
 /// An unfinished file of an interrupted run.
 #[derive(Debug)]
 pub struct Interrupted {
-    pub claim: Claim,
+    pub claim: FileClaim,
     pub kind: Kind,
     /// `None` if the file was not verified. Then none of its rows was removed.
     pub verified_sha256: Option<String>,
@@ -162,7 +162,7 @@ pub async fn take_over(pool: &PgPool, run_id: Uuid) -> Result<Option<Interrupted
     .await?;
     Ok(file.and_then(|file| {
         Some(Interrupted {
-            claim: Claim {
+            claim: FileClaim {
                 file_id: file.id,
                 run_id,
             },
@@ -182,7 +182,7 @@ pub async fn claim(
     run_id: Uuid,
     kind: Kind,
     cutoff: OffsetDateTime,
-) -> Result<Claim, StoreError> {
+) -> Result<FileClaim, StoreError> {
     let file_id = query_scalar!(
         r#"INSERT INTO "HeistArchiveFile" ("kind", "cutoff", "runId") VALUES ($1, $2, $3)
         RETURNING "id""#,
@@ -192,11 +192,11 @@ pub async fn claim(
     )
     .fetch_one(pool)
     .await?;
-    Ok(Claim { file_id, run_id })
+    Ok(FileClaim { file_id, run_id })
 }
 
 /// Gives up a file that was not verified. Returns `false` if the claim is lost.
-pub async fn discard(pool: &PgPool, claim: Claim) -> Result<bool, StoreError> {
+pub async fn discard(pool: &PgPool, claim: FileClaim) -> Result<bool, StoreError> {
     let done = query!(
         r#"DELETE FROM "HeistArchiveFile" WHERE "id" = $1 AND "runId" = $2 AND "sha256" IS NULL"#,
         claim.file_id,
@@ -210,7 +210,7 @@ pub async fn discard(pool: &PgPool, claim: Claim) -> Result<bool, StoreError> {
 /// Records that a file is on disk and was read back. Returns `false` if the claim is lost.
 pub async fn verified(
     pool: &PgPool,
-    claim: Claim,
+    claim: FileClaim,
     contents: &Contents,
 ) -> Result<bool, StoreError> {
     let done = query!(
@@ -239,7 +239,7 @@ pub async fn verified(
 /// the removed rows. Then nothing is removed.
 pub async fn remove(
     pool: &PgPool,
-    claim: Claim,
+    claim: FileClaim,
     kind: Kind,
     lines: &[String],
     players: &[i32],
@@ -294,7 +294,7 @@ pub async fn remove(
 }
 
 /// Records that the rows of a file are removed. Returns `false` if the claim is lost.
-pub async fn finished(pool: &PgPool, claim: Claim) -> Result<bool, StoreError> {
+pub async fn finished(pool: &PgPool, claim: FileClaim) -> Result<bool, StoreError> {
     let done = query!(
         r#"UPDATE "HeistArchiveFile" SET "finishedAt" = clock_timestamp()
         WHERE "id" = $1 AND "runId" = $2 AND "finishedAt" IS NULL"#,

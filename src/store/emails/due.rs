@@ -114,7 +114,7 @@ pub async fn set_aside(
         &states,
         &next_at as &[Option<OffsetDateTime>],
         &reasons as &[Option<String>],
-        mailing.patience(EmailMode::Digest).as_secs_f64(),
+        mailing.retry_for(EmailMode::Digest).as_secs_f64(),
     )
     .fetch_all(executor)
     .observed("emails.set_aside")

@@ -148,8 +148,8 @@ pub async fn claim(
         digest.is_open,
         digest.opened_at,
         digest.starts_at,
-        mailing.patience(EmailMode::Immediate).as_secs_f64(),
-        mailing.patience(EmailMode::Digest).as_secs_f64(),
+        mailing.retry_for(EmailMode::Immediate).as_secs_f64(),
+        mailing.retry_for(EmailMode::Digest).as_secs_f64(),
     )
     .fetch_all(connection)
     .observed("emails.claim")
@@ -264,19 +264,19 @@ pub async fn settle(
 }
 
 /// Parks e-mails with expired claims as `UNKNOWN`, and e-mails that no attempt reached within
-/// `patience` as `FAILED`. Up to 1,000 of each per call.
+/// `retry_for` as `FAILED`. Up to 1,000 of each per call.
 ///
 /// # Errors
 ///
 /// A failure of the database.
 pub async fn expire(
     executor: impl PgExecutor<'_>,
-    patience: Duration,
+    retry_for: Duration,
 ) -> Result<Vec<StateChange>, StoreError> {
     let changes = query_file_as!(
         StateChange,
         "src/store/emails/expire.sql",
-        patience.as_secs_f64()
+        retry_for.as_secs_f64()
     )
     .fetch_all(executor)
     .observed("emails.expire")

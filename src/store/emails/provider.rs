@@ -66,7 +66,7 @@ pub async fn end_turn(
     .execute(connection)
     .observed("emails.end_turn")
     .await
-    .map(the_provider)?
+    .map(|done| the_provider(&done))?
 }
 
 /// Starts a pause of the provider for all replicas. Afterwards they claim one e-mail at a time
@@ -95,7 +95,7 @@ pub async fn pause(
     .execute(executor)
     .observed("emails.pause")
     .await
-    .map(the_provider)?
+    .map(|done| the_provider(&done))?
 }
 
 /// Records that the provider works. Returns whether it failed before. Ends a pause of up to `pause`,
@@ -127,7 +127,7 @@ pub async fn works(
 }
 
 /// Whether a write has changed the row of the provider, which the migrations have made.
-fn the_provider(done: PgQueryResult) -> Result<(), StoreError> {
+fn the_provider(done: &PgQueryResult) -> Result<(), StoreError> {
     if done.rows_affected() == 1 {
         return Ok(());
     }

@@ -264,7 +264,7 @@ impl Columns {
         self.tokens_remaining.push(heist.tokens_remaining);
         self.request_ids.push(heist.request_id.get());
         self.ip_addresses
-            .push(order.caller_address.map(|address| address.to_string()));
+            .push(order.client_address.map(|address| address.to_string()));
         self.gain_descriptions.push(heist.gain_description());
         self.loss_descriptions.push(heist.loss_description());
         self.protection_ends_at.push(protection_ends_at);

@@ -18,10 +18,12 @@ pub struct Locked {
 }
 
 /// Locks the players whose rows are free, and never waits for the others. Players who do not exist
-/// are missing from the result.
+/// are missing from the result. The players in `known` existed a moment ago. If one of them cannot
+/// be locked, no further statement finds out whether the player still exists.
 pub async fn lock(
     connection: &mut PgConnection,
     user_ids: &[UserId],
+    known: &[UserId],
 ) -> Result<Locked, StoreError> {
     let ids: Vec<i32> = user_ids.iter().map(|user_id| user_id.get()).collect();
     let rows = query_file!("src/store/players/lock.sql", &ids)
@@ -44,12 +46,11 @@ pub async fn lock(
     let missing = user_ids
         .iter()
         .filter(|user_id| !players.contains_key(*user_id));
-    let missing: HashSet<UserId> = missing.copied().collect();
-    let held = if missing.is_empty() {
-        missing
-    } else {
-        existing(connection, missing).await?
-    };
+    let (mut held, unsure): (HashSet<UserId>, HashSet<UserId>) =
+        missing.partition(|user_id| known.contains(user_id));
+    if !unsure.is_empty() {
+        held.extend(existing(connection, unsure).await?);
+    }
     Ok(Locked { players, held })
 }
 

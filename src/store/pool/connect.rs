@@ -2,7 +2,9 @@
 
 use std::{io, time::Duration};
 
-use sqlx::{Connection as _, Executor as _, PgConnection, PgExecutor, query_scalar};
+use sqlx::{
+    ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgExecutor, query_scalar,
+};
 use tokio::time::timeout;
 
 use super::url::ConnectOptions;
@@ -69,7 +71,11 @@ pub(super) struct Opened {
 /// used. The exception is a refusal because too many connections are open.
 pub(super) async fn open(options: &ConnectOptions, purpose: Purpose) -> sqlx::Result<Opened> {
     let opening = async {
-        let options = options.newest().application_name("heist");
+        let mut options = options.newest().application_name("heist");
+        if purpose == Purpose::Command {
+            // Slow statements of a command need no warning.
+            options = options.disable_statement_logging();
+        }
         let mut connection = PgConnection::connect_with(&options).await?;
         if purpose == Purpose::ServingWrites {
             let is_standby: bool = query_scalar("SELECT pg_is_in_recovery()")

@@ -55,9 +55,9 @@ impl Lease {
 
     /// Closes the connection and all connections of its generation, because it is dead or its plans
     /// are stale.
-    pub fn distrust(mut self) {
+    pub fn discard_generation(mut self) {
         if let Some(connection) = self.connection.take() {
-            self.shared.distrust(connection.generation);
+            self.shared.discard_generation(connection.generation);
         }
     }
 
@@ -77,7 +77,9 @@ impl Lease {
     /// again.
     pub(super) fn give_back_after<T>(self, result: &sqlx::Result<T>) {
         match result {
-            Err(error) if is_connection_lost(error) || is_stale_plan(error) => self.distrust(),
+            Err(error) if is_connection_lost(error) || is_stale_plan(error) => {
+                self.discard_generation();
+            }
             _ => self.give_back(),
         }
     }

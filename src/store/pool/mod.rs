@@ -75,7 +75,7 @@ pub fn connect_lazy_to_primary(options: impl Into<ConnectOptions>, max_connectio
     PgPool::new(options.into(), Purpose::ServingWrites, max_connections)
 }
 
-/// A pool for a command line, whose statements may take up to a day.
+/// A pool for a command line, whose statements may take up to a day, so that slow ones are no news.
 #[must_use]
 pub fn connect_lazy_for_command(
     options: impl Into<ConnectOptions>,
@@ -112,7 +112,7 @@ impl PgPool {
             if matches!(answered, Ok(Ok(()))) {
                 return Ok(self.lease(connection, place));
             }
-            self.shared.distrust(connection.generation);
+            self.shared.discard_generation(connection.generation);
         }
         if self.shared.is_away() {
             return Err(known_to_be_away());
@@ -205,10 +205,10 @@ fn known_to_be_away() -> sqlx::Error {
     io::Error::new(io::ErrorKind::NotConnected, why).into()
 }
 
-/// Exports the numbers of idle and used connections as metrics.
-pub fn watch(pool: &PgPool) {
+/// Exports the numbers of idle and used connections as metrics of a pool with this name.
+pub fn watch(pool: &PgPool, name: &'static str) {
     let shared = Arc::clone(&pool.shared);
-    metrics::watch_pool(shared.max_connections, move || {
+    metrics::watch_pool(name, shared.max_connections, move || {
         let (idle, used) = shared.count();
         let count = |connections| u64::try_from(connections).unwrap_or(u64::MAX);
         (count(idle), count(used))

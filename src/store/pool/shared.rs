@@ -113,7 +113,7 @@ impl Shared {
 
     /// Ends this generation, because one of its connections is dead or its plans are stale. The
     /// other connections are likely to be, too, so they are not used again.
-    pub(super) fn distrust(&self, generation: u64) {
+    pub(super) fn discard_generation(&self, generation: u64) {
         let mut state = self.state();
         if state.generation == generation {
             state.generation += 1;

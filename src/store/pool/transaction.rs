@@ -174,7 +174,7 @@ impl Transaction {
 
     fn give_up(&mut self) {
         if let Some(lease) = self.lease.take() {
-            lease.distrust();
+            lease.discard_generation();
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
 
 use crate::watched::{Watched, WatchedError, WatchedFile};
@@ -52,6 +52,21 @@ const IGNORED: [(&str, &str); 8] = [
     ),
 ];
 
+/// Variables of libpq that sqlx reads, and the parts of a URL that take precedence. What such a
+/// variable sets cannot be taken back.
+const INHERITED: [(&str, &[&str]); 9] = [
+    ("PGHOST", &["host", "hostaddr"]),
+    ("PGHOSTADDR", &["host", "hostaddr"]),
+    ("PGUSER", &["user"]),
+    ("PGPASSWORD", &["password"]),
+    ("PGDATABASE", &["dbname"]),
+    ("PGSSLROOTCERT", &["sslrootcert", "ssl-root-cert", "ssl-ca"]),
+    ("PGSSLCERT", &["sslcert", "ssl-cert"]),
+    ("PGSSLKEY", &["sslkey", "ssl-key"]),
+    ("PGOPTIONS", &[]),
+];
+const DEFAULT_PORT: u16 = 5432;
+
 const EXPECTED: &str = "expected a URL such as postgres://user:password@host:5432/database";
 
 /// The address of a database, and the credentials for it.
@@ -60,6 +75,8 @@ pub struct DatabaseUrl {
     options: PgConnectOptions,
     /// A line for each parameter that is ignored.
     ignored: Vec<String>,
+    /// The `PG*` variables that sqlx would add to this URL.
+    inherits: Vec<&'static str>,
     /// The URL without its credentials.
     location: String,
     /// The file that holds the URL.
@@ -91,8 +108,8 @@ impl DatabaseUrl {
     ///
     /// # Errors
     ///
-    /// Names an unknown parameter, or says what is expected. Repeats no other part of the URL, because
-    /// it may hold a password.
+    /// Names an unknown parameter, or says what is expected. Repeats no other part of the URL,
+    /// because it may hold a password.
     pub fn parse(text: &str) -> Result<Self, String> {
         parse(text)
     }
@@ -135,6 +152,12 @@ impl DatabaseUrl {
         };
         let watched = Watched::open("the database's URL", vec![file.clone()], parse);
         Ok(ConnectOptions(watched.await?))
+    }
+
+    /// The variables of libpq that would change the connection if they were set, because the URL
+    /// says nothing of what they set.
+    pub fn inherited_variables(&self) -> impl Iterator<Item = &'static str> {
+        self.inherits.iter().copied()
     }
 
     /// Logs the parameters that are ignored.
@@ -199,7 +222,24 @@ fn parse(text: &str) -> Result<DatabaseUrl, String> {
     if !understood.is_empty() {
         url.query_pairs_mut().extend_pairs(&understood);
     }
+    let has = |names: &[&str]| {
+        understood
+            .iter()
+            .any(|(name, _)| names.contains(&name.as_str()))
+    };
+    let inherits = INHERITED
+        .iter()
+        .filter(|(_, names)| !has(names) && !is_in_authority(&url, names))
+        .map(|(variable, _)| *variable)
+        .collect();
     let mut options: PgConnectOptions = url.as_str().parse().map_err(|_| EXPECTED.to_owned())?;
+    // sqlx fills these from PGPORT and PGSSLMODE if the URL does not say them.
+    if url.port().is_none() && !has(&["port"]) {
+        options = options.port(DEFAULT_PORT);
+    }
+    if !has(&["sslmode", "ssl-mode"]) {
+        options = options.ssl_mode(PgSslMode::default());
+    }
     if let Some(schema) = &schema {
         let quoted = schema.replace('"', "\"\"");
         options = options.options([("search_path", format!("\"{quoted}\""))]);
@@ -209,8 +249,20 @@ fn parse(text: &str) -> Result<DatabaseUrl, String> {
     Ok(DatabaseUrl {
         options: options.extra_float_digits(None),
         ignored,
+        inherits,
         location: location(url, understood, schema),
         file: None,
+    })
+}
+
+/// Whether the URL says one of these before its parameters.
+fn is_in_authority(url: &Url, names: &[&str]) -> bool {
+    names.iter().any(|name| match *name {
+        "user" => !url.username().is_empty(),
+        "password" => url.password().is_some(),
+        "host" => url.host_str().is_some_and(|host| !host.is_empty()),
+        "dbname" => !url.path().trim_start_matches('/').is_empty(),
+        _ => false,
     })
 }
 
@@ -248,6 +300,31 @@ mod tests {
             "socket_timeout",
         ];
         assert_eq!(named, expected);
+    }
+
+    #[test]
+    fn variables_of_libpq_matter_where_the_url_says_nothing() {
+        let inherits = |url: &str| parse(url).unwrap().inherits;
+        assert_eq!(
+            inherits("postgres://app:secret@db/game?sslrootcert=ca.pem"),
+            ["PGSSLCERT", "PGSSLKEY", "PGOPTIONS"]
+        );
+        assert_eq!(
+            inherits("postgres:///?sslrootcert=a&sslcert=b&sslkey=c"),
+            [
+                "PGHOST",
+                "PGHOSTADDR",
+                "PGUSER",
+                "PGPASSWORD",
+                "PGDATABASE",
+                "PGOPTIONS"
+            ]
+        );
+        let params = "postgres:///?host=/tmp&user=app&password=secret&dbname=game";
+        assert_eq!(
+            inherits(params),
+            ["PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY", "PGOPTIONS"]
+        );
     }
 
     #[test]

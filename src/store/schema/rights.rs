@@ -16,7 +16,7 @@ const USER_RIGHTS: [(&str, &str); 6] = [
 
 /// The rights to other tables that `heist serve` needs. Tables and sequences that do not exist are
 /// skipped.
-const RIGHTS: [(&str, &str); 24] = [
+pub(super) const RIGHTS: [(&str, &str); 24] = [
     ("_heist_migrations", "SELECT"),
     ("PointEventTypeMaster", "SELECT"),
     ("UserPointEvent", "SELECT"),

@@ -38,7 +38,7 @@ fn order(world: &World, attacker: &Player, victim: &Player) -> HeistOrder {
         attacker: UserId::new(attacker.id).unwrap(),
         victim: UserId::new(victim.id).unwrap(),
         request_id: RequestId::new(uuid::Uuid::now_v7()),
-        caller_address: None,
+        client_address: None,
         rules: Arc::clone(&world.settings.rules),
     }
 }

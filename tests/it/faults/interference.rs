@@ -317,6 +317,7 @@ fn row_level_security_cannot_make_a_heist_free() {
                 GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role};
                 ALTER TABLE "HeistToken" ENABLE ROW LEVEL SECURITY;
                 CREATE POLICY visible ON "HeistToken" FOR SELECT USING (true);
+                CREATE POLICY additions ON "HeistToken" FOR INSERT WITH CHECK (true);
                 CREATE POLICY nothing ON "HeistToken" FOR UPDATE USING (false)"#
             ),
         )
@@ -333,7 +334,7 @@ fn row_level_security_cannot_make_a_heist_free() {
         run(
             world,
             &format!(
-                r#"DROP POLICY nothing ON "HeistToken"; DROP POLICY visible ON "HeistToken";
+                r#"DROP POLICY nothing ON "HeistToken"; DROP POLICY visible ON "HeistToken"; DROP POLICY additions ON "HeistToken";
                 ALTER TABLE "HeistToken" DISABLE ROW LEVEL SECURITY;
                 DROP OWNED BY {role}; DROP ROLE {role}"#
             ),

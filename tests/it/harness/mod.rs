@@ -47,7 +47,7 @@ use heist::{
         notification_service_client::NotificationServiceClient,
         token_service_client::TokenServiceClient,
     },
-    rpc::TrafficLimits,
+    rpc::{TrafficLimits, TrustedProxies},
     server::{Options, Server},
     settings::{LiveSettings, RateLimits, Settings},
     store::pool::DatabaseUrl,
@@ -239,6 +239,7 @@ pub fn options(database_url: &str, settings: Settings, limits: Limits) -> Option
         settings: LiveSettings::fixed(settings),
         limits,
         traffic: TrafficLimits::default(),
+        trusted_proxies: TrustedProxies::default(),
         mail: None,
     }
 }

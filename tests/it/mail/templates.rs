@@ -139,7 +139,7 @@ fn a_bad_template_stops_the_start_with_one_line() {
                 .env("HEIST_EMAIL_TEMPLATES", folder.path(""))
                 .ended()
                 .await;
-            assert_eq!(ended.code, Some(1), "{ended:?}");
+            assert_eq!(ended.code, Some(3), "{ended:?}");
             assert!(ended.stderr.contains(complaint), "{name}: {ended:?}");
         }
     });

@@ -434,7 +434,7 @@ fn a_second_run_is_refused() {
 
         let second = archive(world, &folder.path, &[]).ended().await;
 
-        assert_eq!(second.code, Some(1));
+        assert_eq!(second.code, Some(3));
         assert_eq!(
             second.complaint(),
             "cannot archive: another run works on this database"
@@ -460,17 +460,19 @@ fn a_verified_file_that_is_missing_or_exchanged_stops_the_next_run() {
         fs::rename(&file, &aside).unwrap();
         until("the lock of the killed run is free", async || {
             let ended = archive(world, &folder.path, &[]).ended().await;
-            assert_eq!(ended.code, Some(1));
+            assert_eq!(ended.code, Some(3));
             ended.complaint().contains("is missing").then_some(())
         })
         .await;
         fs::write(&file, b"nonsense").unwrap();
         let ended = archive(world, &folder.path, &[]).ended().await;
-        assert_eq!(ended.code, Some(1));
+        assert_eq!(ended.code, Some(3));
         assert_eq!(world.count_heists().await, 3);
         fs::rename(&aside, &file).unwrap();
-        let said = archives(world, &folder.path, &[]).await;
-        assert_eq!(said, "Archived 3 heists and 0 notifications in 1 files.");
+        let said = archives(world, &folder.path, &["--json"]).await;
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let expected = serde_json::json!({"heists": 3, "notifications": 0, "files": 1});
+        assert_eq!(said, expected);
     });
 }
 
@@ -485,7 +487,7 @@ fn a_row_that_differs_from_its_file_is_not_removed() {
         deletion.execute(change).await;
         deletion.commit().await;
         let ended = first.ended().await;
-        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert_eq!(ended.code, Some(3), "{ended:?}");
         assert!(ended.complaint().contains("differ in the heists"), "{ended:?}");
         assert_eq!(world.count_heists().await, 3);
         books_are_in_order(world).await;
@@ -596,7 +598,7 @@ fn rows_that_the_rules_still_need_are_not_archived() {
         ] {
             let command = archive(world, &folder.path, &arguments).env(variable.0, variable.1);
             let ended = command.ended().await;
-            assert_eq!(ended.code, Some(1));
+            assert_eq!(ended.code, Some(3));
             assert!(ended.complaint().ends_with(reason), "{ended:?}");
         }
     });
@@ -635,6 +637,10 @@ fn verify_accepts_only_intact_files() {
             assert!(ended.complaint().contains(path));
         }
         fs::write(&file, &whole).unwrap();
+        // A file that cannot be read is no finding.
+        let missing = format!("{path}.missing");
+        let ended = Heist::new(&["archive", "verify", &missing]).ended().await;
+        assert_eq!(ended.code, Some(3), "{ended:?}");
     });
 }
 

@@ -148,10 +148,27 @@ fn passwords_in_arguments_and_urls_are_not_printed() {
 fn a_closed_pipe_is_no_error_and_a_full_disk_is_one() {
     runtime().block_on(async {
         let database = Database::of_the_application().await;
-        let status = format!("{} migrate status", env!("CARGO_BIN_EXE_heist"));
+        let program = env!("CARGO_BIN_EXE_heist");
+        let status = format!("{program} migrate status");
         for (script, code) in [
             (format!("{status} | true; exit ${{PIPESTATUS[0]}}"), 0),
-            (format!("{status} >/dev/full"), 1),
+            (format!("{status} >/dev/full"), 3),
+            (
+                format!("{program} completions bash | true; exit ${{PIPESTATUS[0]}}"),
+                0,
+            ),
+            (format!("{program} completions bash >/dev/full"), 3),
+            (format!("{program} --help >/dev/full"), 0),
+            (format!("{program} serve --nothing 2>/dev/full"), 2),
+            (format!("{program} check --database-url x 2>/dev/full"), 2),
+            (
+                format!("HEIST_LISTEN=127.0.0.1:1 {program} healthcheck 2>/dev/full"),
+                1,
+            ),
+            (
+                format!("HEIST_LISTEN=127.0.0.1:1 {program} healthcheck 2>&-"),
+                1,
+            ),
         ] {
             let ended = tokio::process::Command::new("bash")
                 .args(["-c", &script])
@@ -164,6 +181,65 @@ fn a_closed_pipe_is_no_error_and_a_full_disk_is_one() {
             assert!(!stderr.contains("panicked"), "{stderr}");
         }
         database.discard().await;
+    });
+}
+
+#[test]
+fn completions_and_the_version_need_no_environment() {
+    runtime().block_on(async {
+        for (shell, begins) in [
+            ("bash", "_heist()"),
+            ("zsh", "#compdef heist"),
+            ("fish", "#"),
+        ] {
+            let ended = Heist::new(&["completions", shell]).ended().await;
+            assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+            assert!(ended.stdout.starts_with(begins), "{}", ended.stdout);
+            assert!(ended.stdout.contains("trusted-proxies"), "{shell}");
+        }
+        let ended = Heist::new(&["--version"]).ended().await;
+        assert_eq!(ended.code, Some(0));
+        let version = env!("CARGO_PKG_VERSION");
+        assert!(
+            ended.stdout.starts_with(&format!("heist {version} (")),
+            "{ended:?}"
+        );
+    });
+}
+
+#[test]
+fn variables_of_libpq_do_not_change_the_connection() {
+    World::run(async |world| {
+        let status = |url: &str| Heist::new(&["migrate", "status"]).env("DATABASE_URL", url);
+        let url = world.own_url();
+        // The URL says both.
+        let ended = status(url)
+            .env("PGPORT", "1")
+            .env("PGUSER", "nobody")
+            .env("PGDATABASE", "nothing")
+            .env("PGSSLMODE", "verify-full")
+            .env("PGAPPNAME", "psql")
+            .ended()
+            .await;
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        for (variable, value) in [
+            ("PGPASSWORD", "hunter2"),
+            ("PGOPTIONS", "-c search_path=hunter2"),
+            ("PGSSLROOTCERT", "/hunter2"),
+        ] {
+            let ended = status("postgres://app@127.0.0.1/app")
+                .env(variable, value)
+                .ended()
+                .await;
+            assert_eq!(ended.code, Some(2), "{ended:?}");
+            let complaint = ended.complaint();
+            assert!(complaint.starts_with("DATABASE_URL="), "{complaint}");
+            assert!(
+                complaint.contains(&format!("{variable} is set")),
+                "{complaint}"
+            );
+            assert!(!complaint.contains("hunter2"), "{complaint}");
+        }
     });
 }
 
@@ -246,7 +322,7 @@ fn a_database_that_is_away_is_one_line() {
                 .env("DATABASE_URL", UNREACHABLE_DATABASE)
                 .ended()
                 .await;
-            assert_eq!(ended.code, Some(1), "{arguments:?}: {ended:?}");
+            assert_eq!(ended.code, Some(3), "{arguments:?}: {ended:?}");
             assert!(ended.complaint().contains("unavailable"), "{ended:?}");
         }
     });
@@ -268,7 +344,7 @@ fn settings_that_contradict_each_other_are_one_line() {
             ),
         ] {
             let ended = Heist::serve().env(name, value).ended().await;
-            assert_eq!(ended.code, Some(1));
+            assert_eq!(ended.code, Some(3));
             let complaint = ended.complaint();
             assert!(
                 complaint.contains(name) && complaint.contains(why),
@@ -285,7 +361,7 @@ fn a_server_without_authentication_refuses_to_start_on_a_set_database() {
             .env("DATABASE_URL", UNREACHABLE_DATABASE)
             .ended()
             .await;
-        assert_eq!(ended.code, Some(1));
+        assert_eq!(ended.code, Some(3));
         assert!(ended.complaint().contains("HEIST_AUTH"), "{ended:?}");
     });
 }
@@ -364,7 +440,7 @@ fn migrate_goes_up_and_down_and_says_where_it_is() {
 
         let nowhere = Heist::new(&["migrate", "down", "--to", "7"]);
         let ended = nowhere.env("DATABASE_URL", &database.url).ended().await;
-        assert_eq!(ended.code, Some(1));
+        assert_eq!(ended.code, Some(3));
         assert!(
             ended.complaint().contains("no migration has the version 7"),
             "{ended:?}"
@@ -382,7 +458,7 @@ fn serve_on_an_old_schema_is_one_line() {
             .env("HEIST_AUTH", "none")
             .ended()
             .await;
-        assert_eq!(ended.code, Some(1));
+        assert_eq!(ended.code, Some(3));
         assert!(
             ended.complaint().contains("run `heist migrate up`"),
             "{ended:?}"
@@ -434,7 +510,7 @@ fn an_address_that_is_taken_is_one_line() {
             .env("HEIST_LISTEN", world.address.to_string())
             .ended()
             .await;
-        assert_eq!(ended.code, Some(1));
+        assert_eq!(ended.code, Some(3));
         let complaint = ended.complaint();
         assert!(
             complaint.contains(&format!("cannot listen on {}", world.address)),

@@ -131,7 +131,7 @@ fn a_second_heist_on_the_same_data_is_refused_and_the_first_goes_on() {
 
         let second = heist_on(&directory).ended().await;
 
-        assert_eq!(second.code, Some(1));
+        assert_eq!(second.code, Some(3));
         let complaint = second.complaint();
         assert!(
             complaint.contains("is in use by another heist"),
@@ -155,7 +155,7 @@ fn a_folder_without_postgresql_is_one_line() {
             .env("PG_BIN_DIR", "/nowhere")
             .ended()
             .await;
-        assert_eq!(ended.code, Some(1));
+        assert_eq!(ended.code, Some(3));
         assert!(ended.complaint().contains("PG_BIN_DIR"), "{ended:?}");
     });
 }

@@ -127,15 +127,15 @@ fn calls_and_heists_are_counted() {
                 1,
             ),
             (
-                r#"db_client_operation_duration_seconds_count{db_operation_name="players.lock"}"#,
+                r#"db_client_operation_duration_seconds_count{db_operation_name="players.lock",db_system_name="postgresql"}"#,
                 6,
             ),
             (
-                r#"rpc_server_call_duration_seconds_count{rpc_method="heist.v1.HeistService/ExecuteHeist",rpc_response_status_code="OK"}"#,
+                r#"rpc_server_call_duration_seconds_count{rpc_method="heist.v1.HeistService/ExecuteHeist",rpc_response_status_code="OK",rpc_system_name="grpc"}"#,
                 1,
             ),
             (
-                r#"rpc_server_call_duration_seconds_count{rpc_method="heist.v1.HeistService/ExecuteHeist",rpc_response_status_code="FAILED_PRECONDITION"}"#,
+                r#"rpc_server_call_duration_seconds_count{rpc_method="heist.v1.HeistService/ExecuteHeist",rpc_response_status_code="FAILED_PRECONDITION",rpc_system_name="grpc"}"#,
                 1,
             ),
             (
@@ -146,7 +146,10 @@ fn calls_and_heists_are_counted() {
                 r#"heist_rpc_active_calls{rpc_method="heist.v1.HeistService/ExecuteHeist"}"#,
                 0,
             ),
-            ("db_client_connection_max", 10),
+            (
+                r#"db_client_connection_max{db_client_connection_pool_name="primary"}"#,
+                10,
+            ),
         ] {
             assert_eq!(value(&scraped, series), expected, "{series}\n{scraped}");
         }
@@ -212,7 +215,7 @@ fn open_streams_are_seen_until_they_end() {
             (open().await == 0).then_some(())
         })
         .await;
-        let ended = r#"rpc_server_call_duration_seconds_count{rpc_method="heist.v1.HeistService/WatchPoints",rpc_response_status_code="CANCELLED"}"#;
+        let ended = r#"rpc_server_call_duration_seconds_count{rpc_method="heist.v1.HeistService/WatchPoints",rpc_response_status_code="CANCELLED",rpc_system_name="grpc"}"#;
         assert_eq!(value(&scrape(address).await, ended), 3);
     });
 }
@@ -232,7 +235,7 @@ fn caller_input_creates_no_metric_labels() {
                 .unwrap_err();
         }
         let scraped = scrape(server.metrics_address.unwrap()).await;
-        let other = r#"rpc_server_call_duration_seconds_count{rpc_method="_OTHER",rpc_response_status_code="UNIMPLEMENTED"}"#;
+        let other = r#"rpc_server_call_duration_seconds_count{rpc_method="_OTHER",rpc_response_status_code="UNIMPLEMENTED",rpc_system_name="grpc"}"#;
         assert_eq!(value(&scraped, other), 3);
         assert!(!scraped.contains("Nothing"));
     });
@@ -253,7 +256,7 @@ fn metrics_are_at_one_path_or_nowhere() {
             .env("HEIST_AUTH", "none")
             .env("HEIST_METRICS_LISTEN", address.to_string());
         let ended = taken.ended().await;
-        assert_eq!(ended.code, Some(1));
+        assert_eq!(ended.code, Some(3));
         assert!(ended.complaint().contains("cannot listen on"), "{ended:?}");
 
         let silent = Heist::serve()

@@ -263,7 +263,7 @@ fn selectors(query: &str) -> Vec<String> {
         rest = after;
     }
     // A healthy server has none of these series.
-    found.retain(|selector| !selector.contains("UNKNOWN|"));
+    found.retain(|selector| !selector.contains("DEADLINE_EXCEEDED"));
     found
 }
 

@@ -15,7 +15,7 @@ use tonic_health::pb::{
     health_client::HealthClient,
 };
 
-use crate::harness::{PATIENCE, World, connect, process::Heist};
+use crate::harness::{PATIENCE, World, connect, http, process::Heist, until};
 use crate::rpc::health_and_reflection::{SERVICES, is_serving};
 
 /// An open `Watch` of one service's health.
@@ -91,6 +91,31 @@ fn readiness_follows_the_database_and_liveness_does_not() {
                 .await
                 .is_err()
         );
+    });
+}
+
+#[test]
+fn http_probes_tell_the_same() {
+    World::run(async |world| {
+        let server = Heist::serve()
+            .env("DATABASE_URL", &world.database_url)
+            .env("HEIST_AUTH", "none")
+            .env("HEIST_METRICS_LISTEN", "127.0.0.1:0")
+            .serving()
+            .await;
+        let address = server.metrics_address.unwrap();
+        let status = async |path| http::get(address, path).await.0;
+        let (_, harm, cure) = AFFLICTIONS[0];
+        for (change, expected) in [(harm, "503"), (cure, "200")] {
+            administer(world, change).await;
+            administer(world, END_SESSIONS).await;
+            until("the probe tells it", async || {
+                status("/readyz").await.contains(expected).then_some(())
+            })
+            .await;
+            assert!(status("/livez").await.contains("200"));
+        }
+        assert_eq!(server.stopped_by("TERM").await.code, Some(0));
     });
 }
 

@@ -156,7 +156,7 @@ fn email_cannot_be_switched_on_without_a_provider() {
         let map = ConfigMap::mount("e_mail_that_is_not_set_up", "HEIST_EMAIL_ENABLED=true\n");
         let complaint = "players cannot be mailed: HEIST_EMAIL_FROM is not set";
         let ended = map.server(world).ended().await;
-        assert_eq!(ended.code, Some(1));
+        assert_eq!(ended.code, Some(3));
         assert!(ended.stderr.contains(complaint), "{}", ended.stderr);
 
         map.update("");
@@ -220,7 +220,7 @@ fn a_server_does_not_start_with_a_file_that_is_wrong_or_missing() {
     World::run(async |world| {
         let map = ConfigMap::mount("a_server_does_not_start", "\nHEIST_COOLDOWN=soon\n");
         let complaint = |ended: &Ended| {
-            assert_eq!(ended.code, Some(1), "{ended:?}");
+            assert_eq!(ended.code, Some(3), "{ended:?}");
             let name = format!("HEIST_SETTINGS_FILE={}: ", map.file().display());
             let complaint = ended.complaint();
             complaint.strip_prefix(&name).expect(complaint).to_owned()

@@ -98,7 +98,7 @@ fn orders() -> impl Strategy<Value = Vec<HeistOrder>> {
                 attacker: user(attacker),
                 victim: user(victim),
                 request_id: RequestId::new(Uuid::from_u128(request_id)),
-                caller_address: None,
+                client_address: None,
                 rules: Arc::clone(&rules),
             })
             .collect()
@@ -568,7 +568,7 @@ proptest! {
             attacker,
             victim,
             request_id: RequestId::new(Uuid::from_u128(1)),
-            caller_address: None,
+            client_address: None,
             rules: Arc::new(rules.clone()),
         };
         match decide_all(&[order], &facts).remove(0) {

@@ -305,7 +305,7 @@ fn every_field_with_bytes_of_another_type_is_refused_and_changes_nothing() {
                 let refused = world.refuses(call).await;
                 assert_eq!(
                     refused.code(),
-                    Code::Internal,
+                    Code::InvalidArgument,
                     "{method:?} {}",
                     field.name()
                 );

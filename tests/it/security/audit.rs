@@ -100,7 +100,7 @@ fn every_attempt_is_one_audit_line() {
                 ("HEIST_REFUSED", "player 2", "PERMISSION_DENIED"),
                 ("HEIST_REFUSED", "", "UNAUTHENTICATED"),
                 ("HEIST_REFUSED", "service support", "PERMISSION_DENIED"),
-                ("HEIST_REFUSED", "player 1", "Internal"),
+                ("HEIST_REFUSED", "player 1", "INVALID_REQUEST"),
                 ("BALANCE_ADJUSTED", "service support", ""),
                 ("AWARD_REFUSED", "service support", "SELF_REFERRAL"),
             ]

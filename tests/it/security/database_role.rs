@@ -179,3 +179,52 @@ fn the_documented_rights_are_enough_to_archive() {
         drop_role(world, &role).await;
     });
 }
+
+#[test]
+fn row_level_security_without_a_policy_stops_the_start() {
+    World::run(async |world| {
+        let (role, url) = role(world, "heist").await;
+        world
+            .execute(&format!(
+                r#"ALTER TABLE "User" ENABLE ROW LEVEL SECURITY;
+                CREATE POLICY someone ON "User" TO postgres USING (true);
+                ALTER TABLE "Heist" ENABLE ROW LEVEL SECURITY;
+                CREATE POLICY reads ON "Heist" FOR SELECT TO {role} USING (true)"#
+            ))
+            .await;
+        let serve = || (Heist::serve().env("DATABASE_URL", &url)).env("HEIST_AUTH", "none");
+        let ended = serve().ended().await;
+        assert_eq!(ended.code, Some(3), "{ended:?}");
+        for problem in [
+            format!(
+                r#"row-level security of "User" has no policy for SELECT, UPDATE by the role {role}; cure: CREATE POLICY heist ON "User" TO {role} USING (true) WITH CHECK (true)"#
+            ),
+            format!(r#"row-level security of "Heist" has no policy for INSERT by the role {role}"#),
+        ] {
+            assert!(ended.stderr.contains(&problem), "{ended:?}");
+        }
+        let check = Heist::new(&["check", "--schema"]).env("DATABASE_URL", &url);
+        assert_eq!(check.ended().await.code, Some(1));
+
+        // The cure of the first line, and of the second.
+        world
+            .execute(&format!(
+                r#"CREATE POLICY heist ON "User" TO {role} USING (true) WITH CHECK (true);
+                CREATE POLICY heist ON "Heist" TO {role} USING (true) WITH CHECK (true)"#
+            ))
+            .await;
+        let server = serve().serving().await;
+        let there = world.through(connect(server.address).await);
+        let ada = world.player("Ada").tokens(1).await.seen_by(&there);
+        let ben = world.player("Ben").points(1000).await;
+        ada.robs(&ben).await.unwrap();
+        assert_eq!(server.stopped_by("TERM").await.code, Some(0));
+        world
+            .execute(
+                r#"DROP POLICY someone ON "User"; ALTER TABLE "User" DISABLE ROW LEVEL SECURITY;
+                ALTER TABLE "Heist" DISABLE ROW LEVEL SECURITY"#,
+            )
+            .await;
+        drop_role(world, &role).await;
+    });
+}

@@ -90,7 +90,7 @@ fn contradicting_security_settings_stop_the_start_with_one_line() {
             ),
         ] {
             let ended = serve(settings).await;
-            assert_eq!(ended.code, Some(1), "{settings:?}: {ended:?}");
+            assert_eq!(ended.code, Some(3), "{settings:?}: {ended:?}");
             assert!(
                 ended.complaint().contains(complaint),
                 "{settings:?}: {ended:?}"
@@ -174,7 +174,7 @@ fn a_token_that_every_server_would_refuse_is_not_signed() {
                 .env("HEIST_JWT_AUDIENCE", "heist")
                 .ended()
                 .await;
-            assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+            assert_eq!((ended.code, ended.stdout.as_str()), (Some(3), ""));
             assert!(ended.complaint().contains(complaint), "{ended:?}");
         }
     });

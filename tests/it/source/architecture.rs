@@ -70,7 +70,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "auth", "domain", "engine", "events", "mail", "pb", "rpc", "settings", "store",
+            "auth",
+            "domain",
+            "engine",
+            "events",
+            "mail",
+            "pb",
+            "rpc",
+            "settings",
+            "store",
+            "telemetry",
             "watched",
         ],
     ),

@@ -7,14 +7,16 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    rpc::connection_info::ConnectionInfo,
+    rpc::client_address::ClientAddress,
     telemetry::{
-        LogLimiter,
+        LogLimiter, Part,
         metrics::METRICS,
-        request,
+        permits_stranger, request,
         traces::{self, Span},
     },
 };
+
+const CALL_REFUSED: &str = "CALL_REFUSED";
 
 /// Bounds the lines about refused calls, which any caller can cause.
 static LOG_LIMITER: LogLimiter = LogLimiter::new();
@@ -37,12 +39,12 @@ impl Call {
     ) -> Self {
         METRICS.active_calls(1, method);
         let (span, context) = traces::call(method, request.headers());
-        let connection: Option<&ConnectionInfo> = request.extensions().get();
+        let address: Option<&ClientAddress> = request.extensions().get();
         Self {
             method,
             begun: Instant::now(),
             request: request::Request::new(callers_id, context),
-            ip_address: connection.and_then(ConnectionInfo::ip_address),
+            ip_address: address.map(|address| address.client),
             span,
             ended: false,
         }
@@ -71,7 +73,7 @@ impl Call {
         if let Some(reason) = &reason {
             METRICS.call_failed(self.method, name, reason.clone());
             if is_refusal(code) && !self.request.is_audited() {
-                self.log_refusal(name, reason);
+                self.log_refusal(code, reason);
             }
         }
         if let Some(span) = self.span.take() {
@@ -79,12 +81,20 @@ impl Call {
         }
     }
 
-    /// Logs a refusal. Faults are logged where they happen, and audited calls by the audit.
-    fn log_refusal(&self, code: &str, reason: &str) {
-        if let Some(suppressed) = LOG_LIMITER.permit(tokio::time::Instant::now()) {
+    /// Logs a refusal. Faults are logged where they happen, and audited calls by the audit. Callers
+    /// without a valid token have lines of their own number, so that they do not displace others.
+    fn log_refusal(&self, code: Code, reason: &str) {
+        let suppressed = if code == Code::Unauthenticated {
+            let address = self.ip_address;
+            permits_stranger(Part::Main, CALL_REFUSED, reason, address).then_some(0)
+        } else {
+            LOG_LIMITER.permit(tokio::time::Instant::now())
+        };
+        let code = name_of(code);
+        if let Some(suppressed) = suppressed {
             self.request.clone().enter(|| {
                 tracing::warn!(
-                    event = "CALL_REFUSED",
+                    event = CALL_REFUSED,
                     method = self.method,
                     code,
                     reason,

@@ -17,7 +17,9 @@ use tonic::codegen::{BoxFuture, Service};
 pub use self::body::ObservedBody;
 use self::call::Call;
 use super::http_types::{HttpFuture, HttpRequest, HttpResponse};
-use crate::rpc::methods::Method;
+use crate::rpc::{
+    client_address::TrustedProxies, connection_info::ConnectionInfo, methods::Method,
+};
 
 /// The header of the call id. Callers may send one; every answer has one.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -28,11 +30,14 @@ const UNKNOWN_METHOD: &str = "_OTHER";
 
 /// A service whose calls are recorded.
 #[derive(Clone)]
-pub struct Observe<S>(S);
+pub struct Observe<S> {
+    service: S,
+    proxies: TrustedProxies,
+}
 
 impl<S> Observe<S> {
-    pub(super) fn new(service: S) -> Self {
-        Self(service)
+    pub(super) fn new(service: S, proxies: TrustedProxies) -> Self {
+        Self { service, proxies }
     }
 }
 
@@ -45,20 +50,26 @@ where
     type Future = BoxFuture<Self::Response, Infallible>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.0.poll_ready(context)
+        self.service.poll_ready(context)
     }
 
-    fn call(&mut self, request: HttpRequest) -> Self::Future {
+    fn call(&mut self, mut request: HttpRequest) -> Self::Future {
         let method = Method::at(request.uri().path());
         if method.is_some_and(Method::is_open) {
-            let answer = self.0.call(request);
+            let answer = self.service.call(request);
             return Box::pin(async { Ok(answer.await?.map(ObservedBody::unobserved)) });
+        }
+        let connection: Option<&ConnectionInfo> = request.extensions().get();
+        let address = connection
+            .and_then(|connection| (self.proxies).client(connection, request.headers(), false));
+        if let Some(address) = address {
+            request.extensions_mut().insert(address);
         }
         let name = method.map_or(UNKNOWN_METHOD, Method::name);
         let callers_id = request.headers().get(REQUEST_ID);
         let mut call = Call::begin(name, &request, callers_id.map(HeaderValue::as_bytes));
         let scope = call.request().clone();
-        let answer = scope.clone().enter(|| self.0.call(request));
+        let answer = scope.clone().enter(|| self.service.call(request));
         let answer = scope.scope(answer);
         Box::pin(async move {
             let mut response = answer.await?;

@@ -33,12 +33,12 @@ pub(super) struct Context {
 }
 
 /// The schedule and the running batches of one kind of order.
-pub(super) struct Desk<O: Operation> {
+pub(super) struct Dispatcher<O: Operation> {
     pub(super) context: Context,
     pub(super) limits: Limits,
     pub(super) progress: Progress,
     state: Mutex<State<O>>,
-    /// Wakes `queue::tend` after a change of the schedule or of the running batches.
+    /// Wakes `queue::watch_schedule` after a change of the schedule or of the running batches.
     pub(super) changed: Notify,
 }
 
@@ -58,7 +58,7 @@ struct RunningBatch {
 
 /// A running batch. Dropping it, also by a panic, releases its players.
 pub(super) struct Batch<O: Operation> {
-    pub(super) desk: Arc<Desk<O>>,
+    pub(super) dispatcher: Arc<Dispatcher<O>>,
     id: u64,
     /// The player whose row the batch waits for before it takes orders; `None`: it waits for no
     /// row.
@@ -66,7 +66,7 @@ pub(super) struct Batch<O: Operation> {
     players: Vec<UserId>,
 }
 
-impl<O: Operation> Desk<O> {
+impl<O: Operation> Dispatcher<O> {
     pub(super) fn new(context: Context, limits: Limits) -> Self {
         Self {
             context,
@@ -84,7 +84,7 @@ impl<O: Operation> Desk<O> {
 
     pub(super) fn push(&self, job: Job<O>) {
         let now = Instant::now();
-        self.progress.order_came(now);
+        self.progress.order_arrived(now);
         let players = O::players(&job.order);
         let mut state = self.state();
         if state.schedule.is_empty() {
@@ -125,7 +125,7 @@ impl<O: Operation> Desk<O> {
             };
             state.running.insert(id, batch);
             batches.push(Batch {
-                desk: Arc::clone(self),
+                dispatcher: Arc::clone(self),
                 id,
                 line,
                 players: Vec::from_iter(line),
@@ -135,7 +135,7 @@ impl<O: Operation> Desk<O> {
 
     /// Removes the orders that no longer need an attempt. Returns whether an unconfirmed commit may
     /// have executed one of them.
-    pub(super) fn remove_unwanted(&self) -> bool {
+    pub(super) fn remove_abandoned(&self) -> bool {
         let now = Instant::now();
         let mut some_in_doubt = false;
         self.state().schedule.retain(
@@ -178,10 +178,10 @@ impl<O: Operation> State<O> {
                 count.lines += 1;
                 continue;
             }
-            let is_young = now.saturating_duration_since(batch.since) < USUAL_DURATION;
+            let is_recent = now.saturating_duration_since(batch.since) < USUAL_DURATION;
             count.batches += 1;
-            count.young += usize::from(is_young);
-            count.starting += usize::from(is_young && !batch.has_taken);
+            count.recent += usize::from(is_recent);
+            count.starting += usize::from(is_recent && !batch.has_taken);
         }
         count
     }
@@ -192,8 +192,8 @@ impl<O: Operation> Batch<O> {
     /// batch includes the orders that arrived meanwhile.
     pub(super) fn take(&mut self) -> Vec<Entry<Job<O>>> {
         let now = Instant::now();
-        let limit = self.desk.limits.batch;
-        let mut state = self.desk.state();
+        let limit = self.dispatcher.limits.batch;
+        let mut state = self.dispatcher.state();
         if let Some(batch) = state.running.get_mut(&self.id) {
             batch.has_taken = true;
         }
@@ -202,7 +202,7 @@ impl<O: Operation> Batch<O> {
             Some(player) => state.schedule.take_line(player, limit, now),
         };
         drop(state);
-        self.desk.changed.notify_one();
+        self.dispatcher.changed.notify_one();
         (self.players).extend(entries.iter().flat_map(Entry::players));
         entries.retain_mut(|entry| {
             let is_begun = entry.order.is_awaited(now) && entry.order.begin();
@@ -213,21 +213,21 @@ impl<O: Operation> Batch<O> {
 
     /// Puts an order back into the schedule, to be run after a `pause`.
     pub(super) fn put_back(&self, entry: Entry<Job<O>>, pause: Duration) {
-        self.desk
+        self.dispatcher
             .state()
             .schedule
             .put_back(entry, pause, Instant::now());
-        self.desk.changed.notify_one();
+        self.dispatcher.changed.notify_one();
     }
 
     /// Opens a line for this player: the next batch waits in PostgreSQL's lock queue for the row.
     pub(super) fn open_line(&self, player: UserId) {
-        self.desk.state().schedule.open_line(player);
+        self.dispatcher.state().schedule.open_line(player);
     }
 
     /// Closes the line of this player, because the row did not become free in time.
     pub(super) fn close_line(&self, player: UserId, pause: Duration) {
-        let mut state = self.desk.state();
+        let mut state = self.dispatcher.state();
         state.schedule.close_line(player, pause, Instant::now());
     }
 }
@@ -237,13 +237,13 @@ impl<O: Operation> Drop for Batch<O> {
         if std::thread::panicking() {
             tracing::error!(operation = O::NAME, "a batch panicked");
         }
-        let mut state = self.desk.state();
+        let mut state = self.dispatcher.state();
         state.running.remove(&self.id);
         state
             .schedule
             .release(self.players.drain(..), Instant::now());
         if state.is_closed {
-            self.desk.changed.notify_one();
+            self.dispatcher.changed.notify_one();
         }
     }
 }

@@ -18,26 +18,43 @@ const MAX_ADDRESSES: usize = 256;
 
 static STRANGERS: RepeatLimiter = RepeatLimiter::new();
 
-/// Whether the audit line of a caller that is not authenticated may be logged: the first of an event
-/// and address in a minute. The number of suppressed ones is logged at the end of the minute.
-pub fn permits_stranger(event: &'static str, reason: &str, address: Option<IpAddr>) -> bool {
-    let reason = reason.to_owned();
-    STRANGERS.permits(event, address, move |address, further| {
-        tracing::warn!(
-            target: AUDIT_TARGET,
-            event,
-            reason,
-            caller = "",
-            further,
-            ipAddress = address.map(tracing::field::display),
-        );
+/// A part of the log.
+#[derive(Clone, Copy, Debug)]
+pub enum Part {
+    Audit,
+    Main,
+}
+
+/// Whether a line about a caller that is not authenticated may be logged: the first of an event,
+/// reason and address in a minute. The number of suppressed ones is logged at the end of the
+/// minute. There must be few events and reasons.
+pub fn permits_stranger(
+    part: Part,
+    event: &'static str,
+    reason: &str,
+    address: Option<IpAddr>,
+) -> bool {
+    let key = (event, reason.to_owned(), address);
+    STRANGERS.permits(key, move |(event, reason, address), further| {
+        let address = address.map(tracing::field::display);
+        match part {
+            Part::Audit => tracing::warn!(
+                target: AUDIT_TARGET,
+                event,
+                reason,
+                caller = "",
+                further,
+                ipAddress = address,
+            ),
+            Part::Main => tracing::warn!(event, reason, further, ipAddress = address),
+        }
     })
 }
 
-type Key = (&'static str, Option<IpAddr>);
+type Key = (&'static str, String, Option<IpAddr>);
 
-/// Permits one line per event and address in a minute, and reports the number of suppressed ones at
-/// its end.
+/// Permits one line per event, reason and address in a minute, and reports the number of suppressed
+/// ones at its end.
 struct RepeatLimiter(Mutex<BTreeMap<Key, u64>>);
 
 impl RepeatLimiter {
@@ -45,21 +62,19 @@ impl RepeatLimiter {
         Self(Mutex::new(BTreeMap::new()))
     }
 
-    /// Whether the line may be logged. After a minute `report` gets the number of suppressed lines, if
-    /// there are any. If too many addresses occur, the address of `report` is `None`, and the lines
-    /// are those of all further addresses. Must be called inside the runtime.
+    /// Whether the line may be logged. After a minute `report` gets the number of suppressed lines,
+    /// if there are any. If too many addresses occur, the address of `report` is `None`, and the
+    /// lines are those of all further addresses. Must be called inside the runtime.
     fn permits(
         &'static self,
-        event: &'static str,
-        address: Option<IpAddr>,
-        report: impl FnOnce(Option<IpAddr>, u64) + Send + 'static,
+        mut key: Key,
+        report: impl FnOnce(Key, u64) + Send + 'static,
     ) -> bool {
         let mut suppressed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut key = (event, address);
         if suppressed.len() >= MAX_ADDRESSES && !suppressed.contains_key(&key) {
-            key = (event, None);
+            key.2 = None;
         }
-        match suppressed.entry(key) {
+        match suppressed.entry(key.clone()) {
             Entry::Occupied(mut count) => {
                 *count.get_mut() += 1;
                 false
@@ -75,7 +90,7 @@ impl RepeatLimiter {
                     let count = suppressed.remove(&key).unwrap_or_default();
                     drop(suppressed);
                     if count > 0 {
-                        report(key.1, count);
+                        report(key, count);
                     }
                 });
                 true
@@ -94,17 +109,19 @@ mod tests {
     async fn one_line_per_event_and_address_and_then_a_count() {
         static LIMITER: RepeatLimiter = RepeatLimiter::new();
         let reports = Arc::new(Mutex::new(Vec::new()));
-        let permits = |event, address: u32| {
+        let permits_for = |event, reason: &str, address: u32| {
             let reports = Arc::clone(&reports);
             let address = Some(IpAddr::from(address.to_be_bytes()));
-            LIMITER.permits(event, address, move |address, count| {
-                reports.lock().unwrap().push((event, address, count));
+            LIMITER.permits((event, reason.to_owned(), address), move |key, count| {
+                reports.lock().unwrap().push((key.0, key.2, count));
             })
         };
+        let permits = |event, address| permits_for(event, "NO_TOKEN", address);
         assert!(permits("A", 1));
         assert!(!permits("A", 1));
         assert!(!permits("A", 1));
         assert!(permits("B", 1));
+        assert!(permits_for("A", "EXPIRED", 1));
         assert!(permits("A", 2));
         sleep(WINDOW * 2).await;
         let first = Some(IpAddr::from(1_u32.to_be_bytes()));

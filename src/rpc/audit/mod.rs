@@ -6,24 +6,24 @@
 //! from callers are logged as field values, never as part of the message. Both log formats quote and
 //! escape field values, so that a line break in a text cannot forge a line.
 
-use std::{
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::time::Instant;
 use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
-use uuid::Uuid;
 
-use super::{methods::Audited, status};
+use super::{client_address::ClientAddress, methods::Audited, status};
 use crate::{
     auth::Caller,
     domain::{eligibility::Eligibility, ids::UserId, rules::Refusal},
     fault::Fault,
-    pb,
-    telemetry::{self, metrics::METRICS},
+    telemetry::{self, Part, metrics::METRICS},
 };
+
+mod recorded;
+
+use self::recorded::Event;
+pub(super) use self::recorded::Recorded;
 
 const TARGET: &str = telemetry::AUDIT_TARGET;
 
@@ -31,53 +31,21 @@ const TARGET: &str = telemetry::AUDIT_TARGET;
 pub(super) struct Attempt {
     begun: Instant,
     /// Unset if the caller is not authenticated.
-    caller: OnceLock<String>,
-    ip_address: Option<IpAddr>,
+    caller: OnceLock<KnownCaller>,
+    /// Where the call comes from, as far as the network alone tells.
+    address: Option<ClientAddress>,
     record: Mutex<Record>,
+}
+
+struct KnownCaller {
+    name: String,
+    /// Where the call comes from, by the caller's word if it may forward addresses.
+    address: Option<ClientAddress>,
 }
 
 struct Record {
     event: Event,
     outcome: Outcome,
-}
-
-/// The attempted operation. The request is `None` until it has been decoded, and the answer is
-/// `None` until the operation has succeeded.
-pub(super) enum Event {
-    Heist(Option<HeistRequest>, Option<HeistAnswer>),
-    Award(Option<AwardRequest>, Option<AwardAnswer>),
-    Adjustment(Option<AdjustmentRequest>, Option<AdjustmentAnswer>),
-}
-
-pub(super) struct HeistRequest {
-    attacker: i32,
-    victim: i32,
-    request_id: Option<String>,
-}
-
-pub(super) struct HeistAnswer {
-    points_stolen: i32,
-    replayed: bool,
-}
-
-pub(super) struct AwardRequest {
-    referrer_id: i32,
-    referred_id: i32,
-}
-
-pub(super) struct AwardAnswer {
-    already_awarded: bool,
-}
-
-pub(super) struct AdjustmentRequest {
-    user_id: i32,
-    delta: i32,
-    reason: String,
-    request_id: Option<String>,
-}
-
-pub(super) struct AdjustmentAnswer {
-    replayed: bool,
 }
 
 enum Outcome {
@@ -96,11 +64,11 @@ enum Outcome {
 }
 
 impl Attempt {
-    pub(super) fn begin(kind: Audited, begun: Instant, ip_address: Option<IpAddr>) -> Self {
+    pub(super) fn begin(kind: Audited, begun: Instant, address: Option<ClientAddress>) -> Self {
         Self {
             begun,
             caller: OnceLock::new(),
-            ip_address,
+            address,
             record: Mutex::new(Record {
                 event: match kind {
                     Audited::Heist => Event::Heist(None, None),
@@ -115,11 +83,19 @@ impl Attempt {
     /// Whether a refusal is logged. Refusals of unauthenticated callers are logged once a minute
     /// for each event and address.
     fn is_logged(&self, event: &'static str, reason: &str) -> bool {
-        self.caller.get().is_some() || telemetry::permits_stranger(event, reason, self.ip_address)
+        self.caller.get().is_some() || {
+            let address = self.address.map(|address| address.client);
+            telemetry::permits_stranger(Part::Audit, event, reason, address)
+        }
     }
 
-    pub(super) fn set_caller(&self, caller: &Caller) {
-        let _ = self.caller.set(caller.who.to_string());
+    pub(super) fn set_caller(&self, caller: &Caller, address: Option<ClientAddress>) {
+        let name = caller.who.to_string();
+        let _ = self.caller.set(KnownCaller { name, address });
+    }
+
+    fn address(&self) -> Option<ClientAddress> {
+        (self.caller.get()).map_or(self.address, |caller| caller.address)
     }
 
     /// Returns the attempt of a decoded request, and records the request in it.
@@ -239,9 +215,11 @@ macro_rules! write_line {
             tracing::Level::$level,
             event = $event,
             reason = $reason,
-            caller = $attempt.caller.get().map_or("", String::as_str),
+            caller = $attempt.caller.get().map_or("", |caller| caller.name.as_str()),
             $($field = $value,)+
-            ipAddress = $attempt.ip_address.map(tracing::field::display),
+            ipAddress = $attempt.address().map(|address| tracing::field::display(address.client)),
+            proxyAddress = $attempt.address().and_then(|address| address.proxy())
+                .map(tracing::field::display),
             duration_ms = $attempt.begun.elapsed().as_secs_f64() * 1000.0,
         )
     };
@@ -285,78 +263,6 @@ impl Drop for Attempt {
     }
 }
 
-/// A request or an answer of an audited method.
-pub(super) trait Recorded {
-    fn record(&self, event: &mut Event);
-}
-
-impl Recorded for pb::ExecuteHeistRequest {
-    fn record(&self, event: &mut Event) {
-        if let Event::Heist(request, _) = event {
-            *request = Some(HeistRequest {
-                attacker: self.attacker_id,
-                victim: self.victim_id,
-                request_id: request_id(&self.request_id),
-            });
-        }
-    }
-}
-
-impl Recorded for pb::ExecuteHeistResponse {
-    fn record(&self, event: &mut Event) {
-        if let Event::Heist(_, answer) = event {
-            *answer = Some(HeistAnswer {
-                points_stolen: self.heist.as_ref().map_or(0, |heist| heist.points_stolen),
-                replayed: self.replayed,
-            });
-        }
-    }
-}
-
-impl Recorded for pb::AwardTokenRequest {
-    fn record(&self, event: &mut Event) {
-        if let Event::Award(request, _) = event {
-            *request = Some(AwardRequest {
-                referrer_id: self.referrer_id,
-                referred_id: self.referred_id,
-            });
-        }
-    }
-}
-
-impl Recorded for pb::AwardTokenResponse {
-    fn record(&self, event: &mut Event) {
-        if let Event::Award(_, answer) = event {
-            *answer = Some(AwardAnswer {
-                already_awarded: self.already_awarded,
-            });
-        }
-    }
-}
-
-impl Recorded for pb::AdjustBalanceRequest {
-    fn record(&self, event: &mut Event) {
-        if let Event::Adjustment(request, _) = event {
-            *request = Some(AdjustmentRequest {
-                user_id: self.user_id,
-                delta: self.delta,
-                reason: without_addresses(&self.reason),
-                request_id: request_id(&self.request_id),
-            });
-        }
-    }
-}
-
-impl Recorded for pb::AdjustBalanceResponse {
-    fn record(&self, event: &mut Event) {
-        if let Event::Adjustment(_, answer) = event {
-            *answer = Some(AdjustmentAnswer {
-                replayed: self.replayed,
-            });
-        }
-    }
-}
-
 /// Logs the answer to an eligibility check at debug level. A check is not an attempt, so it has no
 /// audit line.
 pub(super) fn eligibility_checked(attacker: UserId, eligibility: &Eligibility) {
@@ -367,23 +273,6 @@ pub(super) fn eligibility_checked(attacker: UserId, eligibility: &Eligibility) {
         eligible = eligibility.verdict.is_ok(),
         reason = eligibility.verdict.as_ref().err().map(Refusal::reason),
     );
-}
-
-/// The request id, if it is a UUID. Any other text is left out, because a caller could fill the log
-/// with it.
-fn request_id(text: &str) -> Option<String> {
-    Uuid::try_parse(text).ok().map(|id| id.to_string())
-}
-
-/// The text without e-mail addresses, cut to the length that the contract allows.
-fn without_addresses(text: &str) -> String {
-    const MAX_CHARS: usize = 500;
-    let text: String = text.chars().take(MAX_CHARS).collect();
-    let words = text.split(' ').map(|word| {
-        let is_address = word.trim_matches('@').contains('@');
-        if is_address { "[e-mail]" } else { word }
-    });
-    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Whether an order that ended with this fault may have been executed.

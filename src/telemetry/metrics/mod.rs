@@ -5,12 +5,17 @@
 //! the reasons of refusals, or from this module. Players, addresses and other values that a caller can
 //! choose are never labels.
 
+mod gauges;
+
 use std::{sync::LazyLock, time::Duration};
 
 use opentelemetry::{
     KeyValue, global,
     metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter},
 };
+
+pub(super) use self::gauges::watch_log;
+pub use self::gauges::{watch_keys, watch_pool, watch_queue, watch_stall};
 
 /// The instruments. They do nothing until [`super::Exporters::start`] has configured an exporter.
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics::new(&meter()));
@@ -194,6 +199,7 @@ impl Metrics {
     /// A call has ended with this gRPC status code.
     pub fn call_ended(&self, method: &'static str, code: &'static str, duration: Duration) {
         let labels = [
+            KeyValue::new("rpc.system.name", "grpc"),
             KeyValue::new("rpc.method", method),
             KeyValue::new("rpc.response.status_code", code),
         ];
@@ -289,7 +295,10 @@ impl Metrics {
     }
 
     pub fn statement(&self, operation: &'static str, duration: Duration) {
-        let labels = [KeyValue::new("db.operation.name", operation)];
+        let labels = [
+            KeyValue::new("db.system.name", "postgresql"),
+            KeyValue::new("db.operation.name", operation),
+        ];
         self.statement_duration
             .record(duration.as_secs_f64(), &labels);
     }
@@ -317,72 +326,6 @@ impl Emails {
                 .build(),
         }
     }
-}
-
-/// Observes the number of waiting orders of one kind.
-pub fn watch_queue(operation: &'static str, depth: impl Fn() -> usize + Send + Sync + 'static) {
-    (meter().u64_observable_gauge("heist.engine.queue.depth"))
-        .with_unit("{order}")
-        .with_description("Orders that wait for a batch")
-        .with_callback(move |gauge| {
-            let depth = u64::try_from(depth()).unwrap_or(u64::MAX);
-            gauge.observe(depth, &[operation_label(operation)]);
-        })
-        .build();
-}
-
-/// Observes whether the engine is stalled for one kind of order.
-pub fn watch_stall(operation: &'static str, is_stalled: impl Fn() -> bool + Send + Sync + 'static) {
-    (meter().u64_observable_gauge("heist.engine.stalled"))
-        .with_description(
-            "1 while orders have been coming for 5 s and the database has answered none",
-        )
-        .with_callback(move |it| it.observe(is_stalled().into(), &[operation_label(operation)]))
-        .build();
-}
-
-/// Observes the pool's connections. `count` returns the idle and the used ones.
-pub fn watch_pool(max: u32, count: impl Fn() -> (u64, u64) + Send + Sync + 'static) {
-    let state = |state| [KeyValue::new("db.client.connection.state", state)];
-    (meter().u64_observable_gauge("db.client.connection.count"))
-        .with_unit("{connection}")
-        .with_description("Connections to the database, by state")
-        .with_callback(move |gauge| {
-            let (idle, used) = count();
-            gauge.observe(idle, &state("idle"));
-            gauge.observe(used, &state("used"));
-        })
-        .build();
-    (meter().u64_observable_gauge("db.client.connection.max"))
-        .with_unit("{connection}")
-        .with_description("Maximum number of connections to the database")
-        .with_callback(move |gauge| gauge.observe(max.into(), &[]))
-        .build();
-}
-
-/// Observes the dropped lines of the log. `dropped` returns the audit lines and the others.
-pub(super) fn watch_log(dropped: impl Fn() -> (u64, u64) + Send + Sync + 'static) {
-    let kind = |kind| [KeyValue::new("kind", kind)];
-    meter()
-        .u64_observable_counter("heist.log.dropped")
-        .with_unit("{line}")
-        .with_description("Lines of the log that were dropped because it is read too slowly")
-        .with_callback(move |counter| {
-            let (audit, other) = dropped();
-            counter.observe(audit, &kind("audit"));
-            counter.observe(other, &kind("other"));
-        })
-        .build();
-}
-
-/// Observes the age of the identity provider's keys.
-pub fn watch_keys(age: impl Fn() -> Duration + Send + Sync + 'static) {
-    meter()
-        .f64_observable_gauge("heist.auth.keys.age")
-        .with_unit("s")
-        .with_description("Time since the identity provider's keys were last fetched")
-        .with_callback(move |gauge| gauge.observe(age().as_secs_f64(), &[]))
-        .build();
 }
 
 fn meter() -> Meter {
