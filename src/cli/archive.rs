@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     archive::{self, ArchiveError, Options, Summary},
-    store::{pool::DatabaseUrl, schema},
+    store::schema,
 };
 
 /// The service recognises a repeated request id for as long as the heist is in the database. Callers
@@ -38,12 +38,6 @@ pub(super) struct Archive {
     #[command(subcommand)]
     action: Option<Action>,
 
-    // Not flattened from `DatabaseConfig`: clap takes an optional group for missing if its only value
-    // is a default, as that of DATABASE_URL_FILE.
-    /// The application's database, such as `postgres://user:password@host/database`
-    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, required = true, value_parser = DatabaseUrl::parse)]
-    database_url: Option<DatabaseUrl>,
-
     #[command(flatten)]
     config: Option<ArchiveConfig>,
 
@@ -65,10 +59,8 @@ impl Archive {
         if let Some(Action::Verify { files }) = self.action {
             return verify(&files);
         }
-        match (self.database_url, self.config) {
-            (Some(database), Some(config)) => move_old_rows(&database, config).await,
-            _ => unreachable!("clap requires both"),
-        }
+        let config = self.config.context("clap requires the configuration")?;
+        move_old_rows(config).await
     }
 }
 
@@ -96,9 +88,9 @@ fn verify(files: &[PathBuf]) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn move_old_rows(database: &DatabaseUrl, config: ArchiveConfig) -> anyhow::Result<()> {
+async fn move_old_rows(config: ArchiveConfig) -> anyhow::Result<()> {
     check_retention(&config)?;
-    let database = database.follow().await?;
+    let database = config.database_url.follow().await?;
     schema::check_migrations(&database.newest())
         .await
         .context("cannot archive")?;

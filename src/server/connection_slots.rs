@@ -1,17 +1,25 @@
 //! The slots for connections, and which connection is closed when all slots are taken.
 
 use std::{
+    collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio_util::sync::CancellationToken;
 
-use crate::rpc::{ConnectionUsage, TrafficLimits};
+use crate::{
+    domain::ids::UserId,
+    rpc::{ConnectionUsage, TrafficLimits},
+};
 
 /// Connections beyond the limit that are accepted for probes while all others are authenticated.
 /// Calls of the contract are refused on them.
 const PROBE_CONNECTIONS: usize = 16;
+
+/// The connections that a player keeps when all slots are taken. If one player has more, a new
+/// connection takes the slot of that player's oldest one.
+const PLAYER_CONNECTIONS: usize = 16;
 
 /// The slots of all connections. If no slot is free, a new connection takes the slot of the
 /// oldest stranger, which is a connection without an authenticated call. So strangers cannot lock
@@ -69,7 +77,8 @@ impl Open {
         }
         if self.all.len() >= limits.connections {
             let oldest = self.all.iter().find(strangers);
-            self.close(oldest.map(|entry| entry.number));
+            let oldest = oldest.map(|entry| entry.number);
+            self.close(oldest.or_else(|| self.oldest_of_busiest_player()));
         }
         let is_full = self.all.len() >= limits.connections;
         if is_full && self.all.len() >= limits.connections + PROBE_CONNECTIONS {
@@ -86,7 +95,20 @@ impl Open {
         Some((number, usage))
     }
 
-    /// Closes a connection and frees its place at once.
+    /// The oldest connection of the player with the most connections, if they are more than
+    /// [`PLAYER_CONNECTIONS`].
+    fn oldest_of_busiest_player(&self) -> Option<u64> {
+        let mut of_players: HashMap<UserId, Vec<u64>> = HashMap::new();
+        for entry in &self.all {
+            if let Some(player) = entry.usage.player() {
+                of_players.entry(player).or_default().push(entry.number);
+            }
+        }
+        let busiest = of_players.into_values().max_by_key(Vec::len)?;
+        (busiest.len() > PLAYER_CONNECTIONS).then(|| busiest[0])
+    }
+
+    /// Closes a connection and frees its slot at once.
     fn close(&mut self, number: Option<u64>) {
         if let Some(entry) = number.and_then(|number| self.remove(number)) {
             entry.usage.close();
@@ -139,7 +161,7 @@ mod tests {
     fn a_new_connection_takes_the_place_of_the_oldest_strangers() {
         let mut open = Open::default();
         let (caller, of_caller) = take(&mut open, 1, &limits(3)).unwrap();
-        caller.set_authenticated();
+        caller.set_authenticated(None);
         let (_, first) = take(&mut open, 2, &limits(3)).unwrap();
         let (_, second) = take(&mut open, 3, &limits(3)).unwrap();
         let (newest, _) = take(&mut open, 4, &limits(3)).unwrap();
@@ -154,13 +176,35 @@ mod tests {
             take(&mut open, 1, &limits(3))
                 .unwrap()
                 .0
-                .set_authenticated();
+                .set_authenticated(None);
         }
         for _ in 0..100 {
             let (probe, _) = take(&mut open, 2, &limits(3)).unwrap();
             assert!(probe.is_for_probes_only());
         }
         assert!(open.all.len() <= 3 + PROBE_CONNECTIONS);
+    }
+
+    #[test]
+    fn a_player_with_many_connections_gives_way_to_others() {
+        let limits = limits(PLAYER_CONNECTIONS + 3);
+        let mut open = Open::default();
+        let other = take(&mut open, 1, &limits).unwrap();
+        other.0.set_authenticated(UserId::new(2).ok());
+        let connections: Vec<_> = (0..PLAYER_CONNECTIONS + 2)
+            .map(|_| {
+                let (usage, closed) = take(&mut open, 2, &limits).unwrap();
+                usage.set_authenticated(Some(UserId::MIN));
+                closed
+            })
+            .collect();
+        for expected in [1, 2, 2] {
+            let (newest, _) = take(&mut open, 3, &limits).unwrap();
+            newest.set_authenticated(None);
+            let closed = connections.iter().filter(|it| it.is_cancelled()).count();
+            assert_eq!(closed, expected);
+        }
+        assert!(!other.1.is_cancelled());
     }
 
     #[test]

@@ -37,6 +37,9 @@ const PREFACE_BYTES: usize = 24;
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time in which a call on the connection must have been authenticated.
 const STRANGER_TIMEOUT: Duration = Duration::from_mins(1);
+/// The limit of bytes that a connection may send before a call is authenticated: TLS handshake,
+/// probes and reflection. HTTP/2 may keep all of them in memory.
+const MAX_STRANGER_BYTES: usize = 128 * 1024;
 /// The pause after a failed accept. The process or the machine may be out of file descriptors, and
 /// the next attempt would fail at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -94,6 +97,7 @@ impl Connections {
             // maximum age.
             lifetime: self.limits.connection_age.map(|age| age * 2),
             preface_left: PREFACE_BYTES,
+            received: 0,
             stage: Stage::Preface,
             timer: Some(Box::pin(sleep(PREFACE_TIMEOUT))),
             closed: Box::pin(closed.cancelled_owned()),
@@ -139,6 +143,8 @@ pub(super) struct LimitedConnection {
     /// The longest time for which the connection is open; `None`: no limit.
     lifetime: Option<Duration>,
     preface_left: usize,
+    /// The bytes that the peer has sent.
+    received: usize,
     stage: Stage,
     /// Ends the stage.
     timer: Option<Pin<Box<Sleep>>>,
@@ -174,7 +180,24 @@ impl LimitedConnection {
         self.enter(self.stage);
     }
 
+    /// The result of an operation; an error if it waits on a connection that has to close. HTTP/2
+    /// stops reading while a write waits, so a peer that reads nothing is noticed only here.
+    fn unless_closed<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if result.is_pending() && self.must_close(context) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        result
+    }
+
     fn note_read(&mut self, bytes: usize) {
+        self.received = self.received.saturating_add(bytes);
+        if self.received > MAX_STRANGER_BYTES && !self.usage.is_authenticated() {
+            self.usage.close();
+        }
         self.preface_left = self.preface_left.saturating_sub(bytes);
         if self.stage == Stage::Preface && self.preface_left == 0 {
             self.enter(Stage::Stranger);
@@ -218,19 +241,16 @@ impl AsyncRead for LimitedConnection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        if Pin::new(&mut self.io)
-            .poll_read(context, buffer)?
-            .is_ready()
-        {
-            self.note_read(buffer.filled().len() - before);
-            return Poll::Ready(Ok(()));
-        }
-        // HTTP/2 reads all the time, so the timer is polled here.
+        // Before the read, so that a peer that never stops sending is closed, too.
         if self.must_close(context) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        Poll::Pending
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(context, buffer)?;
+        if read.is_ready() {
+            self.note_read(buffer.filled().len() - before);
+        }
+        read.map(Ok)
     }
 }
 
@@ -240,7 +260,8 @@ impl AsyncWrite for LimitedConnection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, bytes)
+        let written = Pin::new(&mut self.io).poll_write(context, bytes);
+        self.unless_closed(context, written)
     }
 
     fn poll_write_vectored(
@@ -248,7 +269,8 @@ impl AsyncWrite for LimitedConnection {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.io).poll_write_vectored(context, slices);
+        self.unless_closed(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -256,11 +278,13 @@ impl AsyncWrite for LimitedConnection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
+        let flushed = Pin::new(&mut self.io).poll_flush(context);
+        self.unless_closed(context, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
+        let shut_down = Pin::new(&mut self.io).poll_shutdown(context);
+        self.unless_closed(context, shut_down)
     }
 }
 
@@ -363,7 +387,7 @@ mod tests {
 
     fn authenticated() -> Arc<ConnectionUsage> {
         let usage = ConnectionUsage::new(false, CancellationToken::new());
-        usage.set_authenticated();
+        usage.set_authenticated(None);
         Arc::new(usage)
     }
 }

@@ -85,6 +85,8 @@ async fn serve_connection(
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
+        // Rendering the metrics takes time: requests in a row on one connection would delay calls.
+        .keep_alive(false)
         .serve_connection(TokioIo::new(connection), answer)
         .await
 }

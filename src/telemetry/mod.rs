@@ -34,7 +34,7 @@ pub use self::{
     log_limiter::LogLimiter,
     log_queue::AUDIT_TARGET,
     logs::{LogFormat, LogOptions, finish, init},
-    strangers::{Part, permits_stranger},
+    strangers::{Part, permits_repetition, permits_stranger},
 };
 
 /// How long the process waits for the last spans and metrics to be sent.

@@ -34,8 +34,8 @@ pub fn permits_stranger(
     reason: &str,
     address: Option<IpAddr>,
 ) -> bool {
-    let key = (event, reason.to_owned(), address);
-    STRANGERS.permits(key, move |(event, reason, address), further| {
+    let key = (event, reason.to_owned(), address, String::new());
+    STRANGERS.permits(key, move |(event, reason, address, _), further| {
         let address = address.map(tracing::field::display);
         match part {
             Part::Audit => tracing::warn!(
@@ -51,7 +51,17 @@ pub fn permits_stranger(
     })
 }
 
-type Key = (&'static str, String, Option<IpAddr>);
+/// Whether a line about a refused call of this caller may be logged, with the same limits: the first
+/// of an event and reason in a minute.
+pub fn permits_repetition(event: &'static str, reason: &str, caller: &str) -> bool {
+    let key = (event, reason.to_owned(), None, caller.to_owned());
+    STRANGERS.permits(key, |(event, reason, _, caller), further| {
+        tracing::warn!(target: AUDIT_TARGET, event, reason, caller, further);
+    })
+}
+
+/// Event, reason, address and caller. A stranger has no name.
+type Key = (&'static str, String, Option<IpAddr>, String);
 
 /// Permits one line per event, reason and address in a minute, and reports the number of suppressed
 /// ones at its end.
@@ -73,6 +83,7 @@ impl RepeatLimiter {
         let mut suppressed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if suppressed.len() >= MAX_ADDRESSES && !suppressed.contains_key(&key) {
             key.2 = None;
+            key.3.clear();
         }
         match suppressed.entry(key.clone()) {
             Entry::Occupied(mut count) => {
@@ -112,7 +123,8 @@ mod tests {
         let permits_for = |event, reason: &str, address: u32| {
             let reports = Arc::clone(&reports);
             let address = Some(IpAddr::from(address.to_be_bytes()));
-            LIMITER.permits((event, reason.to_owned(), address), move |key, count| {
+            let key = (event, reason.to_owned(), address, String::new());
+            LIMITER.permits(key, move |key, count| {
                 reports.lock().unwrap().push((key.0, key.2, count));
             })
         };

@@ -5,11 +5,18 @@ use std::{path::PathBuf, time::Duration};
 use crate::{
     domain::rules::Rules,
     settings::{default_window, parse},
+    store::pool::DatabaseUrl,
 };
 
 /// The configuration of `heist archive`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ArchiveConfig {
+    // Not flattened from `DatabaseConfig`: clap takes an optional group for missing if its only value
+    // is a default, as that of DATABASE_URL_FILE.
+    /// The application's database, such as `postgres://user:password@host/database`
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, value_parser = DatabaseUrl::parse)]
+    pub database_url: DatabaseUrl,
+
     /// The directory of the archive files, one directory per database. It is created if it is missing
     #[arg(long, env = "HEIST_ARCHIVE_DIR", value_name = "DIRECTORY")]
     pub dir: PathBuf,

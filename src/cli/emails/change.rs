@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 
-use super::{PARKED, State, email, player, states_or_parked};
+use super::selection::{PARKED, State, email, player, states_or_parked};
 use crate::{
     cli::output::{Found, print_line},
     domain::ids::{NotificationId, UserId},

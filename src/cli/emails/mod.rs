@@ -1,6 +1,7 @@
 //! `heist emails`
 
 mod change;
+mod selection;
 
 use std::{
     fs,
@@ -9,21 +10,23 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::ValueEnum;
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use self::change::{Change, Which};
+use self::{
+    change::{Change, Which},
+    selection::{State, player, states_or_parked},
+};
 use super::{
     config::{DatabaseConfig, LogConfig, TemplateConfig},
     output::print_line,
 };
 use crate::{
-    domain::ids::{NotificationId, UserId},
+    domain::ids::UserId,
     mail,
     store::{
         PgPool,
-        emails::{self, EmailState, Entry, FailingProvider, QueueCounts},
+        emails::{self, Entry, FailingProvider, QueueCounts},
         pool, schema,
     },
 };
@@ -104,16 +107,6 @@ enum Action {
         which: Which,
     },
 }
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum State {
-    Queued,
-    Sending,
-    Failed,
-    Unknown,
-}
-
-const PARKED: [EmailState; 2] = [EmailState::Failed, EmailState::Unknown];
 
 impl Emails {
     pub(super) async fn run(self) -> anyhow::Result<()> {
@@ -256,24 +249,6 @@ fn as_json(entry: &Entry) -> Value {
     })
 }
 
-fn states_or_parked(states: &[State]) -> Vec<EmailState> {
-    if states.is_empty() {
-        return PARKED.to_vec();
-    }
-    states.iter().map(|state| state.in_the_store()).collect()
-}
-
-impl State {
-    fn in_the_store(self) -> EmailState {
-        match self {
-            Self::Queued => EmailState::Queued,
-            Self::Sending => EmailState::Sending,
-            Self::Failed => EmailState::Failed,
-            Self::Unknown => EmailState::Unknown,
-        }
-    }
-}
-
 fn table(entries: &[Entry]) -> String {
     let mut lines = format!(
         "{:<20} {:<13} {:<8} {:>8}  {:<20} {:<9} {}\n",
@@ -306,21 +281,4 @@ fn time(time: OffsetDateTime) -> String {
         .expect("0 is a nanosecond")
         .format(&Rfc3339)
         .expect("the database's years have four digits")
-}
-
-fn player(value: &str) -> Result<UserId, String> {
-    let id = value.parse().ok().and_then(|id| UserId::new(id).ok());
-    id.ok_or_else(|| "expected a player's id, such as 2".to_owned())
-}
-
-fn email(value: &str) -> Result<(UserId, NotificationId), String> {
-    value
-        .split_once('/')
-        .and_then(|(player, notification)| {
-            Some((
-                UserId::new(player.parse().ok()?).ok()?,
-                NotificationId::new(notification.parse().ok()?).ok()?,
-            ))
-        })
-        .ok_or_else(|| "expected a player and a notification, such as 2/26".to_owned())
 }

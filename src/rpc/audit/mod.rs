@@ -26,6 +26,8 @@ use self::recorded::Event;
 pub(super) use self::recorded::Recorded;
 
 const TARGET: &str = telemetry::AUDIT_TARGET;
+/// Reasons of refusals that cost their caller nothing.
+const CHEAP_REFUSALS: [&str; 2] = ["PERMISSION_DENIED", "RATE_LIMITED"];
 
 /// An attempt in progress. Its line is written when the last reference is dropped.
 pub(super) struct Attempt {
@@ -81,11 +83,18 @@ impl Attempt {
     }
 
     /// Whether a refusal is logged. Refusals of unauthenticated callers are logged once a minute
-    /// for each event and address.
+    /// for each event and address, and [`CHEAP_REFUSALS`] for each event and caller; then their
+    /// number is.
     fn is_logged(&self, event: &'static str, reason: &str) -> bool {
-        self.caller.get().is_some() || {
-            let address = self.address.map(|address| address.client);
-            telemetry::permits_stranger(Part::Audit, event, reason, address)
+        match self.caller.get() {
+            Some(caller) if CHEAP_REFUSALS.contains(&reason) => {
+                telemetry::permits_repetition(event, reason, &caller.name)
+            }
+            Some(_) => true,
+            None => {
+                let address = self.address.map(|address| address.client);
+                telemetry::permits_stranger(Part::Audit, event, reason, address)
+            }
         }
     }
 

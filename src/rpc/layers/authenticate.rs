@@ -18,7 +18,7 @@ use crate::{
     rpc::{
         audit::Attempt,
         client_address::{ClientAddress, TrustedProxies},
-        connection_info::ConnectionInfo,
+        connection_info::{ConnectionInfo, count_refusal},
         methods::{Denied, Method},
         status,
     },
@@ -87,6 +87,7 @@ where
 
     fn call(&mut self, mut request: HttpRequest) -> HttpFuture {
         let Some(method) = Method::at(request.uri().path()) else {
+            count_refusal(&request);
             return answer(Status::unimplemented("There is no such RPC."));
         };
         if method.is_open() {
@@ -94,7 +95,10 @@ where
         }
         let caller = match self.identify(&request) {
             Ok(caller) => caller,
-            Err(status) => return answer(status),
+            Err(status) => {
+                count_refusal(&request);
+                return answer(status);
+            }
         };
         let address = self.address(&request, &caller);
         let attempt: Option<&Arc<Attempt>> = request.extensions().get();
@@ -115,7 +119,11 @@ where
                 connection.usage.close();
                 return answer(status::overloaded());
             }
-            connection.usage.set_authenticated();
+            let player = match caller.who {
+                Who::Player(user_id) => Some(user_id),
+                _ => None,
+            };
+            connection.usage.set_authenticated(player);
         }
         request.extensions_mut().insert(caller);
         self.service.call(request)

@@ -8,16 +8,21 @@ use std::{
     task::{Context, Poll},
 };
 
+use tokio::sync::Semaphore;
 use tonic::codegen::{Service, http::header::AUTHORIZATION};
 
 use super::http_types::{HttpFuture, HttpRequest, HttpResponse};
 use crate::auth::Authenticator;
+
+/// Maximum number of calls that wait for the provider. Further calls are judged by the keys at hand.
+const MAX_WAITING: usize = 64;
 
 /// A service that authenticates callers with the newest keys.
 #[derive(Clone)]
 pub struct FreshKeys<S> {
     service: S,
     authenticator: Arc<Authenticator>,
+    waiting: Arc<Semaphore>,
 }
 
 impl<S> FreshKeys<S> {
@@ -25,6 +30,7 @@ impl<S> FreshKeys<S> {
         Self {
             service,
             authenticator,
+            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
         }
     }
 }
@@ -48,15 +54,17 @@ where
         let authorization = request.headers().get(AUTHORIZATION);
         let lacks_key = authorization
             .is_some_and(|authorization| self.authenticator.lacks_key(authorization.as_bytes()));
-        if !lacks_key {
+        let waiting = lacks_key.then(|| Arc::clone(&self.waiting).try_acquire_owned());
+        let Some(Ok(waiting)) = waiting else {
             return self.service.call(request);
-        }
+        };
         // The clone may not be ready, but this service is.
         let clone = self.service.clone();
         let mut service = mem::replace(&mut self.service, clone);
         let authenticator = Arc::clone(&self.authenticator);
         Box::pin(async move {
             authenticator.refetch_keys().await;
+            drop(waiting);
             service.call(request).await
         })
     }

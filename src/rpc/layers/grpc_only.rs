@@ -12,6 +12,7 @@ use tonic::{
 };
 
 use super::{http_types::HttpRequest, observe::ObservedBody};
+use crate::rpc::connection_info::count_refusal;
 
 type Response = http::Response<ObservedBody>;
 
@@ -51,6 +52,7 @@ where
         } else {
             return self.0.call(request);
         };
+        count_refusal(&request);
         let mut response = Response::new(ObservedBody::unobserved(Body::empty()));
         *response.status_mut() = refusal;
         Box::pin(async { Ok(response) })

@@ -1,9 +1,11 @@
 -- Stores the e-mail preference $2 of player $1. Returns whether there is such a player, and whether
--- the row holds what was given.
+-- the row holds what was given. The lock waits for a transaction that deletes the player, and does
+-- not conflict with transactions that change points.
 WITH player AS (
     SELECT "id"
     FROM "User"
     WHERE "id" = $1
+    FOR KEY SHARE
 ),
 
 stored AS (

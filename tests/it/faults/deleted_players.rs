@@ -338,6 +338,20 @@ fn a_player_deleted_during_an_award_is_not_found() {
     });
 }
 
+#[test]
+fn a_player_deleted_during_a_choice_of_preferences_is_not_found() {
+    World::run(async |world| {
+        let ada = world.player("Ada").await;
+        let mut transaction = world.application().await;
+        transaction.deletes(&ada).await;
+        let choice = tokio::spawn(world.update_preferences(ada.id, pb::EmailPreference::Never));
+        world.a_session_waits_for_a_lock().await;
+        transaction.commit().await;
+        let refused = choice.await.unwrap().unwrap_err();
+        Refusal::from(refused).is(NotFound, "USER_NOT_FOUND");
+    });
+}
+
 /// Everything that can happen to players happens to them while they are deleted.
 #[test]
 fn players_deleted_under_load_leave_correct_books() {
