@@ -39,7 +39,7 @@ const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 const STRANGER_TIMEOUT: Duration = Duration::from_mins(1);
 /// The limit of bytes that a connection may send before a call is authenticated: TLS handshake,
 /// probes and reflection. HTTP/2 may keep all of them in memory.
-const MAX_STRANGER_BYTES: usize = 128 * 1024;
+const MAX_STRANGER_BYTES: usize = 256 * 1024;
 /// The pause after a failed accept. The process or the machine may be out of file descriptors, and
 /// the next attempt would fail at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -130,7 +130,7 @@ fn a_call_with_too_large_headers_is_refused_and_the_connection_stays() {
 #[test]
 fn old_connections_are_closed_and_their_streams_end_with_a_reason() {
     let setup = World::setup().traffic(|traffic| {
-        traffic.connection_age = Some(Duration::from_millis(500));
+        traffic.connection_age = Some(Duration::from_secs(1));
         // The old one may still be there.
         traffic.connections = 3;
     });
