@@ -10,6 +10,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
 use super::connections::LimitedConnection;
@@ -25,14 +26,20 @@ pub(super) enum Connection {
 }
 
 impl Connection {
-    /// A connection whose handshake is done. It ends when its client certificate expires.
-    pub(super) fn tls(mut stream: TlsStream<LimitedConnection>) -> Self {
+    /// A connection whose handshake is done. If it has a client certificate, it ends when the
+    /// certificate expires, or when the roots that have verified the certificate change.
+    pub(super) fn tls(
+        mut stream: TlsStream<LimitedConnection>,
+        roots_changed: &CancellationToken,
+    ) -> Self {
         let certificates = stream.get_ref().1.peer_certificates();
         let certificate = certificates.and_then(|chain| chain.first());
         let certificate = certificate.map(|der| Arc::new(ClientCertificate::read(der)));
         if let Some(certificate) = &certificate {
             let time_left = certificate.time_left(SystemTime::now());
-            stream.get_mut().0.close_after(time_left);
+            let connection = stream.get_mut().0;
+            connection.close_after(time_left);
+            connection.close_when(roots_changed);
         }
         Self::Tls {
             certificate,

@@ -101,6 +101,7 @@ impl Connections {
             stage: Stage::Preface,
             timer: Some(Box::pin(sleep(PREFACE_TIMEOUT))),
             closed: Box::pin(closed.cancelled_owned()),
+            withdrawn: None,
         })
     }
 }
@@ -149,6 +150,8 @@ pub(super) struct LimitedConnection {
     /// Ends the stage.
     timer: Option<Pin<Box<Sleep>>>,
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// A further reason to close.
+    withdrawn: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 /// What a connection must do next.
@@ -178,6 +181,11 @@ impl LimitedConnection {
         self.lifetime = Some(self.lifetime.map_or(lifetime, |other| other.min(lifetime)));
         // The timer of the stage was set without this limit.
         self.enter(self.stage);
+    }
+
+    /// Also closes when this token is cancelled.
+    pub(super) fn close_when(&mut self, withdrawn: &CancellationToken) {
+        self.withdrawn = Some(Box::pin(withdrawn.clone().cancelled_owned()));
     }
 
     /// The result of an operation; an error if it waits on a connection that has to close. HTTP/2
@@ -218,7 +226,10 @@ impl LimitedConnection {
     }
 
     fn must_close(&mut self, context: &mut Context<'_>) -> bool {
-        if self.closed.as_mut().poll(context).is_ready() {
+        let withdrawn = self.withdrawn.as_mut();
+        if self.closed.as_mut().poll(context).is_ready()
+            || withdrawn.is_some_and(|it| it.as_mut().poll(context).is_ready())
+        {
             return true;
         }
         while let Some(timer) = &mut self.timer {

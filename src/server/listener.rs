@@ -2,13 +2,17 @@
 
 use std::{io, net::SocketAddr, pin::Pin, time::Duration};
 
-use rustls::ServerConfig;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tokio_stream::{Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
 
-use super::{connection::Connection, connections::Connections, options::ServerError, tls};
+use super::{
+    connection::Connection,
+    connections::Connections,
+    options::ServerError,
+    tls::{self, TlsConfig},
+};
 use crate::{
     rpc::{TrafficLimits, layers::Layered},
     watched::Watched,
@@ -60,7 +64,7 @@ pub(super) fn listen(address: SocketAddr) -> Result<(TcpIncoming, SocketAddr), S
 /// Serves calls in a task of its own.
 pub(super) fn serve(
     incoming: TcpIncoming,
-    certificates: Option<Watched<ServerConfig>>,
+    certificates: Option<Watched<TlsConfig>>,
     services: Layered,
     limits: TrafficLimits,
 ) -> Listener {
@@ -93,7 +97,7 @@ pub(super) fn serve(
 /// The connections that are ready for HTTP/2, after the TLS handshake if there are certificates.
 fn handshaken(
     incoming: Connections,
-    certificates: Option<Watched<ServerConfig>>,
+    certificates: Option<Watched<TlsConfig>>,
 ) -> Pin<Box<dyn Stream<Item = io::Result<Connection>> + Send>> {
     match certificates {
         Some(certificates) => Box::pin(tls::handshakes(incoming, certificates)),

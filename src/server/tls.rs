@@ -3,7 +3,7 @@
 use std::{
     io,
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -20,6 +20,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
+use tokio_util::sync::CancellationToken;
 
 use super::{connection::Connection, connections::LimitedConnection};
 use crate::{
@@ -48,12 +49,43 @@ pub struct TlsOptions {
     pub client_ca: Option<WatchedFile>,
 }
 
-/// The configuration of handshakes, which follows changes of the files.
+/// The configuration of handshakes.
+pub(super) struct TlsConfig {
+    server: Arc<ServerConfig>,
+    /// Cancelled when the roots of client certificates change.
+    roots_changed: CancellationToken,
+}
+
+/// The last roots of client certificates, in PEM, with the token of their end.
+#[derive(Default)]
+struct LastRoots(Mutex<Option<(Vec<u8>, CancellationToken)>>);
+
+impl LastRoots {
+    /// The token of these roots. If they differ from the last ones, cancels the token of those.
+    fn token_of(&self, pem: &[u8]) -> CancellationToken {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((same, token)) if same == pem => token.clone(),
+            other => {
+                if let Some((_, token)) = other {
+                    token.cancel();
+                }
+                let token = CancellationToken::new();
+                *last = Some((pem.to_owned(), token.clone()));
+                token
+            }
+        }
+    }
+}
+
+/// The configuration of handshakes, which follows changes of the files. If the roots of client
+/// certificates change, connections with a client certificate end, so that their callers present it
+/// to the new roots.
 ///
 /// # Errors
 ///
 /// A file cannot be read, or the files do not fit together.
-pub(super) async fn open(options: TlsOptions) -> Result<Watched<ServerConfig>, WatchedError> {
+pub(super) async fn open(options: TlsOptions) -> Result<Watched<TlsConfig>, WatchedError> {
     let TlsOptions {
         certificate,
         key,
@@ -62,7 +94,17 @@ pub(super) async fn open(options: TlsOptions) -> Result<Watched<ServerConfig>, W
     let files = [Some(certificate), Some(key), client_ca];
     let files: Vec<WatchedFile> = files.into_iter().flatten().collect();
     let names: Vec<String> = files.iter().map(ToString::to_string).collect();
-    let parse = move |contents: &[Vec<u8>]| server_config(contents, &names);
+    let last_roots = LastRoots::default();
+    let parse = move |contents: &[Vec<u8>]| {
+        let server = Arc::new(server_config(contents, &names)?);
+        let roots = contents.get(2);
+        let roots_changed =
+            roots.map_or_else(CancellationToken::new, |pem| last_roots.token_of(pem));
+        Ok(TlsConfig {
+            server,
+            roots_changed,
+        })
+    };
     Watched::open("the certificates of TLS", files, parse).await
 }
 
@@ -131,7 +173,7 @@ fn roots_of(pem: &[u8]) -> Result<RootCertStore, String> {
 /// that a slow one does not delay others. It uses the newest certificates.
 pub(super) fn handshakes(
     mut incoming: impl Stream<Item = io::Result<LimitedConnection>> + Send + Unpin + 'static,
-    certificates: Watched<ServerConfig>,
+    certificates: Watched<TlsConfig>,
 ) -> ReceiverStream<io::Result<Connection>> {
     let (ready, connections) = mpsc::channel(QUEUE);
     let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
@@ -158,7 +200,8 @@ pub(super) fn handshakes(
                 log_failure("TOO_MANY", &limit, address);
                 continue;
             };
-            let acceptor = TlsAcceptor::from(certificates.newest());
+            let config = certificates.newest();
+            let acceptor = TlsAcceptor::from(Arc::clone(&config.server));
             let ready = ready.clone();
             tokio::spawn(async move {
                 let handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
@@ -166,7 +209,9 @@ pub(super) fn handshakes(
                 match handshake {
                     Ok(Ok(stream)) => {
                         // An error means that the server has stopped.
-                        let _ = ready.send(Ok(Connection::tls(stream))).await;
+                        let _ = ready
+                            .send(Ok(Connection::tls(stream, &config.roots_changed)))
+                            .await;
                     }
                     // A load balancer that only tries whether the port is open.
                     Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {}

@@ -1,6 +1,6 @@
 //! TLS with real clients: server certificates, client certificates, and their replacement.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use heist::{
     auth::{self, ClientScopes},
@@ -260,6 +260,39 @@ fn a_client_authority_alone_asks_for_its_certificates() {
             .unwrap();
         let refused = read_board(&without_certificate, None).await.unwrap_err();
         Refusal::from(refused).is(Unauthenticated, "UNAUTHENTICATED");
+        server.stop(PATIENCE).await;
+    });
+}
+
+#[test]
+fn a_withdrawn_client_authority_ends_the_connections_that_it_has_verified() {
+    World::run(async |world| {
+        let (old, new, folder) = (Authority::new(), Authority::new(), Folder::new());
+        let auth = auth::Options {
+            jwt: None,
+            certificate_needed: true,
+        };
+        let server = world.with_tls(with_client_ca(&old, &folder), auth).await;
+        let identity = old.issue(&["any.internal"]);
+        let channel = (old.client(Some(&identity)).connect(server.address()).await).unwrap();
+        read_board(&channel, None).await.unwrap();
+        let begun = Instant::now();
+        folder.file("ca.crt", &new.root);
+        until("the connection ends", async || {
+            read_board(&channel, None).await.is_err().then_some(())
+        })
+        .await;
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            begun.elapsed()
+        );
+        let again = old.client(Some(&identity)).connect(server.address()).await;
+        let is_accepted = match again {
+            Ok(channel) => read_board(&channel, None).await.is_ok(),
+            Err(_) => false,
+        };
+        assert!(!is_accepted);
         server.stop(PATIENCE).await;
     });
 }
