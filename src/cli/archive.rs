@@ -5,12 +5,12 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context as _, ensure};
 
 use super::{
-    config::{ArchiveConfig, LogConfig},
+    config::{ArchiveConfig, ArchivedDatabase, LogConfig},
     output::{Found, print_line, with_progress},
 };
 use crate::{
     archive::{self, ArchiveError, Options, Summary},
-    store::schema,
+    store::{pool::DatabaseUrl, schema},
 };
 
 /// The service recognises a repeated request id for as long as the heist is in the database. Callers
@@ -39,6 +39,9 @@ pub(super) struct Archive {
     action: Option<Action>,
 
     #[command(flatten)]
+    database: ArchivedDatabase,
+
+    #[command(flatten)]
     config: Option<ArchiveConfig>,
 
     #[command(flatten)]
@@ -59,8 +62,10 @@ impl Archive {
         if let Some(Action::Verify { files }) = self.action {
             return verify(&files);
         }
-        let config = self.config.context("clap requires the configuration")?;
-        move_old_rows(config).await
+        match (self.database.database_url, self.config) {
+            (Some(database), Some(config)) => move_old_rows(&database, config).await,
+            _ => unreachable!("clap requires both"),
+        }
     }
 }
 
@@ -88,9 +93,9 @@ fn verify(files: &[PathBuf]) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn move_old_rows(config: ArchiveConfig) -> anyhow::Result<()> {
+async fn move_old_rows(database: &DatabaseUrl, config: ArchiveConfig) -> anyhow::Result<()> {
     check_retention(&config)?;
-    let database = config.database_url.follow().await?;
+    let database = database.follow().await?;
     schema::check_migrations(&database.newest())
         .await
         .context("cannot archive")?;

@@ -8,15 +8,18 @@ use crate::{
     store::pool::DatabaseUrl,
 };
 
+/// The database of `heist archive`; `None` for its subcommands. It is not part of [`ArchiveConfig`],
+/// because a database in the environment does not mean that the rest must be given, too.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ArchivedDatabase {
+    /// The application's database, such as `postgres://user:password@host/database`
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, required = true, value_parser = DatabaseUrl::parse)]
+    pub database_url: Option<DatabaseUrl>,
+}
+
 /// The configuration of `heist archive`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ArchiveConfig {
-    // Not flattened from `DatabaseConfig`: clap takes an optional group for missing if its only value
-    // is a default, as that of DATABASE_URL_FILE.
-    /// The application's database, such as `postgres://user:password@host/database`
-    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, value_parser = DatabaseUrl::parse)]
-    pub database_url: DatabaseUrl,
-
     /// The directory of the archive files, one directory per database. It is created if it is missing
     #[arg(long, env = "HEIST_ARCHIVE_DIR", value_name = "DIRECTORY")]
     pub dir: PathBuf,

@@ -14,7 +14,7 @@ use std::{
 };
 
 pub use self::{
-    archive::ArchiveConfig,
+    archive::{ArchiveConfig, ArchivedDatabase},
     email::{EmailConfig, TemplateConfig},
     environment::apply_environment,
     security::{Auth, JwtConfig, SecurityConfig},
