@@ -40,6 +40,8 @@ const STRANGER_TIMEOUT: Duration = Duration::from_mins(1);
 /// The limit of bytes that a connection may send before a call is authenticated: TLS handshake,
 /// probes and reflection. HTTP/2 may keep all of them in memory.
 const MAX_STRANGER_BYTES: usize = 256 * 1024;
+/// The bytes that are read from such a connection at a time, enough for a hundred small calls.
+const STRANGER_READ_BYTES: usize = 2048;
 /// The pause after a failed accept. The process or the machine may be out of file descriptors, and
 /// the next attempt would fail at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -98,6 +100,7 @@ impl Connections {
             lifetime: self.limits.connection_age.map(|age| age * 2),
             preface_left: PREFACE_BYTES,
             received: 0,
+            has_read: false,
             stage: Stage::Preface,
             timer: Some(Box::pin(sleep(PREFACE_TIMEOUT))),
             closed: Box::pin(closed.cancelled_owned()),
@@ -144,8 +147,10 @@ pub(super) struct LimitedConnection {
     /// The longest time for which the connection is open; `None`: no limit.
     lifetime: Option<Duration>,
     preface_left: usize,
-    /// The bytes that the peer has sent.
+    /// The bytes that the peer has sent before a call was authenticated.
     received: usize,
+    /// Whether the last poll has read bytes, before a call was authenticated.
+    has_read: bool,
     stage: Stage,
     /// Ends the stage.
     timer: Option<Pin<Box<Sleep>>>,
@@ -183,6 +188,31 @@ impl LimitedConnection {
         self.enter(self.stage);
     }
 
+    /// Reads a few frames, and lets the tasks of their calls run before the next read. Otherwise one
+    /// read would begin thousands of calls before the first refusal is counted.
+    fn poll_read_of_stranger(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if std::mem::take(&mut self.has_read) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let length = buffer.remaining().min(STRANGER_READ_BYTES);
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(length));
+        ready!(Pin::new(&mut self.io).poll_read(context, &mut part))?;
+        let read = part.filled().len();
+        buffer.advance(read);
+        self.has_read = true;
+        self.received = self.received.saturating_add(read);
+        if self.received > MAX_STRANGER_BYTES {
+            self.usage.close();
+        }
+        self.note_read(read);
+        Poll::Ready(Ok(()))
+    }
+
     /// Also closes when this token is cancelled.
     pub(super) fn close_when(&mut self, withdrawn: &CancellationToken) {
         self.withdrawn = Some(Box::pin(withdrawn.clone().cancelled_owned()));
@@ -202,10 +232,6 @@ impl LimitedConnection {
     }
 
     fn note_read(&mut self, bytes: usize) {
-        self.received = self.received.saturating_add(bytes);
-        if self.received > MAX_STRANGER_BYTES && !self.usage.is_authenticated() {
-            self.usage.close();
-        }
         self.preface_left = self.preface_left.saturating_sub(bytes);
         if self.stage == Stage::Preface && self.preface_left == 0 {
             self.enter(Stage::Stranger);
@@ -256,12 +282,13 @@ impl AsyncRead for LimitedConnection {
         if self.must_close(context) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.io).poll_read(context, buffer)?;
-        if read.is_ready() {
-            self.note_read(buffer.filled().len() - before);
+        if !self.usage.is_authenticated() {
+            return self.poll_read_of_stranger(context, buffer);
         }
-        read.map(Ok)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(context, buffer))?;
+        self.note_read(buffer.filled().len() - before);
+        Poll::Ready(Ok(()))
     }
 }
 

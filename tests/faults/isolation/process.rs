@@ -65,10 +65,10 @@ struct WithLog {
 }
 
 async fn log_pipe(arena: &Arena, log: Stdio) -> anyhow::Result<WithLog> {
-    let variables = [("RUST_LOG", "info"), ("HEIST_SHUTDOWN_DELAY", "0s")];
+    let variables = [("RUST_LOG", "debug"), ("HEIST_SHUTDOWN_DELAY", "0s")];
     let running = arena.serve_with(&arena.url(), &variables, log).await?;
     let load = Load::start(running.address(), &[heists(8)]);
-    // More than 64 KiB of lines.
+    // More lines than the pipe and the queue of the log hold.
     sleep(Duration::from_secs(3)).await;
     let from = Instant::now();
     sleep(arena.lasting(3, 10)).await;
