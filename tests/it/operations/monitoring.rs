@@ -244,8 +244,14 @@ async fn play(world: &World, there: &World, length: Duration) {
 fn selectors(query: &str) -> Vec<String> {
     const BEGINNINGS: [&str; 4] = ["heist", "rpc_server_", "db_client_", "up{"];
     let is_name = |character: char| character.is_alphanumeric() || "_:".contains(character);
+    // The labels of a grouping are no metrics.
+    let mut query = query.to_owned();
+    while let Some(start) = query.find("by (") {
+        let length = query[start..].find(')').expect("parentheses are closed");
+        query.replace_range(start..=start + length, "");
+    }
     let mut found = Vec::new();
-    let mut rest = query;
+    let mut rest = query.as_str();
     while let Some(start) = rest.find(char::is_alphabetic) {
         rest = &rest[start..];
         let name = rest
