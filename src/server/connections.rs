@@ -42,6 +42,9 @@ const STRANGER_TIMEOUT: Duration = Duration::from_mins(1);
 const MAX_STRANGER_BYTES: usize = 256 * 1024;
 /// The bytes that are read from such a connection at a time, enough for a hundred small calls.
 const STRANGER_READ_BYTES: usize = 2048;
+/// The pause after such a read. HTTP/2 reads again before it hands over each call, so that without
+/// a pause it would begin thousands of calls before the first refusal is counted.
+const STRANGER_READ_PAUSE: Duration = Duration::from_millis(1);
 /// The pause after a failed accept. The process or the machine may be out of file descriptors, and
 /// the next attempt would fail at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -100,7 +103,7 @@ impl Connections {
             lifetime: self.limits.connection_age.map(|age| age * 2),
             preface_left: PREFACE_BYTES,
             received: 0,
-            has_read: false,
+            read_pause: None,
             stage: Stage::Preface,
             timer: Some(Box::pin(sleep(PREFACE_TIMEOUT))),
             closed: Box::pin(closed.cancelled_owned()),
@@ -149,8 +152,8 @@ pub(super) struct LimitedConnection {
     preface_left: usize,
     /// The bytes that the peer has sent before a call was authenticated.
     received: usize,
-    /// Whether the last poll has read bytes, before a call was authenticated.
-    has_read: bool,
+    /// Ends the pause after a read, before a call was authenticated.
+    read_pause: Option<Pin<Box<Sleep>>>,
     stage: Stage,
     /// Ends the stage.
     timer: Option<Pin<Box<Sleep>>>,
@@ -188,23 +191,22 @@ impl LimitedConnection {
         self.enter(self.stage);
     }
 
-    /// Reads a few frames, and lets the tasks of their calls run before the next read. Otherwise one
-    /// read would begin thousands of calls before the first refusal is counted.
+    /// Reads a few frames, and lets the tasks of their calls run before the next read.
     fn poll_read_of_stranger(
         &mut self,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if std::mem::take(&mut self.has_read) {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
+        if let Some(pause) = &mut self.read_pause {
+            ready!(pause.as_mut().poll(context));
+            self.read_pause = None;
         }
         let length = buffer.remaining().min(STRANGER_READ_BYTES);
         let mut part = ReadBuf::new(buffer.initialize_unfilled_to(length));
         ready!(Pin::new(&mut self.io).poll_read(context, &mut part))?;
         let read = part.filled().len();
         buffer.advance(read);
-        self.has_read = true;
+        self.read_pause = Some(Box::pin(sleep(STRANGER_READ_PAUSE)));
         self.received = self.received.saturating_add(read);
         if self.received > MAX_STRANGER_BYTES {
             self.usage.close();
