@@ -13,7 +13,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
-use super::connections::LimitedConnection;
+use super::limited_connection::LimitedConnection;
 use crate::{auth::ClientCertificate, rpc::ConnectionInfo};
 
 /// A connection that is ready for HTTP/2.

@@ -5,6 +5,7 @@ mod connection;
 mod connection_slots;
 mod connections;
 mod health;
+mod limited_connection;
 mod listener;
 mod options;
 mod shutdown;

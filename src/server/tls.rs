@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 
-use super::{connection::Connection, connections::LimitedConnection};
+use super::{connection::Connection, limited_connection::LimitedConnection};
 use crate::{
     auth,
     telemetry::{Part, permits_stranger},
